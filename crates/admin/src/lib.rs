@@ -1,0 +1,2 @@
+//! Metrics endpoint and health.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Endpoint choice. Pure: no I/O, no clock.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Traffic: shard actors and connection tasks.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! The pointsman binary and its facade.
+#![forbid(unsafe_code)]

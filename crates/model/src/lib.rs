@@ -1,0 +1,2 @@
+//! The validated vocabulary every other crate speaks.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! actix, contained: shards, links, three send verbs, overseer, drain.
+#![forbid(unsafe_code)]

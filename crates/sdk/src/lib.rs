@@ -1,0 +1,2 @@
+//! What an extension author imports.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Metric names, handles and sinks.
+#![forbid(unsafe_code)]
