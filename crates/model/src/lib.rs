@@ -1,2 +1,42 @@
 //! The validated vocabulary every other crate speaks.
+//!
+//! How to read it, in the order a document travels: [`place`] says where something was written,
+//! [`object`] names a document, the kinds follow ([`service`], [`endpoint`], [`service_entry`],
+//! [`virtual_service`] with [`matches`] and [`action`], [`destination_rule`] with [`policy`]),
+//! [`world`] is the set of all of them plus the [`context`] in which they are read, [`finding`]
+//! is what people are told about them, and [`cluster`] names a backend.
+//!
+//! Nothing here parses YAML (`manifest`), decides (`route`) or does I/O.
 #![forbid(unsafe_code)]
+
+pub mod action;
+pub mod cluster;
+pub mod context;
+pub mod destination_rule;
+pub mod endpoint;
+pub mod finding;
+pub mod host;
+pub mod matches;
+pub mod object;
+pub mod place;
+pub mod policy;
+pub mod protocol;
+pub mod service;
+pub mod service_entry;
+pub mod virtual_service;
+pub mod world;
+
+pub use action::{Destination, HttpAction, HttpRoute, WeightedDestination};
+pub use cluster::ClusterName;
+pub use context::{ClientContext, OutboundPolicy};
+pub use destination_rule::{DestinationRule, Subset};
+pub use endpoint::{EndpointSet, Pod, SliceEndpoint};
+pub use finding::{Code, Finding, Level};
+pub use host::HostPattern;
+pub use object::{Kind, Meta, ObjectKey};
+pub use place::Place;
+pub use protocol::{Protocol, ProtocolClass};
+pub use service::{KubeService, ServiceKind, ServicePort};
+pub use service_entry::{Resolution, ServiceEntry};
+pub use virtual_service::VirtualService;
+pub use world::{Object, World};

@@ -1,0 +1,114 @@
+//! Everything that is known: all documents of all sources.
+use crate::{
+    DestinationRule, EndpointSet, KubeService, Meta, ObjectKey, Pod, ServiceEntry, VirtualService,
+};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// One validated document.
+///
+/// Behind `Arc`s, so that unchanged documents are shared between generations and "did it change"
+/// is first a pointer comparison.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Object {
+    /// Kubernetes Service.
+    Service(Arc<KubeService>),
+    /// EndpointSlice or Endpoints.
+    Endpoints(Arc<EndpointSet>),
+    /// Pod.
+    Pod(Arc<Pod>),
+    /// ServiceEntry.
+    ServiceEntry(Arc<ServiceEntry>),
+    /// VirtualService.
+    VirtualService(Arc<VirtualService>),
+    /// DestinationRule.
+    DestinationRule(Arc<DestinationRule>),
+}
+
+impl Object {
+    /// What every document has.
+    pub fn meta(&self) -> &Meta {
+        match self {
+            Self::Service(object) => &object.meta,
+            Self::Endpoints(object) => &object.meta,
+            Self::Pod(object) => &object.meta,
+            Self::ServiceEntry(object) => &object.meta,
+            Self::VirtualService(object) => &object.meta,
+            Self::DestinationRule(object) => &object.meta,
+        }
+    }
+
+    /// Identity.
+    pub fn key(&self) -> &ObjectKey {
+        &self.meta().key
+    }
+}
+
+/// All documents by identity. Ordered, so that compiling is deterministic.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct World {
+    /// Services.
+    pub services: BTreeMap<ObjectKey, Arc<KubeService>>,
+    /// EndpointSlices and Endpoints.
+    pub endpoints: BTreeMap<ObjectKey, Arc<EndpointSet>>,
+    /// Pods.
+    pub pods: BTreeMap<ObjectKey, Arc<Pod>>,
+    /// ServiceEntries.
+    pub service_entries: BTreeMap<ObjectKey, Arc<ServiceEntry>>,
+    /// VirtualServices.
+    pub virtual_services: BTreeMap<ObjectKey, Arc<VirtualService>>,
+    /// DestinationRules.
+    pub destination_rules: BTreeMap<ObjectKey, Arc<DestinationRule>>,
+}
+
+impl World {
+    /// Adds or replaces a document.
+    pub fn upsert(&mut self, object: Object) {
+        let key = object.key().clone();
+        match object {
+            Object::Service(it) => drop(self.services.insert(key, it)),
+            Object::Endpoints(it) => drop(self.endpoints.insert(key, it)),
+            Object::Pod(it) => drop(self.pods.insert(key, it)),
+            Object::ServiceEntry(it) => drop(self.service_entries.insert(key, it)),
+            Object::VirtualService(it) => drop(self.virtual_services.insert(key, it)),
+            Object::DestinationRule(it) => drop(self.destination_rules.insert(key, it)),
+        }
+    }
+
+    /// Removes a document; unknown keys are fine.
+    pub fn remove(&mut self, key: &ObjectKey) {
+        use crate::Kind::*;
+        match key.kind {
+            Service => drop(self.services.remove(key)),
+            EndpointSlice | Endpoints => drop(self.endpoints.remove(key)),
+            Pod => drop(self.pods.remove(key)),
+            ServiceEntry => drop(self.service_entries.remove(key)),
+            VirtualService => drop(self.virtual_services.remove(key)),
+            DestinationRule => drop(self.destination_rules.remove(key)),
+        }
+    }
+
+    /// Number of documents.
+    pub fn len(&self) -> usize {
+        self.services.len()
+            + self.endpoints.len()
+            + self.pods.len()
+            + self.service_entries.len()
+            + self.virtual_services.len()
+            + self.destination_rules.len()
+    }
+
+    /// True when there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl FromIterator<Object> for World {
+    fn from_iter<T: IntoIterator<Item = Object>>(objects: T) -> Self {
+        let mut world = Self::default();
+        for object in objects {
+            world.upsert(object);
+        }
+        world
+    }
+}
