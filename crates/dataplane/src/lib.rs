@@ -1,2 +1,25 @@
 //! Traffic: shard actors and connection tasks.
+//!
+//! How to read it, in the order bytes travel: [`start`] puts a shard together; [`actor`] has its
+//! actors (`Acceptor` accepts, `Sniffer` starts connection tasks, `Replica` swaps the view,
+//! `Balancer` tidies endpoint state, `Meter` drains counters); [`connection`] decides what a
+//! connection is; `http` serves requests, [`tunnel`] carries bytes; [`shard`] is what they all
+//! share on one thread; [`capture`] is how traffic gets here; [`message`] crosses threads.
 #![forbid(unsafe_code)]
+
+pub mod actor;
+pub mod capture;
+pub mod connection;
+pub mod extension;
+mod http;
+pub mod message;
+pub mod settings;
+pub mod shard;
+pub mod start;
+mod stream;
+pub mod tunnel;
+
+pub use capture::Capture;
+pub use settings::Settings;
+pub use shard::Shard;
+pub use start::{Plan, ShardHandle, start};

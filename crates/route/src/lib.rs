@@ -1,2 +1,44 @@
-//! The routing table: model in, decisions and explanations out. Pure.
+//! The routing table: model in, decisions and explanations out. Pure: no I/O, no clock, no actor.
+//!
+//! How to read it, in the order traffic flows:
+//!
+//! - [`traffic`] is what the data path knows about a connection or request, [`table`] the one
+//!   immutable [`Table`] that answers it: original destination -> [`listener`] -> chain -> either
+//!   bytes to a [`TcpRule`], or requests through a [`HostTable`] (Host -> [`VirtualHost`]) and its
+//!   ordered [`RuleList`], whose alternatives are lists of [`condition`]s over [`text`] matches.
+//!   Either way a [`Split`] names the [`Cluster`] that takes it.
+//! - `compile` makes the table out of all documents as one client sees them: `registry` (which
+//!   services exist), `backends` (clusters, policies, endpoints), `bindings` (which VirtualService
+//!   speaks for which host), `rules`, `hosts`, `listeners`, `binds`, and the findings of all of it.
+//! - [`trace`] lets a decision be watched; [`explain`] is the watcher that tells people about it.
+//!   It runs the same code as the data path, so it cannot disagree with it.
+//!
+//! Findings raised here: PM0101 subset, PM0102 host and PM0103 port of a destination are unknown;
+//! PM0206 a pattern cannot be used; PM0207 a rule can never match; PM0208 two VirtualServices want
+//! one host; PM0209 a delegate is not followed; PM0310 a ServiceEntry without addresses is guarded
+//! (or takes a whole port); PM0311 an address is already taken.
 #![forbid(unsafe_code)]
+
+pub mod cluster;
+mod compile;
+pub mod condition;
+pub mod explain;
+pub mod hosts;
+pub mod listener;
+pub mod rule;
+pub mod split;
+pub mod table;
+pub mod text;
+pub mod trace;
+pub mod traffic;
+
+pub use cluster::{Cluster, ClusterId, ClusterKind, Endpoint, EndpointAddress, Health, Policy};
+pub use compile::ResolvedNames;
+pub use hosts::{HostForm, HostTable, VirtualHost};
+pub use listener::{Bind, Inspection, Listener, ListenerId, Purpose};
+pub use rule::{Action, Origin, Rule, RuleList, TcpRule};
+pub use split::{Missing, Split, Target};
+pub use table::{Compiled, ConnectionDecision, HttpTableId, Matched, RequestDecision};
+pub use table::{Snapshot, Table};
+pub use trace::{NoTrace, Reason, Trace};
+pub use traffic::{Class, Connection, Fields, Request};

@@ -74,7 +74,8 @@ impl Host {
         B: Balancer + 'static,
         F: Fn() -> B + Send + Sync + 'static,
     {
-        self.balancers.push((name, Box::new(move || Box::new(make()))));
+        self.balancers
+            .push((name, Box::new(move || Box::new(make()))));
     }
 
     /// Registers a telemetry sink: it gets a batch of records per tick, on the control thread.

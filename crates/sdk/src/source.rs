@@ -25,6 +25,9 @@ pub struct SourceChange {
 impl SourceChange {
     /// True when it would change nothing.
     pub fn is_empty(&self) -> bool {
-        self.upserts.is_empty() && self.deletes.is_empty() && self.findings.is_none() && !self.synced
+        self.upserts.is_empty()
+            && self.deletes.is_empty()
+            && self.findings.is_none()
+            && !self.synced
     }
 }

@@ -1,0 +1,295 @@
+//! The figures, side by side: a table for the terminal, the same as Markdown, or JSON with every
+//! sample.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use crate::measure::Outcome;
+use crate::rows::Row;
+
+/// A measured row.
+#[derive(Debug)]
+pub struct Measured {
+    /// Which.
+    pub row: Row,
+    /// One outcome per proxy.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// How the table is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// Unicode lines, for a terminal.
+    Lines,
+    /// A Markdown table.
+    Markdown,
+}
+
+/// CPUs' worth of foreign work above which the table says so.
+const NOISY: f64 = 0.1;
+
+const HEADINGS: [&str; 7] = [
+    "row",
+    "proxy",
+    "CPU cost (median)",
+    "min to max",
+    "rate",
+    "CPU busy",
+    "× best peer / × floor",
+];
+
+impl Measured {
+    fn best_peer(&self) -> Option<f64> {
+        let peers = self.outcomes.iter().filter(|outcome| outcome.is_peer);
+        peers
+            .filter_map(|outcome| outcome.median(|sample| sample.cost))
+            .reduce(f64::min)
+    }
+
+    fn floor(&self) -> Option<f64> {
+        let floor = self.outcomes.iter().find(|outcome| outcome.is_floor)?;
+        floor.median(|sample| sample.cost)
+    }
+
+    fn cells(&self) -> Vec<[String; 7]> {
+        let name = |index| {
+            if index == 0 {
+                self.row.name().to_owned()
+            } else {
+                String::new()
+            }
+        };
+        self.outcomes
+            .iter()
+            .enumerate()
+            .map(|(index, outcome)| {
+                let [cost, range, rate, busy, ratios] = self.figures(outcome);
+                [
+                    name(index),
+                    outcome.name.clone(),
+                    cost,
+                    range,
+                    rate,
+                    busy,
+                    ratios,
+                ]
+            })
+            .collect()
+    }
+
+    fn figures(&self, outcome: &Outcome) -> [String; 5] {
+        let Some((cost, (least, most))) = outcome
+            .median(|sample| sample.cost)
+            .zip(outcome.cost_range())
+        else {
+            return [
+                "failed".into(),
+                String::new(),
+                String::new(),
+                String::new(),
+                String::new(),
+            ];
+        };
+        let digits = if cost < 10.0 { 3 } else { 1 };
+        let rate = outcome.median(|sample| sample.rate).unwrap_or_default();
+        let rate_digits = if rate < 100.0 { 2 } else { 0 };
+        let busy = outcome.median(|sample| sample.busy).unwrap_or_default() * 100.0;
+        let ratio = |to: Option<f64>| to.map_or("-".into(), |to| format!("{:.2}", cost / to));
+        [
+            format!("{cost:.digits$} {}", self.row.cost_unit()),
+            format!("{least:.digits$} to {most:.digits$}"),
+            format!("{rate:.rate_digits$} {}", self.row.rate_unit()),
+            format!("{busy:.0} %"),
+            format!("{} / {}", ratio(self.best_peer()), ratio(self.floor())),
+        ]
+    }
+
+    fn json(&self) -> Value {
+        let outcomes: Vec<Value> = self
+            .outcomes
+            .iter()
+            .map(|outcome| {
+                let cost = outcome.median(|sample| sample.cost);
+                let ratio = |to: Option<f64>| cost.zip(to).map(|(cost, to)| cost / to);
+                let samples: Vec<Value> = outcome
+                    .samples
+                    .iter()
+                    .map(|sample| {
+                        json!({"cost": sample.cost, "rate": sample.rate, "busy": sample.busy, "others": sample.others})
+                    })
+                    .collect();
+                json!({
+                    "proxy": outcome.name,
+                    "cost": cost,
+                    "to_best_peer": ratio(self.best_peer()),
+                    "to_floor": ratio(self.floor()),
+                    "samples": samples,
+                    "failure": outcome.failure,
+                })
+            })
+            .collect();
+        json!({
+            "row": self.row.name(),
+            "cost_unit": self.row.cost_unit(),
+            "rate_unit": self.row.rate_unit(),
+            "outcomes": outcomes,
+        })
+    }
+}
+
+/// Every sample, machine-readable. `versions` names what was measured.
+#[must_use]
+pub fn json(rows: &[Measured], versions: &[(String, String)]) -> String {
+    let versions: Value = versions
+        .iter()
+        .map(|(name, version)| (name.clone(), Value::from(version.as_str())))
+        .collect::<serde_json::Map<_, _>>()
+        .into();
+    let rows: Vec<Value> = rows.iter().map(Measured::json).collect();
+    format!("{:#}", json!({"versions": versions, "rows": rows}))
+}
+
+/// The table, then the versions, then why whatever failed did.
+#[must_use]
+pub fn table(rows: &[Measured], versions: &[(String, String)], style: Style) -> String {
+    let groups: Vec<Vec<[String; 7]>> = rows.iter().map(Measured::cells).collect();
+    let mut widths = HEADINGS.map(|heading| heading.chars().count());
+    for line in groups.iter().flatten() {
+        for (width, cell) in widths.iter_mut().zip(line) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut out = String::new();
+    match style {
+        Style::Lines => {
+            rule(&mut out, &widths, ['┌', '┬', '┐']);
+            line(&mut out, &widths, &HEADINGS.map(str::to_owned), '│');
+            for group in &groups {
+                rule(&mut out, &widths, ['├', '┼', '┤']);
+                group
+                    .iter()
+                    .for_each(|cells| line(&mut out, &widths, cells, '│'));
+            }
+            rule(&mut out, &widths, ['└', '┴', '┘']);
+        }
+        Style::Markdown => {
+            line(&mut out, &widths, &HEADINGS.map(str::to_owned), '|');
+            line(&mut out, &widths, &HEADINGS.map(|_| "---".to_owned()), '|');
+            groups
+                .iter()
+                .flatten()
+                .for_each(|cells| line(&mut out, &widths, cells, '|'));
+        }
+    }
+    // Writing into a String cannot fail.
+    let _ = writeln!(out);
+    for (name, version) in versions {
+        let _ = writeln!(out, "- {name}: {version}");
+    }
+    let noise = rows.iter().flat_map(|measured| &measured.outcomes);
+    let noise = noise.filter_map(|outcome| outcome.median(|sample| sample.others));
+    if let Some(noise) = noise.reduce(f64::max).filter(|noise| *noise > NOISY) {
+        let _ = writeln!(
+            out,
+            "- The machine was not quiet: other processes kept up to {noise:.1} CPUs busy."
+        );
+    }
+    for measured in rows {
+        for outcome in &measured.outcomes {
+            if let Some(why) = &outcome.failure {
+                let _ = writeln!(
+                    out,
+                    "- {}, {}: failed: {why}",
+                    measured.row.name(),
+                    outcome.name
+                );
+            }
+        }
+    }
+    out
+}
+
+fn rule(out: &mut String, widths: &[usize; 7], [left, middle, right]: [char; 3]) {
+    let bars: Vec<String> = widths.iter().map(|width| "─".repeat(width + 2)).collect();
+    let _ = writeln!(out, "{left}{}{right}", bars.join(&middle.to_string()));
+}
+
+fn line(out: &mut String, widths: &[usize; 7], cells: &[String; 7], bar: char) {
+    let cells: Vec<String> = cells
+        .iter()
+        .zip(widths)
+        .map(|(cell, width)| format!(" {cell:width$} "))
+        .collect();
+    let _ = writeln!(out, "{bar}{}{bar}", cells.join(&bar.to_string()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::Sample;
+
+    fn outcome(name: &str, is_peer: bool, is_floor: bool, costs: &[f64]) -> Outcome {
+        let samples = costs
+            .iter()
+            .map(|cost| Sample {
+                cost: *cost,
+                rate: 5e4,
+                busy: 0.9,
+                others: 0.3,
+            })
+            .collect();
+        let failure = costs.is_empty().then(|| "closed".to_owned());
+        Outcome {
+            name: name.into(),
+            is_peer,
+            is_floor,
+            samples,
+            failure,
+        }
+    }
+
+    fn measured() -> Vec<Measured> {
+        let outcomes = vec![
+            outcome("pointsman", false, false, &[18.0]),
+            outcome("nginx", true, false, &[24.0, 20.0]),
+            outcome("haproxy", true, false, &[20.0]),
+            outcome("envoy", true, false, &[]),
+            outcome("relay", false, true, &[15.0]),
+        ];
+        vec![Measured {
+            row: Row::HttpSmall,
+            outcomes,
+        }]
+    }
+
+    #[test]
+    fn ratios_are_to_the_best_peer_and_the_floor() {
+        let text = table(&measured(), &[], Style::Markdown);
+        let pointsman = text
+            .lines()
+            .find(|line| line.contains("pointsman"))
+            .expect("its line");
+        assert!(pointsman.contains("0.90 / 1.20"), "{pointsman}");
+        assert!(text.contains("- http-small, envoy: failed: closed"));
+        assert!(text.contains("up to 0.3 CPUs busy"));
+        let lines = table(&measured(), &[], Style::Lines);
+        let widths: Vec<_> = lines
+            .lines()
+            .take(9)
+            .map(|line| line.chars().count())
+            .collect();
+        assert!(
+            widths.windows(2).all(|pair| pair.first() == pair.last()),
+            "{lines}"
+        );
+    }
+
+    #[test]
+    fn json_holds_every_sample() {
+        let value: Value = serde_json::from_str(&json(&measured(), &[])).expect("JSON");
+        let nginx = &value["rows"][0]["outcomes"][1];
+        assert_eq!(nginx["samples"].as_array().map(Vec::len), Some(2));
+        assert_eq!(nginx["cost"], 22.0);
+    }
+}

@@ -1,0 +1,13 @@
+//! The codes this crate raises.
+use pointsman_model::Code;
+
+/// The same document is brought twice: by two files, or by two sources. The first serves.
+pub const BROUGHT_TWICE: Code = Code(7);
+/// A file or folder that is there cannot be read.
+pub const UNREADABLE: Code = Code(31);
+/// A path given to the files source leads to nothing.
+pub const NOTHING_THERE: Code = Code(32);
+/// Our own code failed on these documents; what served before keeps serving.
+pub const INTERNAL: Code = Code(901);
+/// A source has not said everything it knows, and the catalogue waits for it.
+pub const WAITING: Code = Code(902);

@@ -1,0 +1,95 @@
+//! `Meter`: turns what the shard has counted into metrics, on a tick.
+use crate::shard::Shard;
+use actix::{Actor, AsyncContext, Context};
+use pointsman_telemetry::{Recorder, names};
+use std::{cell::RefCell, collections::HashMap, rc::Rc, time::Duration};
+
+/// How often counters are drained. Requests only ever add to cells of their own thread.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Names of `Counts::detected`, in its order.
+const DETECTED: [&str; 6] = ["http1", "http2", "tls", "tcp", "server_first", "undecided"];
+
+/// Drains one shard's counters.
+pub struct Meter {
+    shard: Rc<Shard>,
+    recorder: Recorder,
+    generations: Vec<u64>,
+}
+
+impl Meter {
+    /// For one shard.
+    pub fn new(shard: Rc<Shard>, recorder: Recorder) -> Self {
+        Self {
+            shard,
+            recorder,
+            generations: Vec::new(),
+        }
+    }
+
+    fn flush(&mut self) {
+        let shard = &self.shard;
+        shard.settle_live();
+        shard.each_stats(|stats| stats.flush(&self.recorder));
+        for (cell, outcome) in shard.counts.detected.iter().zip(DETECTED) {
+            self.count(&names::DETECTION_OUTCOMES, [outcome], cell.take());
+        }
+        self.count(
+            &names::SELF_CONNECT_REFUSED,
+            [],
+            shard.counts.self_connects.take(),
+        );
+        self.drain(&names::REFUSED, &shard.counts.refused);
+        self.drain(&names::LIMITS_HIT, &shard.counts.limits);
+        let index = shard.index.to_string();
+        self.recorder
+            .gauge(&names::CONNECTIONS_OPEN, [&*index])
+            .set(shard.registry.len() as f64);
+        let now = shard.registry.generations();
+        let seen = std::mem::take(&mut self.generations);
+        for generation in seen.into_iter().filter(|it| !now.contains_key(it)) {
+            self.recorder.retire(
+                &names::SNAPSHOT_CONNECTIONS,
+                [&generation.to_string(), &index],
+            );
+        }
+        for (generation, count) in &now {
+            self.recorder
+                .gauge(
+                    &names::SNAPSHOT_CONNECTIONS,
+                    [&generation.to_string(), &index],
+                )
+                .set(f64::from(*count));
+        }
+        self.generations = now.into_keys().collect();
+    }
+
+    fn count<const N: usize>(
+        &self,
+        family: &names::CounterFamily<N>,
+        labels: [&str; N],
+        count: u64,
+    ) {
+        if count > 0 {
+            self.recorder.counter(family, labels).increment(count);
+        }
+    }
+
+    fn drain(
+        &self,
+        family: &names::CounterFamily<1>,
+        counts: &RefCell<HashMap<&'static str, u64>>,
+    ) {
+        for (label, count) in counts.borrow_mut().drain() {
+            self.count(family, [label], count);
+        }
+    }
+}
+
+impl Actor for Meter {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(TICK, |meter, _| meter.flush());
+    }
+}

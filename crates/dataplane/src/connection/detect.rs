@@ -1,0 +1,203 @@
+//! What does the client speak? On undeclared ports the first bytes decide, and if there are none
+//! for a while, whoever speaks first does.
+use super::{decide_tcp, tcp::Early};
+use crate::{extension::Recognised, http::Context, shard::view::View, stream};
+use pointsman_route::{Class, ConnectionDecision, Inspection};
+use pointsman_wire::{
+    sniff::{Verdict, sniff},
+    tls::{HelloError, MAX_CLIENT_HELLO, client_hello},
+};
+use std::net::SocketAddr;
+
+/// What was found out, and the bytes that were read to find it.
+pub(crate) struct Detected {
+    pub(crate) class: Class,
+    /// The HTTP/2 preface was recognised.
+    pub(crate) http2: bool,
+    /// Lower-case server name of a ClientHello.
+    pub(crate) sni: Option<Box<str>>,
+    /// Bytes received so far, to be replayed unchanged.
+    pub(crate) bytes: Vec<u8>,
+    /// A connection to the TCP backend that was opened early.
+    pub(crate) early: Option<Early>,
+    /// An extension's sniffer recognised its protocol.
+    pub(crate) extension: Option<Recognised>,
+}
+
+impl Detected {
+    /// A connection nobody looked at.
+    pub(crate) fn opaque() -> Self {
+        Self::of(Class::Tcp, Vec::new())
+    }
+
+    fn of(class: Class, bytes: Vec<u8>) -> Self {
+        Self {
+            class,
+            http2: false,
+            sni: None,
+            bytes,
+            early: None,
+            extension: None,
+        }
+    }
+}
+
+/// Why a connection ended before its protocol was known.
+#[derive(Debug)]
+pub(crate) enum Undecided {
+    /// The client closed or reset it, or the process drains.
+    ClientGone,
+    /// The client was silent for too long, or its ClientHello took too long.
+    TimedOut,
+    /// The ClientHello is malformed or too large.
+    BadHello(HelloError),
+}
+
+/// Index into `Counts::detected`, in the order of its labels.
+#[derive(Clone, Copy)]
+pub(crate) enum Outcome {
+    Http1,
+    Http2,
+    Tls,
+    Tcp,
+    ServerFirst,
+    Undecided,
+}
+
+fn count(cx: &Context<'_>, outcome: Outcome) {
+    if let Some(cell) = cx.shard.counts.detected.get(outcome as usize) {
+        cell.set(cell.get() + 1);
+    }
+}
+
+/// Reads as few bytes as the decision needs.
+pub(crate) async fn detect(
+    cx: &Context<'_>,
+    view: &View,
+    inspection: Inspection,
+    peer: SocketAddr,
+) -> Result<Detected, Undecided> {
+    let found = run(cx, view, inspection, peer).await;
+    count(
+        cx,
+        match &found {
+            Err(_) => Outcome::Undecided,
+            Ok(found) if found.early.as_ref().is_some_and(|early| early.spoke) => {
+                Outcome::ServerFirst
+            }
+            Ok(found) if found.http2 => Outcome::Http2,
+            Ok(found) => match found.class {
+                Class::Http => Outcome::Http1,
+                Class::Tls => Outcome::Tls,
+                Class::Tcp => Outcome::Tcp,
+            },
+        },
+    );
+    found
+}
+
+async fn run(
+    cx: &Context<'_>,
+    view: &View,
+    inspection: Inspection,
+    peer: SocketAddr,
+) -> Result<Detected, Undecided> {
+    let mut early = None;
+    let silence = cx.shard.settings.detection.server_first_after.0;
+    if inspection.server_may_speak_first && !silence.is_zero() {
+        // A precise timer: this is the one wait a person at a database prompt would notice.
+        let spoke = tokio::time::timeout(silence, cx.client.readable()).await;
+        if spoke.is_err()
+            && let ConnectionDecision::Forward(rule) = decide_tcp(view, cx, peer)
+            && let Some(mut candidate) = Early::open(cx, view, rule).await
+        {
+            if candidate.server_speaks_before(cx).await {
+                candidate.spoke = true;
+                let mut found = Detected::of(Class::Tcp, Vec::new());
+                found.early = Some(candidate);
+                return Ok(found);
+            }
+            early = Some(candidate);
+        }
+    }
+    let mut found = read(cx, inspection, peer).await?;
+    if found.class == Class::Tcp {
+        found.early = early;
+    }
+    Ok(found)
+}
+
+/// Reads until the first bytes say what this is.
+async fn read(
+    cx: &Context<'_>,
+    inspection: Inspection,
+    peer: SocketAddr,
+) -> Result<Detected, Undecided> {
+    let mut bytes = Vec::new();
+    let timeouts = &cx.shard.settings.timeouts;
+    // Until the first byte the client may take its time; after it there is a deadline in all.
+    let mut deadline = cx.lease.after(timeouts.tunnel_idle.0);
+    let mut begun = false;
+    loop {
+        let read = async {
+            cx.client.readable().await?;
+            if bytes.capacity() == 0 {
+                bytes = cx.shard.buffers.small();
+            }
+            stream::read(cx.client, &mut bytes).await
+        };
+        match cx.lease.until(deadline, read).await {
+            Ok(Ok(0)) if !bytes.is_empty() => {
+                // The client has said all it will say: as bytes it may still make sense.
+                return Ok(Detected::of(Class::Tcp, bytes));
+            }
+            Ok(Ok(0) | Err(_)) => return Err(Undecided::ClientGone),
+            Ok(Ok(_)) => {}
+            Err(_) if bytes.is_empty() => return Err(Undecided::TimedOut),
+            // PS-45: what is not recognised in time goes on as bytes.
+            Err(_) if sniff(&bytes) != Verdict::Tls => {
+                return Ok(Detected::of(Class::Tcp, bytes));
+            }
+            Err(_) => return Err(Undecided::TimedOut),
+        }
+        if let Some(recognised) = cx.shard.extensions.sniff(&bytes, peer, cx.original) {
+            let mut found = Detected::of(Class::Tcp, bytes);
+            found.extension = Some(recognised);
+            return Ok(found);
+        }
+        if !begun {
+            begun = true;
+            let limit = timeouts.request_head.0.min(timeouts.client_hello.0);
+            deadline = cx.lease.after(limit);
+        }
+        match sniff(&bytes) {
+            Verdict::NeedMore => {}
+            Verdict::Http1 if inspection.http => return Ok(Detected::of(Class::Http, bytes)),
+            Verdict::Http2Preface if inspection.http => {
+                let mut found = Detected::of(Class::Http, bytes);
+                found.http2 = true;
+                return Ok(found);
+            }
+            Verdict::Tls if inspection.tls => match client_hello(&bytes) {
+                Ok(Some(hello)) => {
+                    let mut found = Detected::of(Class::Tls, bytes);
+                    found.sni = hello.server_name.map(|name| name.as_str().into());
+                    return Ok(found);
+                }
+                Ok(None) if bytes.len() < MAX_CLIENT_HELLO + 4096 => {}
+                Ok(None) => {
+                    cx.shard.counts.limit("client_hello_bytes");
+                    return Err(Undecided::TimedOut);
+                }
+                Err(error) => {
+                    cx.shard.counts.refuse("client_hello");
+                    return Err(Undecided::BadHello(error));
+                }
+            },
+            Verdict::Tls => return Ok(Detected::of(Class::Tls, bytes)),
+            Verdict::Http1 | Verdict::Http2Preface | Verdict::Tcp => {
+                return Ok(Detected::of(Class::Tcp, bytes));
+            }
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! One client connection, from its first byte to its last: look at it if its port asks for that,
+//! decide, serve.
+mod detect;
+mod tcp;
+
+use crate::{
+    extension::Recognised,
+    http::{self, Context},
+    shard::{Shard, endpoint_state::InFlight, view::View},
+};
+use detect::{Detected, detect};
+use pointsman_route::{Class, Connection, ConnectionDecision, Inspection, NoTrace};
+use pointsman_runtime::offer;
+use pointsman_sdk::Session;
+use std::{net::SocketAddr, rc::Rc};
+use tokio::net::TcpStream;
+
+/// An accepted connection.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The socket.
+    pub stream: TcpStream,
+    /// The client.
+    pub peer: SocketAddr,
+    /// Where the client dialled: the original destination.
+    pub original: SocketAddr,
+    /// The original destination is a socket of this very process: passing through would loop.
+    pub original_is_self: bool,
+}
+
+/// Serves a connection to its end.
+pub async fn serve(shard: Rc<Shard>, accepted: Accepted) {
+    let _guard = shard.drain.guard();
+    let view = shard.view();
+    let lease = shard.registry.join(view.generation());
+    let table = view.table();
+    let inspection = table.inspection(table.listener(accepted.original));
+    let cx = Context {
+        shard: &shard,
+        lease: &lease,
+        client: &accepted.stream,
+        original: accepted.original,
+        original_is_self: accepted.original_is_self,
+    };
+    let mut detected = if inspection.is_none() {
+        Detected::opaque()
+    } else {
+        match detect(&cx, &view, inspection, accepted.peer).await {
+            Ok(detected) => detected,
+            Err(why) => {
+                tracing::debug!(
+                    peer = %accepted.peer,
+                    original = %accepted.original,
+                    ?why,
+                    "connection closed before its protocol was known"
+                );
+                return;
+            }
+        }
+    };
+    match detected.extension.take() {
+        None => decided(&cx, view, &accepted, detected, inspection).await,
+        Some(protocol) => {
+            let upstream = tcp::upstream(&cx, &view, accepted.peer).await;
+            extended(accepted, protocol, detected.bytes, upstream).await;
+        }
+    }
+}
+
+/// Carries out what the table says about a connection.
+async fn decided(
+    cx: &Context<'_>,
+    view: Rc<View>,
+    accepted: &Accepted,
+    detected: Detected,
+    inspection: Inspection,
+) {
+    let decision = view.table().connection(
+        view.table().listener(accepted.original),
+        &Connection {
+            original: accepted.original,
+            source: Some(accepted.peer),
+            class: detected.class,
+            sni: detected.sni.as_deref(),
+        },
+        &mut NoTrace,
+    );
+    let http = detected.class == Class::Http && inspection.http;
+    match decision {
+        ConnectionDecision::Http(_) if detected.http2 => http::refuse_http2(cx).await,
+        ConnectionDecision::Http(_) => {
+            // Each request takes the view of its own time; this one is let go.
+            drop(view);
+            http::serve(cx, detected.bytes).await;
+        }
+        ConnectionDecision::Forward(rule) => {
+            // The endpoint is kept to the end, the view is not.
+            let plan = tcp::plan(cx, &view, rule);
+            drop(view);
+            tcp::forward(cx, plan, detected).await;
+        }
+        ConnectionDecision::Blackhole => tcp::blackhole(cx, detected),
+        ConnectionDecision::Passthrough if accepted.original_is_self && http => {
+            drop(view);
+            http::serve(cx, detected.bytes).await;
+        }
+        ConnectionDecision::Passthrough => {
+            drop(view);
+            tcp::passthrough(cx, detected).await;
+        }
+    }
+}
+
+/// Leaves a connection to an extension's protocol actor until that is done with it.
+async fn extended(
+    accepted: Accepted,
+    protocol: Recognised,
+    received: Vec<u8>,
+    upstream: Option<(TcpStream, InFlight)>,
+) {
+    let (upstream, _in_flight) = upstream.unzip();
+    let (session, end) = Session::new(
+        accepted.stream,
+        upstream,
+        received,
+        accepted.peer,
+        accepted.original,
+    );
+    match offer(&protocol, session) {
+        // An error only says that the session was dropped, which is how it ends.
+        Ok(()) => drop(end.await),
+        Err(refused) => {
+            tracing::warn!(protocol = protocol.name(), ?refused, "session refused");
+        }
+    }
+}
+
+/// Decides as if the connection were raw bytes: for the early connection of server-first detection.
+fn decide_tcp<'v>(view: &'v View, cx: &Context<'_>, peer: SocketAddr) -> ConnectionDecision<'v> {
+    view.table().connection(
+        view.table().listener(cx.original),
+        &Connection {
+            original: cx.original,
+            source: Some(peer),
+            class: Class::Tcp,
+            sni: None,
+        },
+        &mut NoTrace,
+    )
+}

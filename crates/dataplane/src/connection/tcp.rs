@@ -1,0 +1,217 @@
+//! Connections routed as bytes: raw TCP, TLS that is not terminated, passthrough.
+use super::detect::Detected;
+use crate::{
+    http::Context,
+    shard::{
+        cluster_state::{ClusterState, Tried},
+        endpoint_state::{EndpointState, InFlight},
+        view::View,
+    },
+    tunnel::{self, End, Summary},
+};
+use pointsman_route::{ClusterKind, ConnectionDecision, EndpointAddress, TcpRule};
+use pointsman_telemetry::{ClusterStats, Flags};
+use std::{net::SocketAddr, rc::Rc, time::Duration};
+use tokio::net::TcpStream;
+
+/// A connection to a backend, opened before it is known that it is needed.
+pub(crate) struct Early {
+    upstream: TcpStream,
+    in_flight: InFlight,
+    stats: Rc<ClusterStats>,
+    /// The server has spoken first.
+    pub(crate) spoke: bool,
+}
+
+impl Early {
+    /// Opens one by the rule. `None` when that fails: the client will see it when it speaks.
+    pub(crate) async fn open(cx: &Context<'_>, view: &View, rule: &TcpRule) -> Option<Self> {
+        let target = plan(cx, view, rule).ok()?;
+        let stats = target.stats.clone();
+        let (upstream, in_flight) = target.connect(cx).await.ok()?;
+        Some(Self {
+            upstream,
+            in_flight,
+            stats,
+            spoke: false,
+        })
+    }
+
+    /// Waits for either side to become readable; true if the server did and the client did not.
+    pub(crate) async fn server_speaks_before(&self, cx: &Context<'_>) -> bool {
+        let limit = cx.shard.settings.timeouts.tunnel_idle.0;
+        let first = async {
+            tokio::select! {
+                biased;
+                _ = cx.client.readable() => false,
+                _ = self.upstream.readable() => true,
+            }
+        };
+        cx.lease.within(limit, first).await.unwrap_or(false)
+    }
+}
+
+/// A chosen backend.
+pub(crate) struct Chosen {
+    cluster: Option<Rc<ClusterState>>,
+    endpoint: Option<Rc<EndpointState>>,
+    stats: Rc<ClusterStats>,
+    timeout: Duration,
+}
+
+/// What a rule says about one connection: a backend, or why there is none.
+pub(crate) type Plan = Result<Chosen, (Rc<ClusterStats>, Flags)>;
+
+/// Sends a connection where its rule says.
+pub(crate) async fn forward(cx: &Context<'_>, plan: Plan, mut detected: Detected) {
+    if let Some(early) = detected.early.take() {
+        return carry(cx, &early.upstream, early.in_flight, &early.stats, detected).await;
+    }
+    match plan {
+        Ok(chosen) => run(cx, chosen, detected).await,
+        Err((stats, flags)) => refuse(&stats, flags),
+    }
+}
+
+/// Unmatched: forwarded unchanged to the original destination (LIS-60, LIS-66).
+pub(crate) async fn passthrough(cx: &Context<'_>, detected: Detected) {
+    if cx.original_is_self {
+        let counter = &cx.shard.counts.self_connects;
+        counter.set(counter.get() + 1);
+        tracing::info!(
+            original = %cx.original,
+            "connection closed: nothing recognises it, and its original destination is this gateway itself"
+        );
+        return refuse(&cx.shard.passthrough, Flags::NR);
+    }
+    let chosen = Chosen {
+        cluster: None,
+        endpoint: Some(cx.shard.original(cx.original)),
+        stats: cx.shard.passthrough.clone(),
+        timeout: cx.shard.settings.timeouts.connect.0,
+    };
+    run(cx, chosen, detected).await;
+}
+
+/// Unmatched in REGISTRY_ONLY mode: accepted, then closed without data (LIS-60).
+pub(crate) fn blackhole(cx: &Context<'_>, detected: Detected) {
+    drop(detected);
+    refuse(&cx.shard.blackhole, Flags::UH);
+}
+
+/// Opens a connection to the backend that the table names for this connection as bytes.
+pub(crate) async fn upstream(
+    cx: &Context<'_>,
+    view: &View,
+    peer: SocketAddr,
+) -> Option<(TcpStream, InFlight)> {
+    match super::decide_tcp(view, cx, peer) {
+        ConnectionDecision::Forward(rule) => plan(cx, view, rule).ok()?.connect(cx).await.ok(),
+        _ => None,
+    }
+}
+
+/// Chooses the backend of a connection.
+pub(crate) fn plan(cx: &Context<'_>, view: &View, rule: &TcpRule) -> Plan {
+    let shard = cx.shard;
+    let target = rule.split.pick(shard.random.borrow_mut().u32(..));
+    let Some(cluster) = target.cluster.ok().and_then(|id| shard.cluster(view, id)) else {
+        return Err((shard.blackhole.clone(), Flags::NC));
+    };
+    let timeout = cluster.cluster.policy.pool.connect_timeout;
+    let mut chosen = Chosen {
+        endpoint: None,
+        stats: cluster.stats.clone(),
+        timeout: timeout.unwrap_or(shard.settings.timeouts.connect.0),
+        cluster: None,
+    };
+    if let ClusterKind::OriginalDestination { port } = cluster.cluster.kind {
+        let dialled = cx.original.ip();
+        let member = cluster.endpoints.iter().find(|member| {
+            matches!(member.state.address, EndpointAddress::Socket(it) if it.ip() == dialled)
+        });
+        match member {
+            Some(member) => chosen.endpoint = Some(member.state.clone()),
+            None if cx.original_is_self && !cluster.endpoints.is_empty() => {
+                chosen.cluster = Some(cluster);
+            }
+            None if cx.original_is_self => {
+                return Err((cluster.stats.clone(), Flags::NR));
+            }
+            None => {
+                let mut address = cx.original;
+                address.set_port(port.unwrap_or(address.port()));
+                chosen.endpoint = Some(shard.original(address));
+            }
+        }
+    } else {
+        chosen.cluster = Some(cluster);
+    }
+    Ok(chosen)
+}
+
+impl Chosen {
+    /// Connects once; TCP is not retried on another endpoint (VS-H-147).
+    async fn connect(&self, cx: &Context<'_>) -> Result<(TcpStream, InFlight), Flags> {
+        let in_flight = match (&self.endpoint, &self.cluster) {
+            (Some(endpoint), _) => endpoint.enter(),
+            (None, Some(cluster)) => cluster
+                .pick(&Tried::new(), &cx.shard.random)
+                .ok_or(Flags::UH)?,
+            (None, None) => return Err(Flags::UH),
+        };
+        let connect = in_flight.endpoint().connect();
+        match cx.lease.within(self.timeout, connect).await {
+            Ok(Ok(upstream)) => Ok((upstream, in_flight)),
+            Ok(Err(_)) | Err(_) => Err(Flags::UF),
+        }
+    }
+}
+
+async fn run(cx: &Context<'_>, chosen: Chosen, detected: Detected) {
+    match chosen.connect(cx).await {
+        Ok((upstream, in_flight)) => {
+            carry(cx, &upstream, in_flight, &chosen.stats, detected).await;
+        }
+        Err(flags) => refuse(&chosen.stats, flags),
+    }
+}
+
+async fn carry(
+    cx: &Context<'_>,
+    upstream: &TcpStream,
+    in_flight: InFlight,
+    stats: &Rc<ClusterStats>,
+    detected: Detected,
+) {
+    stats.tcp_opened();
+    let live = cx.shard.live(stats);
+    let summary = tunnel::run(
+        cx.lease,
+        &cx.shard.buffers,
+        &cx.shard.settings,
+        cx.client,
+        upstream,
+        detected.bytes,
+        Vec::new(),
+        live.bytes(),
+    )
+    .await;
+    drop(live);
+    stats.tcp_closed(flags(&summary), 0, 0);
+    drop(in_flight);
+}
+
+fn flags(summary: &Summary) -> Flags {
+    match summary.end {
+        End::Closed | End::Idle => Flags::EMPTY,
+        End::ClientReset => Flags::DC,
+        End::UpstreamReset => Flags::UR,
+    }
+}
+
+/// Closes a connection that cannot be served: counted as opened and closed, with the reason.
+fn refuse(stats: &ClusterStats, flags: Flags) {
+    stats.tcp_opened();
+    stats.tcp_closed(flags, 0, 0);
+}

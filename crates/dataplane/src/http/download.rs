@@ -1,0 +1,359 @@
+//! The response: from the endpoint to the client.
+use super::{Context, RequestFacts, decide::Levels, rewrite};
+use crate::{
+    shard::buffers::{Buffers, SMALL},
+    stream,
+    tunnel::Progress,
+};
+use pointsman_wire::http1::{
+    ChunkDecoder, ChunkEvent, ChunkLimits, ConnectionOption, HeadLimits, LAST_CHUNK, Refusal,
+    ResponseBody, ResponseHead, Version, field_slots, head_may_be_complete, parse_response,
+    write_chunk_header, write_last_chunk, write_response,
+};
+use tokio::net::TcpStream;
+
+/// Interim responses passed on for one request; more is a flood.
+const MAX_INTERIM: u32 = 32;
+
+/// How receiving a response ended.
+#[derive(Debug)]
+pub(crate) enum Download {
+    /// Passed on whole.
+    Done {
+        status: u16,
+        /// The endpoint's connection can carry another request.
+        upstream_reusable: bool,
+        /// The client was not told to close.
+        client_keeps: bool,
+    },
+    /// The endpoint switched protocols as asked; these are its bytes behind the head.
+    Upgraded(Vec<u8>),
+    /// Closed or reset before the first byte: nothing was done with the connection.
+    Silent,
+    /// Closed or reset in the middle of the head.
+    CutHead,
+    /// The response is malformed; nothing was sent to the client.
+    Malformed(&'static str),
+    /// The response broke after its head was sent on; the client must see a cut.
+    Cut { status: u16, malformed: bool },
+    /// The client is gone.
+    ClientGone { status: u16 },
+}
+
+/// What the response head says, without borrowing it.
+struct Head {
+    len: usize,
+    status: u16,
+    interim: bool,
+    upgraded: bool,
+    body: ResponseBody,
+    reusable: bool,
+    client_keeps: bool,
+}
+
+/// Streams one response. `out` holds the request head until the first byte of the response is
+/// there, and is then reused for the response: until then a replay is possible.
+pub(crate) async fn download(
+    cx: &Context<'_>,
+    facts: &RequestFacts,
+    operations: &Levels<'_>,
+    upstream: &TcpStream,
+    out: &mut Vec<u8>,
+    progress: &Progress,
+) -> Download {
+    let buffers = &cx.shard.buffers;
+    let mut input = buffers.small();
+    let end = receive(cx, facts, operations, upstream, &mut input, out, progress).await;
+    if let Download::Upgraded(_) = end {
+        return Download::Upgraded(input);
+    }
+    buffers.give(input);
+    end
+}
+
+async fn receive(
+    cx: &Context<'_>,
+    facts: &RequestFacts,
+    operations: &Levels<'_>,
+    upstream: &TcpStream,
+    input: &mut Vec<u8>,
+    out: &mut Vec<u8>,
+    progress: &Progress,
+) -> Download {
+    let limits = HeadLimits {
+        max_bytes: cx.shard.settings.limits.head_bytes,
+        ..HeadLimits::default()
+    };
+    let mut interims = 0;
+    let head = loop {
+        let head = match read_head(cx, facts, operations, upstream, input, out, &limits).await {
+            Ok(head) => head,
+            Err(end) => return end,
+        };
+        input.drain(..head.len.min(input.len()));
+        if !head.interim {
+            progress.answering.set(true);
+            break head;
+        }
+        interims += 1;
+        if interims > MAX_INTERIM {
+            return Download::Malformed("too_many_interim_responses");
+        }
+        // HTTP/1.0 knows no interim responses (RFC 9110 section 15.2).
+        if facts.version == Version::Http11 && stream::write_all(cx.client, out).await.is_err() {
+            return Download::ClientGone { status: 0 };
+        }
+    };
+    if head.upgraded {
+        return match stream::write_all(cx.client, out).await {
+            Ok(()) => Download::Upgraded(Vec::new()),
+            Err(_) => Download::ClientGone { status: 101 },
+        };
+    }
+    let body = Body {
+        client: cx.client,
+        upstream,
+        buffers: &cx.shard.buffers,
+        chunk_out: facts.version == Version::Http11,
+        progress,
+    };
+    let end = match head.body {
+        ResponseBody::None => match stream::write_all(cx.client, out).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(Broken::Client),
+        },
+        ResponseBody::Length(length) => body.fixed(length, input, out).await,
+        ResponseBody::Chunked => body.chunked(input, out).await,
+        ResponseBody::UntilClose => body.until_close(input, out).await,
+    };
+    let status = head.status;
+    match end {
+        Ok(()) => Download::Done {
+            status,
+            // Bytes behind the response answer nobody: that connection is not used again.
+            upstream_reusable: head.reusable && input.is_empty(),
+            client_keeps: head.client_keeps,
+        },
+        Err(Broken::Client) => Download::ClientGone { status },
+        Err(Broken::Upstream) => Download::Cut {
+            status,
+            malformed: false,
+        },
+        Err(Broken::Framing(refusal)) => {
+            cx.shard.counts.refuse(refusal.reason.as_str());
+            Download::Cut {
+                status,
+                malformed: true,
+            }
+        }
+    }
+}
+
+async fn read_head(
+    cx: &Context<'_>,
+    facts: &RequestFacts,
+    operations: &Levels<'_>,
+    upstream: &TcpStream,
+    input: &mut Vec<u8>,
+    out: &mut Vec<u8>,
+    limits: &HeadLimits,
+) -> Result<Head, Download> {
+    let mut scanned = 0;
+    loop {
+        if head_may_be_complete(input, scanned) || input.len() >= limits.max_bytes {
+            match translate(cx, facts, operations, input, out, limits) {
+                Ok(Some(head)) => return Ok(head),
+                Ok(None) => {}
+                Err(reason) => return Err(Download::Malformed(reason)),
+            }
+        }
+        scanned = input.len();
+        match stream::read(upstream, input).await {
+            Ok(0) | Err(_) if input.is_empty() => return Err(Download::Silent),
+            Ok(0) | Err(_) => return Err(Download::CutHead),
+            Ok(_) => {}
+        }
+    }
+}
+
+/// Parses the head in `input` and writes it anew into `out`.
+fn translate(
+    cx: &Context<'_>,
+    facts: &RequestFacts,
+    operations: &Levels<'_>,
+    input: &[u8],
+    out: &mut Vec<u8>,
+    limits: &HeadLimits,
+) -> Result<Option<Head>, &'static str> {
+    let mut slots = field_slots();
+    let parsed = parse_response(input, &mut slots, limits, facts.kind);
+    let Some(mut head) = parsed.map_err(|refusal| refusal.reason.as_str())? else {
+        return Ok(None);
+    };
+    let interim = head.is_interim();
+    // A 101 that nobody asked for switches nothing (RFC 9110 section 7.8).
+    let upgraded = head.status == 101;
+    if upgraded && !(facts.upgrade && head.upgrade.is_some()) {
+        return Err("unexpected_upgrade");
+    }
+    let to_client = head.body.towards(facts.version);
+    let client_keeps =
+        facts.keep_alive && !cx.lease.is_draining() && to_client != ResponseBody::UntilClose;
+    let upgrade = head.upgrade;
+    let connection = match upgrade.filter(|_| upgraded) {
+        Some(upgrade) => ConnectionOption::Upgrade(upgrade.protocols),
+        None if interim || (client_keeps && facts.version == Version::Http11) => {
+            ConnectionOption::KeepAlive
+        }
+        None if client_keeps => ConnectionOption::Keep10,
+        None => ConnectionOption::Close,
+    };
+    out.clear();
+    if interim || operations.is_empty() {
+        write_response(out, &head, connection, facts.version, to_client, &[]);
+    } else {
+        let names = head.fields.iter().map(|field| field.name);
+        let (dropped, extra) = rewrite::operations(operations.iter().copied(), names);
+        head.drop = head.drop.union(dropped);
+        write_response(out, &head, connection, facts.version, to_client, &extra);
+    }
+    Ok(Some(Head {
+        len: head.len,
+        status: head.status,
+        interim,
+        upgraded,
+        body: head.body,
+        reusable: reusable(&head),
+        client_keeps,
+    }))
+}
+
+fn reusable(head: &ResponseHead<'_>) -> bool {
+    head.keep_alive && head.body != ResponseBody::UntilClose
+}
+
+enum Broken {
+    Client,
+    Upstream,
+    Framing(Refusal),
+}
+
+struct Body<'a> {
+    client: &'a TcpStream,
+    upstream: &'a TcpStream,
+    buffers: &'a Buffers,
+    /// Towards the client a body without a length is chunked; HTTP/1.0 gets it bare.
+    chunk_out: bool,
+    progress: &'a Progress,
+}
+
+impl Body<'_> {
+    async fn send(&self, bytes: &[u8]) -> Result<(), Broken> {
+        stream::write_all(self.client, bytes)
+            .await
+            .map_err(|_| Broken::Client)
+    }
+
+    async fn receive(&self, input: &mut Vec<u8>) -> Result<usize, Broken> {
+        stream::read(self.upstream, input)
+            .await
+            .map_err(|_| Broken::Upstream)
+    }
+
+    fn sent(&self, bytes: usize) {
+        self.progress
+            .sent
+            .set(self.progress.sent.get() + bytes as u64);
+    }
+
+    /// The head in `out` goes out together with what is there of the body: one write for a small
+    /// response.
+    async fn fixed(
+        &self,
+        length: u64,
+        input: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Broken> {
+        let take = usize::try_from(length).map_or(input.len(), |length| length.min(input.len()));
+        out.extend_from_slice(input.get(..take).unwrap_or_default());
+        input.drain(..take);
+        self.send(out).await?;
+        self.sent(take);
+        let mut left = length - take as u64;
+        if left > SMALL as u64 {
+            self.buffers
+                .give(std::mem::replace(input, self.buffers.bulk()));
+        }
+        while left > 0 {
+            if self.receive(input).await? == 0 {
+                return Err(Broken::Upstream);
+            }
+            let take = usize::try_from(left).map_or(input.len(), |left| left.min(input.len()));
+            self.send(input.get(..take).unwrap_or_default()).await?;
+            self.sent(take);
+            left -= take as u64;
+            input.drain(..take);
+        }
+        Ok(())
+    }
+
+    async fn chunked(&self, input: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<(), Broken> {
+        let mut decoder = ChunkDecoder::new(ChunkLimits::default());
+        loop {
+            let mut at = 0;
+            let done = loop {
+                let rest = input.get(at..).unwrap_or_default();
+                let (consumed, event) = decoder.decode(rest).map_err(Broken::Framing)?;
+                at += consumed;
+                match event {
+                    ChunkEvent::Data(range) => self.piece(out, rest.get(range).unwrap_or_default()),
+                    ChunkEvent::TrailersEnd => break true,
+                    ChunkEvent::NeedMore => break false,
+                }
+            };
+            input.drain(..at.min(input.len()));
+            if done && self.chunk_out {
+                write_last_chunk(out, decoder.trailers());
+            }
+            self.send(out).await?;
+            if done {
+                return Ok(());
+            }
+            out.clear();
+            if self.receive(input).await? == 0 {
+                return Err(Broken::Upstream);
+            }
+        }
+    }
+
+    async fn until_close(&self, input: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<(), Broken> {
+        loop {
+            self.piece(out, input);
+            input.clear();
+            self.send(out).await?;
+            out.clear();
+            if self.receive(input).await? == 0 {
+                break;
+            }
+        }
+        if self.chunk_out {
+            self.send(LAST_CHUNK).await?;
+        }
+        Ok(())
+    }
+
+    /// Appends body bytes in the framing of the client.
+    fn piece(&self, out: &mut Vec<u8>, data: &[u8]) {
+        if data.is_empty() {
+            return;
+        }
+        self.sent(data.len());
+        if self.chunk_out {
+            write_chunk_header(out, data.len());
+            out.extend_from_slice(data);
+            out.extend_from_slice(b"\r\n");
+        } else {
+            out.extend_from_slice(data);
+        }
+    }
+}

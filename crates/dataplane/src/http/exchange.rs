@@ -1,0 +1,371 @@
+//! One routed request: find a connection to an endpoint, send, stream, replay what is safe.
+use super::{
+    Context,
+    decide::{Forward, To},
+    download::{Download, download},
+    local::{self, Local},
+    upload::{Upload, upload},
+};
+use crate::{
+    shard::{
+        cluster_state::Tried,
+        endpoint_state::{EndpointState, InFlight},
+    },
+    stream,
+    tunnel::Progress,
+};
+use pointsman_route::{ClusterKind, EndpointAddress};
+use pointsman_telemetry::Flags;
+use pointsman_wire::http1::{BodyLength, Refusal};
+use std::{
+    cell::Cell,
+    future::{Future, poll_fn},
+    pin::pin,
+    rc::Rc,
+    task::Poll,
+    time::Instant,
+};
+use tokio::net::TcpStream;
+
+/// Further tries after a connect failure, each on another endpoint where there is one (VS-H-70).
+/// Nothing was sent, so any request may be tried again.
+const CONNECT_RETRIES: usize = 2;
+
+/// What became of a request.
+pub(crate) enum Outcome {
+    /// Answered whole.
+    Answered { status: u16, keep: bool },
+    /// The endpoint switched protocols.
+    Upgraded {
+        upstream: TcpStream,
+        in_flight: InFlight,
+        reply: Vec<u8>,
+    },
+    /// Nothing was sent to the client; this is to be.
+    Reply(Local),
+    /// As `Reply`, for a body with wrong framing.
+    Refused(Refusal),
+    /// The client's connection must be cut.
+    Abort { status: u16, flags: Flags },
+}
+
+/// Carries out a forwarded request. `out` holds its head.
+pub(crate) async fn exchange(
+    cx: &Context<'_>,
+    forward: &Forward,
+    out: &mut Vec<u8>,
+    input: &mut Vec<u8>,
+    progress: &Progress,
+) -> Outcome {
+    match forward.timeout {
+        None => attempts(cx, forward, out, input, progress).await,
+        Some(limit) => {
+            let attempts = attempts(cx, forward, out, input, progress);
+            match tokio::time::timeout(limit, attempts).await {
+                Ok(outcome) => outcome,
+                // Bytes of the response are with the client already: it must see a cut.
+                Err(_) if progress.answering.get() => Outcome::Abort {
+                    status: 200,
+                    flags: Flags::UT,
+                },
+                Err(_) => Outcome::Reply(local::TIMEOUT),
+            }
+        }
+    }
+}
+
+async fn attempts(
+    cx: &Context<'_>,
+    forward: &Forward,
+    out: &mut Vec<u8>,
+    input: &mut Vec<u8>,
+    progress: &Progress,
+) -> Outcome {
+    let body = take_received_body(forward.facts.body, out, input, progress);
+    // Replayed on a fresh connection when a pooled one turns out to be closed: only what may be
+    // repeated, and only while all of it is still in `out`.
+    let replayable = forward.facts.idempotent && body == BodyLength::None;
+    let mut tried = Tried::new();
+    let mut fresh_only = false;
+    loop {
+        let in_flight = match pick(cx, forward, &tried) {
+            Ok(in_flight) => in_flight,
+            Err(local) => return Outcome::Reply(local),
+        };
+        let endpoint = in_flight.endpoint();
+        let pooled = if fresh_only {
+            None
+        } else {
+            endpoint.take_idle()
+        };
+        let reused = pooled.is_some();
+        let upstream = match pooled {
+            Some(upstream) => upstream,
+            None => match connect(cx, forward, endpoint).await {
+                Ok(upstream) => upstream,
+                Err(local) => {
+                    tried.push(Rc::as_ptr(endpoint));
+                    if tried.len() > CONNECT_RETRIES || pick(cx, forward, &tried).is_err() {
+                        return Outcome::Reply(local);
+                    }
+                    continue;
+                }
+            },
+        };
+        match attempt(cx, forward, &upstream, out, input, body, progress).await {
+            End::Finished {
+                status,
+                reusable,
+                keep,
+            } => {
+                if reusable {
+                    let most = cx.shard.settings.limits.pooled_per_endpoint;
+                    endpoint.keep(upstream, most, Instant::now());
+                }
+                return Outcome::Answered { status, keep };
+            }
+            End::Upgraded(reply) => {
+                return Outcome::Upgraded {
+                    upstream,
+                    in_flight,
+                    reply,
+                };
+            }
+            End::Silent if reused && replayable => fresh_only = true,
+            End::Silent => return Outcome::Reply(local::UPSTREAM_CLOSED),
+            End::Other(outcome) => return outcome,
+        }
+    }
+}
+
+/// Body bytes that came with the head go out with the head, in one write.
+fn take_received_body(
+    body: BodyLength,
+    out: &mut Vec<u8>,
+    input: &mut Vec<u8>,
+    progress: &Progress,
+) -> BodyLength {
+    let BodyLength::Length(length) = body else {
+        return body;
+    };
+    let take = usize::try_from(length).map_or(input.len(), |length| length.min(input.len()));
+    out.extend_from_slice(input.get(..take).unwrap_or_default());
+    input.drain(..take);
+    progress.received.set(take as u64);
+    match length - take as u64 {
+        0 => BodyLength::None,
+        left => BodyLength::Length(left),
+    }
+}
+
+fn pick(cx: &Context<'_>, forward: &Forward, tried: &Tried) -> Result<InFlight, Local> {
+    let cluster = match &forward.to {
+        To::Original(endpoint, _) if tried.is_empty() => return Ok(endpoint.enter()),
+        To::Original(..) => return Err(local::CONNECT_FAILED),
+        To::Cluster(cluster) => cluster,
+    };
+    if let ClusterKind::OriginalDestination { port } = cluster.cluster.kind {
+        // The endpoint the client dialled, at the port it really listens on; a client that dialled
+        // no endpoint reached us by Host (BE-123, BE-124).
+        let dialled = cx.original.ip();
+        let member = cluster.endpoints.iter().find(|member| {
+            matches!(member.state.address, EndpointAddress::Socket(it) if it.ip() == dialled)
+        });
+        match member {
+            Some(member) if tried.is_empty() => return Ok(member.state.enter()),
+            Some(_) => return Err(local::CONNECT_FAILED),
+            // In bind capture the dialled address is our own. Balancing is what the client's
+            // resolver would have done.
+            None if cx.original_is_self && !cluster.endpoints.is_empty() => {}
+            None if cx.original_is_self => return Err(local::SELF_CONNECT),
+            None if tried.is_empty() => {
+                let mut address = cx.original;
+                address.set_port(port.unwrap_or(address.port()));
+                return Ok(cx.shard.original(address).enter());
+            }
+            None => return Err(local::CONNECT_FAILED),
+        }
+    }
+    cluster
+        .pick(tried, &cx.shard.random)
+        .ok_or(local::NO_ENDPOINT)
+}
+
+async fn connect(
+    cx: &Context<'_>,
+    forward: &Forward,
+    endpoint: &EndpointState,
+) -> Result<TcpStream, Local> {
+    let limit = forward.connect_timeout(&cx.shard.settings);
+    match cx.lease.within(limit, endpoint.connect()).await {
+        Ok(Ok(upstream)) => Ok(upstream),
+        Ok(Err(_)) => Err(local::CONNECT_FAILED),
+        Err(_) => Err(local::CONNECT_TIMEOUT),
+    }
+}
+
+enum End {
+    Finished {
+        status: u16,
+        reusable: bool,
+        keep: bool,
+    },
+    Upgraded(Vec<u8>),
+    /// The connection gave nothing and can be taken as never used.
+    Silent,
+    Other(Outcome),
+}
+
+async fn attempt(
+    cx: &Context<'_>,
+    forward: &Forward,
+    upstream: &TcpStream,
+    out: &mut Vec<u8>,
+    input: &mut Vec<u8>,
+    body: BodyLength,
+    progress: &Progress,
+) -> End {
+    let facts = &forward.facts;
+    match cx
+        .lease
+        .within(
+            cx.shard.settings.timeouts.write.0,
+            stream::write_all(upstream, out),
+        )
+        .await
+    {
+        Ok(Ok(())) => {}
+        // A closed peer may have said why before it closed: read on.
+        Ok(Err(_)) => {}
+        Err(_) => return End::Other(Outcome::Reply(local::RESPONSE_IDLE)),
+    }
+    let operations = forward.response_operations();
+    let down = download(cx, facts, &operations, upstream, out, progress);
+    if body == BodyLength::None {
+        let end = watched(cx, progress, || cx.shard.settings.timeouts.response.0, down).await;
+        return match end {
+            Some(end) => finish(cx, end, true),
+            None => End::Other(idle(progress, local::RESPONSE_IDLE)),
+        };
+    }
+    both_ways(cx, upstream, input, body, down, progress).await
+}
+
+/// Body up and response down at the same time: a server may answer before it has read everything.
+async fn both_ways(
+    cx: &Context<'_>,
+    upstream: &TcpStream,
+    input: &mut Vec<u8>,
+    body: BodyLength,
+    down: impl Future<Output = Download>,
+    progress: &Progress,
+) -> End {
+    let uploaded = Cell::new(false);
+    let end = {
+        let mut up = pin!(upload(
+            cx.client,
+            upstream,
+            &cx.shard.buffers,
+            body,
+            input,
+            progress
+        ));
+        let mut down = pin!(down);
+        let mut upstream_gone = false;
+        let both = poll_fn(|cx| {
+            if !uploaded.get() && !upstream_gone {
+                match up.as_mut().poll(cx) {
+                    Poll::Ready(Upload::Done) => uploaded.set(true),
+                    // The endpoint may have answered before it stopped reading.
+                    Poll::Ready(Upload::UpstreamGone) => upstream_gone = true,
+                    Poll::Ready(Upload::ClientGone) => return Poll::Ready(Err(None)),
+                    Poll::Ready(Upload::Refused(refusal)) => {
+                        return Poll::Ready(Err(Some(refusal)));
+                    }
+                    Poll::Pending => {}
+                }
+            }
+            down.as_mut().poll(cx).map(Ok)
+        });
+        let timeouts = &cx.shard.settings.timeouts;
+        let limit = || {
+            if uploaded.get() || progress.answering.get() {
+                timeouts.response.0
+            } else {
+                timeouts.request_body.0
+            }
+        };
+        watched(cx, progress, limit, both).await
+    };
+    match end {
+        Some(Ok(end)) => finish(cx, end, uploaded.get()),
+        Some(Err(Some(refusal))) if !progress.answering.get() => {
+            End::Other(Outcome::Refused(refusal))
+        }
+        Some(Err(_)) => End::Other(Outcome::Abort {
+            status: 0,
+            flags: Flags::DC,
+        }),
+        None if uploaded.get() => End::Other(idle(progress, local::RESPONSE_IDLE)),
+        None => End::Other(idle(progress, local::BODY_IDLE)),
+    }
+}
+
+fn idle(progress: &Progress, local: Local) -> Outcome {
+    if progress.answering.get() {
+        Outcome::Abort {
+            status: 200,
+            flags: Flags::SI,
+        }
+    } else {
+        Outcome::Reply(local)
+    }
+}
+
+/// Runs `future` as long as bytes move: `None` after `limit` without any.
+async fn watched<T>(
+    cx: &Context<'_>,
+    progress: &Progress,
+    limit: impl Fn() -> std::time::Duration,
+    future: impl Future<Output = T>,
+) -> Option<T> {
+    let mut future = pin!(future);
+    loop {
+        let before = (progress.received.get(), progress.sent.get());
+        match cx.lease.within(limit(), future.as_mut()).await {
+            Ok(output) => return Some(output),
+            Err(_) if before != (progress.received.get(), progress.sent.get()) => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+fn finish(cx: &Context<'_>, end: Download, uploaded: bool) -> End {
+    match end {
+        Download::Done {
+            status,
+            upstream_reusable,
+            client_keeps,
+        } => End::Finished {
+            status,
+            // An early answer leaves a body half sent, on both sides.
+            reusable: upstream_reusable && uploaded,
+            keep: client_keeps && uploaded,
+        },
+        Download::Upgraded(reply) => End::Upgraded(reply),
+        Download::Silent => End::Silent,
+        Download::CutHead => End::Other(Outcome::Reply(local::UPSTREAM_CLOSED)),
+        Download::Malformed(reason) => {
+            cx.shard.counts.refuse(reason);
+            End::Other(Outcome::Reply(local::BAD_RESPONSE))
+        }
+        Download::Cut { status, malformed } => End::Other(Outcome::Abort {
+            status,
+            flags: if malformed { Flags::UPE } else { Flags::UC },
+        }),
+        Download::ClientGone { status } => End::Other(Outcome::Abort {
+            status,
+            flags: Flags::DC,
+        }),
+    }
+}

@@ -1,0 +1,144 @@
+//! Replies that no upstream made. One place says what each of them is.
+use super::RequestFacts;
+use pointsman_telemetry::Flags;
+use pointsman_wire::http1::{LocalResponse, Refusal, RequestKind, Version, write_local_response};
+
+/// Why the gateway answers by itself: status, flag, details and body (VS-H-125..143).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Local {
+    pub(crate) status: u16,
+    pub(crate) flags: Flags,
+    /// A stable word for the log: Envoy's response code details where it has one for the case.
+    pub(crate) details: &'static str,
+    pub(crate) body: &'static str,
+}
+
+const fn local(status: u16, flags: Flags, details: &'static str, body: &'static str) -> Local {
+    Local {
+        status,
+        flags,
+        details,
+        body,
+    }
+}
+
+/// A host was found, but none of its rules takes the request (VS-H-6).
+pub(crate) const NO_ROUTE: Local = local(404, Flags::NR, "route_not_found", "");
+/// Nothing recognises the request, and passing it through would connect to ourselves.
+pub(crate) const SELF_CONNECT: Local = local(
+    404,
+    Flags::NR,
+    "passthrough_to_self",
+    "no route recognises this request, and its original destination is this gateway itself\n",
+);
+/// Unmatched in REGISTRY_ONLY mode (VS-H-140).
+pub(crate) const BLACKHOLE: Local = local(502, Flags::EMPTY, "direct_response", "");
+/// The destination names a host, port or subset that does not exist (VS-H-126).
+pub(crate) const NO_CLUSTER: Local = local(503, Flags::NC, "cluster_not_found", "");
+/// No endpoint can be used (VS-H-127).
+pub(crate) const NO_ENDPOINT: Local =
+    local(503, Flags::UH, "no_healthy_upstream", "no healthy upstream");
+/// Connecting failed (VS-H-128).
+pub(crate) const CONNECT_FAILED: Local = local(
+    503,
+    Flags::UF,
+    "upstream_reset_before_response_started{connection_failure}",
+    "upstream connect error or disconnect/reset before headers. reset reason: connection failure",
+);
+/// Connecting took too long (VS-H-129).
+pub(crate) const CONNECT_TIMEOUT: Local = local(
+    503,
+    Flags::UF,
+    "upstream_reset_before_response_started{connection_timeout}",
+    "upstream connect error or disconnect/reset before headers. reset reason: connection timeout",
+);
+/// The endpoint closed before it answered (VS-H-130).
+pub(crate) const UPSTREAM_CLOSED: Local = local(
+    503,
+    Flags::UC,
+    "upstream_reset_before_response_started{connection_termination}",
+    "upstream connect error or disconnect/reset before headers. reset reason: connection termination",
+);
+/// The endpoint's response is malformed (VS-H-134).
+pub(crate) const BAD_RESPONSE: Local = local(
+    502,
+    Flags::UPE,
+    "upstream_reset_before_response_started{protocol_error}",
+    "the upstream's response is malformed\n",
+);
+/// The rule's timeout passed (VS-H-133).
+pub(crate) const TIMEOUT: Local = local(
+    504,
+    Flags::UT,
+    "response_timeout",
+    "upstream request timeout",
+);
+/// No byte of the response for `timeouts.response`.
+pub(crate) const RESPONSE_IDLE: Local =
+    local(504, Flags::SI, "stream_idle_timeout", "stream timeout");
+/// No byte of the request body for `timeouts.request_body`.
+pub(crate) const BODY_IDLE: Local = local(
+    408,
+    Flags::SI,
+    "request_body_timeout",
+    "the request body took too long\n",
+);
+/// The head did not arrive within `timeouts.request_head`.
+pub(crate) const HEAD_TIMEOUT: Local = local(
+    408,
+    Flags::DPE,
+    "request_header_timeout",
+    "the request head took too long\n",
+);
+/// CONNECT, which no rule can allow yet.
+pub(crate) const CONNECT_REFUSED: Local = local(
+    405,
+    Flags::NR,
+    "connect_not_allowed",
+    "CONNECT is not allowed here\n",
+);
+/// The HTTP/2 preface where only HTTP/1 is spoken.
+pub(crate) const HTTP2_UNSUPPORTED: Local = local(
+    505,
+    Flags::DPE,
+    "http2_not_supported",
+    "HTTP/2 is not supported on this port yet; use HTTP/1.1\n",
+);
+
+impl Local {
+    /// Appends the reply to `out`.
+    pub(crate) fn write(&self, out: &mut Vec<u8>, facts: Option<&RequestFacts>, keep_alive: bool) {
+        let fields: &[(&str, &str)] = if self.body.is_empty() {
+            &[]
+        } else {
+            &[("content-type", "text/plain")]
+        };
+        write_local_response(
+            out,
+            &LocalResponse {
+                status: self.status,
+                fields,
+                body: self.body.as_bytes(),
+                keep_alive,
+                to: facts.map_or(Version::Http11, |facts| facts.version),
+                head_only: facts.is_some_and(|facts| facts.kind == RequestKind::Head),
+            },
+        );
+    }
+}
+
+/// Appends the reply to a refused request. The connection is always closed behind it: where the
+/// next request would begin is not known.
+pub(crate) fn refuse(out: &mut Vec<u8>, refusal: &Refusal) {
+    write_local_response(
+        out,
+        &LocalResponse {
+            status: refusal.status,
+            fields: &[("content-type", "text/plain")],
+            body: format!("{}\n", refusal.reason.sentence()).as_bytes(),
+            keep_alive: false,
+            to: Version::Http11,
+            head_only: false,
+        },
+    );
+}

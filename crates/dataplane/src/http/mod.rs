@@ -1,0 +1,49 @@
+//! HTTP/1: requests parsed strictly, routed one by one, written anew, streamed both ways.
+//!
+//! In the order a request travels: `serve` reads heads off a connection, `decide` parses and
+//! routes one (no await in it), `exchange` finds a connection to an endpoint and replays what is
+//! safe to replay, `upload` streams the request body, `download` the response, `local` makes the
+//! replies that no upstream made.
+mod decide;
+mod download;
+mod exchange;
+mod fields;
+mod local;
+mod redirect;
+mod rewrite;
+mod serve;
+mod upload;
+
+use crate::shard::{Shard, registry::Lease};
+use pointsman_wire::http1::{BodyLength, RequestKind, Version};
+pub(crate) use serve::{refuse_http2, serve};
+use std::{net::SocketAddr, rc::Rc, time::Instant};
+use tokio::net::TcpStream;
+
+/// What all stages of one client connection share.
+pub(crate) struct Context<'a> {
+    pub(crate) shard: &'a Rc<Shard>,
+    pub(crate) lease: &'a Lease,
+    pub(crate) client: &'a TcpStream,
+    /// Where the client dialled.
+    pub(crate) original: SocketAddr,
+    /// True when `original` is this very process: passing through would loop.
+    pub(crate) original_is_self: bool,
+}
+
+/// What must be remembered of a request once its head is written anew.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RequestFacts {
+    /// Bytes of the head in the client's buffer.
+    pub(crate) head_len: usize,
+    pub(crate) body: BodyLength,
+    pub(crate) kind: RequestKind,
+    /// The client can take another response on this connection.
+    pub(crate) keep_alive: bool,
+    pub(crate) version: Version,
+    /// May be repeated without harm (RFC 9110 section 9.2.2).
+    pub(crate) idempotent: bool,
+    /// Asked for another protocol, and that wish was passed on.
+    pub(crate) upgrade: bool,
+    pub(crate) started: Instant,
+}

@@ -1,0 +1,305 @@
+//! The life of one HTTP/1 client connection.
+use super::{
+    Context, RequestFacts,
+    decide::{Forward, Reply, Step, TableCache, decide},
+    exchange::{Outcome, exchange},
+    local,
+};
+use crate::{
+    shard::{endpoint_state::InFlight, registry::IdleEnd},
+    stream,
+    tunnel::{self, Progress},
+};
+use pointsman_telemetry::{ClusterStats, Flags, RequestProtocol};
+use pointsman_wire::http1::{BodyLength, head_may_be_complete};
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// How long a connection that we close with an error is read from, so that the peer gets the reply
+/// instead of a reset for the bytes it still sends (RFC 9112 section 9.6).
+const LINGER: Duration = Duration::from_millis(500);
+/// And at most this many bytes.
+const LINGER_BYTES: usize = 256 * 1024;
+
+/// Serves requests until the connection ends. `input` holds bytes received already.
+pub(crate) async fn serve(cx: &Context<'_>, mut input: Vec<u8>) {
+    let buffers = &cx.shard.buffers;
+    let mut cache = TableCache::default();
+    let mut served: u32 = 0;
+    loop {
+        let mut out = buffers.small();
+        let step = match next_head(cx, &mut cache, &mut input, &mut out, served > 0).await {
+            Ok(step) => step,
+            Err(End::Silent) => break,
+            Err(End::Late) => {
+                local::HEAD_TIMEOUT.write(&mut out, None, false);
+                cx.shard.counts.limit("timeouts.request_head");
+                send_and_close(cx, &out).await;
+                break;
+            }
+        };
+        served = served.saturating_add(1);
+        let keep = handle(cx, step, &mut input, &mut out, served).await;
+        buffers.give(out);
+        if !keep || cx.lease.is_draining() {
+            break;
+        }
+        if input.is_empty() {
+            // An idle connection holds no buffer.
+            buffers.give(std::mem::take(&mut input));
+        }
+    }
+    buffers.give(input);
+}
+
+/// Answers an HTTP/2 preface and closes. The answer is HTTP/1: whoever speaks HTTP/2 by prior
+/// knowledge will at least log it.
+pub(crate) async fn refuse_http2(cx: &Context<'_>) {
+    let mut out = cx.shard.buffers.small();
+    local::HTTP2_UNSUPPORTED.write(&mut out, None, false);
+    cx.shard.counts.refuse("http2_not_supported");
+    send_and_close(cx, &out).await;
+    cx.shard.buffers.give(out);
+}
+
+enum End {
+    /// The client closed, was idle for too long, or the process drains: nothing to say.
+    Silent,
+    /// A head was begun and not finished in time.
+    Late,
+}
+
+/// Reads until a head is complete and decided.
+async fn next_head(
+    cx: &Context<'_>,
+    cache: &mut TableCache,
+    input: &mut Vec<u8>,
+    out: &mut Vec<u8>,
+    again: bool,
+) -> Result<Step, End> {
+    let timeouts = &cx.shard.settings.timeouts;
+    let most = cx.shard.settings.limits.head_bytes;
+    if input.is_empty() {
+        let first = if again {
+            timeouts.keep_alive.0
+        } else {
+            timeouts.keep_alive.0.min(timeouts.request_head.0 * 6)
+        };
+        match cx.lease.idle(first, cx.client.readable()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(IdleEnd::Draining) => return Err(End::Silent),
+            Err(IdleEnd::Elapsed) => return Err(End::Silent),
+        }
+        if input.capacity() == 0 {
+            *input = cx.shard.buffers.small();
+        }
+    }
+    let deadline = cx.lease.after(timeouts.request_head.0);
+    let mut scanned = 0;
+    loop {
+        let parse = scanned == 0 && !input.is_empty();
+        if parse || head_may_be_complete(input, scanned) || input.len() >= most {
+            match decide(cx, cache, input, out) {
+                Step::NeedMore => {}
+                step => return Ok(step),
+            }
+        }
+        scanned = input.len();
+        match cx
+            .lease
+            .until(deadline, stream::read(cx.client, input))
+            .await
+        {
+            Ok(Ok(0) | Err(_)) => return Err(End::Silent),
+            Ok(Ok(_)) => {}
+            Err(_) if input.is_empty() => return Err(End::Silent),
+            Err(_) => return Err(End::Late),
+        }
+    }
+}
+
+/// Carries out one decided request; false when the connection is to be closed.
+async fn handle(
+    cx: &Context<'_>,
+    step: Step,
+    input: &mut Vec<u8>,
+    out: &mut Vec<u8>,
+    served: u32,
+) -> bool {
+    match step {
+        Step::NeedMore => false,
+        Step::Refuse(refusal) => {
+            cx.shard.counts.refuse(refusal.reason.as_str());
+            tracing::debug!(reason = refusal.reason.as_str(), "request refused");
+            local::refuse(out, &refusal);
+            send_and_close(cx, out).await;
+            false
+        }
+        Step::Reply(Reply {
+            facts,
+            local,
+            stats,
+        }) => {
+            input.drain(..facts.head_len.min(input.len()));
+            let keep = facts.keep_alive && facts.body == BodyLength::None;
+            local.write(out, Some(&facts), keep);
+            record(
+                &stats,
+                local.status,
+                local.flags,
+                &facts,
+                &Progress::default(),
+            );
+            answer(cx, out, keep).await
+        }
+        Step::Answered {
+            facts,
+            status,
+            stats,
+        } => {
+            input.drain(..facts.head_len.min(input.len()));
+            record(&stats, status, Flags::EMPTY, &facts, &Progress::default());
+            answer(cx, out, facts.keep_alive && facts.body == BodyLength::None).await
+        }
+        Step::Forward(mut forward) => {
+            input.drain(..forward.facts.head_len.min(input.len()));
+            let limit = cx.shard.settings.limits.requests_per_connection;
+            forward.facts.keep_alive &= limit == 0 || served < limit;
+            proxy(cx, &forward, input, out).await
+        }
+    }
+}
+
+async fn proxy(
+    cx: &Context<'_>,
+    forward: &Forward,
+    input: &mut Vec<u8>,
+    out: &mut Vec<u8>,
+) -> bool {
+    let progress = Progress::default();
+    let outcome = exchange(cx, forward, out, input, &progress).await;
+    let facts = &forward.facts;
+    let record = |status, flags| record(forward.stats(), status, flags, facts, &progress);
+    match outcome {
+        Outcome::Answered { status, keep } => {
+            record(status, Flags::EMPTY);
+            keep
+        }
+        Outcome::Reply(local) => {
+            record(local.status, local.flags);
+            let keep = facts.keep_alive && facts.body == BodyLength::None;
+            out.clear();
+            local.write(out, Some(facts), keep);
+            answer(cx, out, keep).await
+        }
+        Outcome::Refused(refusal) => {
+            record(refusal.status, Flags::DPE);
+            cx.shard.counts.refuse(refusal.reason.as_str());
+            out.clear();
+            local::refuse(out, &refusal);
+            send_and_close(cx, out).await;
+            false
+        }
+        Outcome::Abort { status, flags } => {
+            record(status, flags);
+            // A cut response must never look whole.
+            stream::reset_on_close(cx.client);
+            false
+        }
+        Outcome::Upgraded {
+            upstream,
+            in_flight,
+            reply,
+        } => {
+            record(101, Flags::EMPTY);
+            upgraded(cx, forward, &upstream, in_flight, input, reply).await;
+            false
+        }
+    }
+}
+
+/// After a 101 the connection is bytes. What the client sent before it saw the 101 belongs to no
+/// protocol it can know to be spoken, so it is not passed on (CVE-2026-2833 was a proxy that did).
+async fn upgraded(
+    cx: &Context<'_>,
+    forward: &Forward,
+    upstream: &TcpStream,
+    in_flight: InFlight,
+    input: &mut Vec<u8>,
+    reply: Vec<u8>,
+) {
+    if !input.is_empty() {
+        cx.shard.counts.refuse("bytes_before_upgrade");
+        stream::reset_on_close(cx.client);
+        return;
+    }
+    let progress = cx.shard.live(forward.stats());
+    tunnel::run(
+        cx.lease,
+        &cx.shard.buffers,
+        &cx.shard.settings,
+        cx.client,
+        upstream,
+        std::mem::take(input),
+        reply,
+        progress.bytes(),
+    )
+    .await;
+    drop(in_flight);
+}
+
+fn record(
+    stats: &ClusterStats,
+    status: u16,
+    flags: Flags,
+    facts: &RequestFacts,
+    progress: &Progress,
+) {
+    let micros = u64::try_from(facts.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+    stats.request(
+        status,
+        flags,
+        RequestProtocol::Http,
+        micros,
+        progress.received.get(),
+        progress.sent.get(),
+    );
+}
+
+async fn answer(cx: &Context<'_>, out: &[u8], keep: bool) -> bool {
+    if keep {
+        let limit = cx.shard.settings.timeouts.write.0;
+        let write = cx.lease.within(limit, stream::write_all(cx.client, out));
+        matches!(write.await, Ok(Ok(())))
+    } else {
+        send_and_close(cx, out).await;
+        false
+    }
+}
+
+/// Sends the last reply of a connection, then reads on for a moment: closing with unread bytes in
+/// the socket would send a reset that can overtake the reply.
+async fn send_and_close(cx: &Context<'_>, out: &[u8]) {
+    let limit = cx.shard.settings.timeouts.write.0;
+    let sent = cx
+        .lease
+        .within(limit, stream::write_all(cx.client, out))
+        .await;
+    if !matches!(sent, Ok(Ok(()))) {
+        return;
+    }
+    stream::half_close(cx.client);
+    let drain = async {
+        let mut left = LINGER_BYTES;
+        let mut scratch = cx.shard.buffers.small();
+        while let Ok(read @ 1..) = stream::read(cx.client, &mut scratch).await {
+            left = left.saturating_sub(read);
+            if left == 0 {
+                break;
+            }
+            scratch.clear();
+        }
+        cx.shard.buffers.give(scratch);
+    };
+    let _ = cx.lease.within(LINGER, drain).await;
+}

@@ -1,0 +1,133 @@
+//! The request body: from the client to the endpoint.
+use crate::{
+    shard::buffers::{Buffers, SMALL},
+    stream,
+    tunnel::Progress,
+};
+use pointsman_wire::http1::{
+    BodyLength, ChunkDecoder, ChunkEvent, ChunkLimits, Refusal, write_chunk_header,
+    write_last_chunk,
+};
+use tokio::net::TcpStream;
+
+/// How sending a request body ended.
+#[derive(Debug)]
+pub(crate) enum Upload {
+    /// All of it is sent.
+    Done,
+    /// The client closed or reset the connection in the middle.
+    ClientGone,
+    /// The body's framing is wrong.
+    Refused(Refusal),
+    /// The endpoint takes no more; it may have answered already.
+    UpstreamGone,
+}
+
+/// Streams a body. `input` holds what was received behind the head, and afterwards what was
+/// received behind the body.
+pub(crate) async fn upload(
+    client: &TcpStream,
+    upstream: &TcpStream,
+    buffers: &Buffers,
+    body: BodyLength,
+    input: &mut Vec<u8>,
+    progress: &Progress,
+) -> Upload {
+    match body {
+        BodyLength::None => Upload::Done,
+        BodyLength::Length(length) => {
+            fixed(client, upstream, buffers, length, input, progress).await
+        }
+        BodyLength::Chunked => chunked(client, upstream, buffers, input, progress).await,
+    }
+}
+
+async fn fixed(
+    client: &TcpStream,
+    upstream: &TcpStream,
+    buffers: &Buffers,
+    mut left: u64,
+    input: &mut Vec<u8>,
+    progress: &Progress,
+) -> Upload {
+    let large = left > SMALL as u64;
+    if large {
+        let mut bulk = buffers.bulk();
+        bulk.extend_from_slice(input);
+        buffers.give(std::mem::replace(input, bulk));
+    }
+    while left > 0 {
+        if input.is_empty() {
+            match stream::read(client, input).await {
+                Ok(0) | Err(_) => return Upload::ClientGone,
+                Ok(_) => {}
+            }
+        }
+        let take = usize::try_from(left).map_or(input.len(), |left| left.min(input.len()));
+        let piece = input.get(..take).unwrap_or_default();
+        if stream::write_all(upstream, piece).await.is_err() {
+            return Upload::UpstreamGone;
+        }
+        left -= take as u64;
+        progress.received.set(progress.received.get() + take as u64);
+        input.drain(..take);
+    }
+    Upload::Done
+}
+
+async fn chunked(
+    client: &TcpStream,
+    upstream: &TcpStream,
+    buffers: &Buffers,
+    input: &mut Vec<u8>,
+    progress: &Progress,
+) -> Upload {
+    let mut decoder = ChunkDecoder::new(ChunkLimits::default());
+    let mut out = buffers.small();
+    let end = loop {
+        out.clear();
+        let mut at = 0;
+        let done = loop {
+            let rest = input.get(at..).unwrap_or_default();
+            match decoder.decode(rest) {
+                Err(refusal) => return Upload::Refused(refusal),
+                Ok((consumed, event)) => {
+                    match event {
+                        ChunkEvent::Data(range) => {
+                            let data = rest.get(range).unwrap_or_default();
+                            write_chunk_header(&mut out, data.len());
+                            out.extend_from_slice(data);
+                            out.extend_from_slice(b"\r\n");
+                            progress
+                                .received
+                                .set(progress.received.get() + data.len() as u64);
+                        }
+                        ChunkEvent::TrailersEnd => {
+                            write_last_chunk(&mut out, decoder.trailers());
+                            at += consumed;
+                            break true;
+                        }
+                        ChunkEvent::NeedMore => {
+                            at += consumed;
+                            break false;
+                        }
+                    }
+                    at += consumed;
+                }
+            }
+        };
+        input.drain(..at.min(input.len()));
+        if stream::write_all(upstream, &out).await.is_err() {
+            break Upload::UpstreamGone;
+        }
+        if done {
+            break Upload::Done;
+        }
+        match stream::read(client, input).await {
+            Ok(0) | Err(_) => break Upload::ClientGone,
+            Ok(_) => {}
+        }
+    };
+    buffers.give(out);
+    end
+}

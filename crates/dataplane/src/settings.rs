@@ -1,0 +1,200 @@
+//! Process settings of the data path: every limit and every wait has a name and a default.
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::time::Duration as StdDuration;
+
+/// A duration as people write it: `50ms`, `10s`, `5m`, `1h`, or `0` for "off" where that is allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Duration(pub StdDuration);
+
+impl Duration {
+    const fn ms(ms: u64) -> Self {
+        Self(StdDuration::from_millis(ms))
+    }
+
+    const fn s(s: u64) -> Self {
+        Self(StdDuration::from_secs(s))
+    }
+
+    /// Reads the written form.
+    ///
+    /// # Errors
+    /// A sentence that says what is accepted.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let split = text
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(text.len());
+        let (number, unit) = text.split_at(split);
+        let wrong = || format!("`{text}` is not a duration; write for example 50ms, 10s, 5m or 1h");
+        let number: f64 = number.parse().map_err(|_| wrong())?;
+        let seconds = match unit {
+            "ms" => number / 1e3,
+            "s" => number,
+            "m" => number * 60.0,
+            "h" => number * 3600.0,
+            "" if number == 0.0 => 0.0,
+            _ => return Err(wrong()),
+        };
+        StdDuration::try_from_secs_f64(seconds)
+            .map(Self)
+            .map_err(|_| wrong())
+    }
+}
+
+impl std::fmt::Display for Duration {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ms = self.0.as_millis();
+        match ms {
+            0 => f.write_str("0"),
+            _ if ms % 3_600_000 == 0 => write!(f, "{}h", ms / 3_600_000),
+            _ if ms % 60_000 == 0 => write!(f, "{}m", ms / 60_000),
+            _ if ms % 1000 == 0 => write!(f, "{}s", ms / 1000),
+            _ => write!(f, "{ms}ms"),
+        }
+    }
+}
+
+impl Serialize for Duration {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Duration {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Environment variables and plain YAML scalars may arrive as numbers.
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Text(String),
+            Number(u64),
+        }
+        let text = match Written::deserialize(deserializer)? {
+            Written::Text(text) => text,
+            Written::Number(number) => number.to_string(),
+        };
+        Self::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+/// What the data path may be told.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Protocol detection.
+    pub detection: Detection,
+    /// How long each wait may take.
+    pub timeouts: Timeouts,
+    /// How much of each thing there may be.
+    pub limits: Limits,
+}
+
+/// Protocol detection on undeclared ports.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Detection {
+    /// After this silence of the client the TCP backend is connected early; whoever speaks first
+    /// then decides. `0` switches it off: the client must speak first.
+    pub server_first_after: Duration,
+}
+
+impl Default for Detection {
+    fn default() -> Self {
+        Self {
+            server_first_after: Duration::ms(50),
+        }
+    }
+}
+
+/// Deadlines. Accurate to a tenth of a second, never early.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Timeouts {
+    /// Connecting to an endpoint, where no DestinationRule says otherwise (BE-61).
+    pub connect: Duration,
+    /// From the first byte of a request to the end of its head.
+    pub request_head: Duration,
+    /// From the first byte of a TLS ClientHello to its end.
+    pub client_hello: Duration,
+    /// Between two requests of one client connection.
+    pub keep_alive: Duration,
+    /// Without one byte of an unfinished request body.
+    pub request_body: Duration,
+    /// Without one byte of an unfinished response, its head included.
+    pub response: Duration,
+    /// Without being able to write one byte to a peer.
+    pub write: Duration,
+    /// Without one byte in either direction of a tunnel (BE-64). `0`: no limit.
+    pub tunnel_idle: Duration,
+    /// How long a connection to an endpoint is kept for the next request.
+    pub upstream_idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::s(10),
+            request_head: Duration::s(10),
+            client_hello: Duration::s(3),
+            keep_alive: Duration::s(300),
+            request_body: Duration::s(60),
+            response: Duration::s(3600),
+            write: Duration::s(300),
+            tunnel_idle: Duration::s(3600),
+            upstream_idle: Duration::s(60),
+        }
+    }
+}
+
+/// Sizes and counts, each per shard unless stated.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Open client connections; beyond it accepting pauses.
+    pub connections: u32,
+    /// Bytes of a request or response head.
+    pub head_bytes: usize,
+    /// Fields of a head, at most 128.
+    pub fields: usize,
+    /// Bytes of a request target.
+    pub target_bytes: usize,
+    /// Idle connections kept to one endpoint.
+    pub pooled_per_endpoint: usize,
+    /// Requests served on one client connection before it is closed; 0: no limit.
+    pub requests_per_connection: u32,
+    /// Accept queue of each listening socket.
+    pub backlog: i32,
+    /// Bytes after which one direction of a tunnel counts as bulk and is spliced; 0: never.
+    pub splice_after: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 100_000,
+            head_bytes: 64 * 1024,
+            fields: 100,
+            target_bytes: 16 * 1024,
+            pooled_per_endpoint: 512,
+            requests_per_connection: 0,
+            backlog: 4096,
+            splice_after: 256 * 1024,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_back_as_written() {
+        for text in ["0", "50ms", "10s", "5m", "1h", "1500ms"] {
+            assert_eq!(Duration::parse(text).unwrap().to_string(), text);
+        }
+        assert_eq!(Duration::parse("1.5s").unwrap(), Duration::ms(1500));
+        for text in ["", "10", "s", "-1s", "1d", "1e400s"] {
+            assert!(Duration::parse(text).is_err(), "{text}");
+        }
+    }
+}

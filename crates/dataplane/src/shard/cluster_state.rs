@@ -1,0 +1,117 @@
+//! A backend as a shard uses it: the compiled cluster, the state of its endpoints, whose turn it is.
+use super::endpoint_state::{EndpointState, InFlight};
+use pointsman_balance::{Algorithm, Candidates};
+use pointsman_route::{Cluster, Health};
+use pointsman_telemetry::ClusterStats;
+use smallvec::SmallVec;
+use std::{cell::RefCell, rc::Rc, sync::Arc};
+
+/// Endpoints already tried for one request.
+pub type Tried = SmallVec<[*const EndpointState; 4]>;
+
+/// One backend on one shard.
+///
+/// Made on first use after a swap; takes over the algorithm (whose turn it is), the statistics and
+/// the endpoint states of its predecessor, so that a change of one endpoint forgets nothing about
+/// the others.
+pub struct ClusterState {
+    /// The compiled cluster.
+    pub cluster: Arc<Cluster>,
+    /// Counters of this backend.
+    pub stats: Rc<ClusterStats>,
+    pub(crate) endpoints: Box<[Member]>,
+    pub(crate) algorithm: Rc<Algorithm>,
+    equal_weights: bool,
+}
+
+/// One endpoint of one backend.
+pub(crate) struct Member {
+    pub(crate) state: Rc<EndpointState>,
+    pub(crate) weight: u32,
+    pub(crate) ready: bool,
+}
+
+impl ClusterState {
+    /// `endpoint` finds or makes the state of an address; `predecessor` is the same backend in an
+    /// earlier generation.
+    pub(crate) fn new(
+        cluster: Arc<Cluster>,
+        predecessor: Option<&Self>,
+        stats: impl FnOnce() -> Rc<ClusterStats>,
+        endpoint: impl Fn(&pointsman_route::EndpointAddress) -> Rc<EndpointState>,
+    ) -> Self {
+        let endpoints: Box<[Member]> = cluster
+            .endpoints
+            .iter()
+            .map(|it| Member {
+                state: endpoint(&it.address),
+                weight: it.weight.max(1),
+                ready: it.health == Health::Ready,
+            })
+            .collect();
+        let equal_weights = endpoints
+            .windows(2)
+            .all(|pair| matches!(pair, [a, b] if a.weight == b.weight));
+        let algorithm = predecessor
+            .filter(|old| old.cluster.policy.algorithm == cluster.policy.algorithm)
+            .map_or_else(
+                || Rc::new(Algorithm::of(&cluster.policy.algorithm)),
+                |old| old.algorithm.clone(),
+            );
+        Self {
+            stats: predecessor.map_or_else(stats, |old| old.stats.clone()),
+            cluster,
+            endpoints,
+            algorithm,
+            equal_weights,
+        }
+    }
+
+    /// Chooses an endpoint that is ready and not in `tried`.
+    pub(crate) fn pick(&self, tried: &Tried, random: &RefCell<fastrand::Rng>) -> Option<InFlight> {
+        let index = self.algorithm.pick(
+            &Untried {
+                cluster: self,
+                tried,
+            },
+            random,
+        )?;
+        self.endpoints.get(index).map(|member| member.state.enter())
+    }
+}
+
+struct Untried<'a> {
+    cluster: &'a ClusterState,
+    tried: &'a Tried,
+}
+
+impl Candidates for Untried<'_> {
+    fn len(&self) -> usize {
+        self.cluster.endpoints.len()
+    }
+
+    fn usable(&self, index: usize) -> bool {
+        self.cluster.endpoints.get(index).is_some_and(|member| {
+            member.ready
+                && (self.tried.is_empty() || !self.tried.contains(&Rc::as_ptr(&member.state)))
+        })
+    }
+
+    fn active(&self, index: usize) -> u32 {
+        self.cluster
+            .endpoints
+            .get(index)
+            .map_or(0, |member| member.state.active())
+    }
+
+    fn weight(&self, index: usize) -> u32 {
+        self.cluster
+            .endpoints
+            .get(index)
+            .map_or(1, |member| member.weight)
+    }
+
+    fn equal_weights(&self) -> bool {
+        self.cluster.equal_weights
+    }
+}

@@ -1,0 +1,122 @@
+//! What a shard knows about one endpoint address. Lives beside the snapshot and survives it.
+use crate::stream;
+use pointsman_route::EndpointAddress;
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    rc::Rc,
+    time::Instant,
+};
+use tokio::net::TcpStream;
+
+/// One endpoint address: requests in flight and idle connections.
+///
+/// Keyed by address, protocol and TLS identity (today: plain text HTTP/1 only), not by service:
+/// 100,000 services in front of few endpoints share connections.
+#[derive(Debug)]
+pub struct EndpointState {
+    /// Where it is.
+    pub address: EndpointAddress,
+    active: Cell<u32>,
+    idle: RefCell<Vec<Idle>>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    stream: TcpStream,
+    since: Instant,
+}
+
+impl EndpointState {
+    /// Nothing in flight, nothing pooled.
+    pub fn new(address: EndpointAddress) -> Self {
+        Self {
+            address,
+            active: Cell::new(0),
+            idle: RefCell::default(),
+        }
+    }
+
+    /// Requests and connections in flight from this shard.
+    pub fn active(&self) -> u32 {
+        self.active.get()
+    }
+
+    /// Counts one more in flight until the guard is dropped.
+    pub fn enter(self: &Rc<Self>) -> InFlight {
+        self.active.set(self.active.get() + 1);
+        InFlight(self.clone())
+    }
+
+    /// The most recently used idle connection that is still sound. The oldest ones are left to time
+    /// out, so that the pool shrinks when traffic does.
+    pub(crate) fn take_idle(&self) -> Option<TcpStream> {
+        loop {
+            let idle = self.idle.borrow_mut().pop()?;
+            if !stream::is_disturbed(&idle.stream) {
+                return Some(idle.stream);
+            }
+        }
+    }
+
+    /// Keeps a connection for the next request, up to `most`.
+    pub(crate) fn keep(&self, stream: TcpStream, most: usize, now: Instant) {
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() < most {
+            idle.push(Idle { stream, since: now });
+        }
+    }
+
+    /// Idle connections.
+    pub fn idle(&self) -> usize {
+        self.idle.borrow().len()
+    }
+
+    /// Closes idle connections that are older than `limit` or that the endpoint has closed.
+    pub(crate) fn prune(&self, now: Instant, limit: std::time::Duration) {
+        self.idle.borrow_mut().retain(|idle| {
+            now.saturating_duration_since(idle.since) < limit && !stream::is_disturbed(&idle.stream)
+        });
+    }
+
+    /// Opens a connection.
+    ///
+    /// # Errors
+    /// As connecting fails; a name that does not resolve is `NotFound`.
+    pub(crate) async fn connect(&self) -> io::Result<TcpStream> {
+        match &self.address {
+            EndpointAddress::Socket(address) => stream::connect(*address).await,
+            EndpointAddress::Name { host, port } => {
+                let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+                for address in tokio::net::lookup_host((&**host, *port)).await? {
+                    match stream::connect(address).await {
+                        Ok(stream) => return Ok(stream),
+                        Err(error) => last = error,
+                    }
+                }
+                Err(last)
+            }
+            EndpointAddress::Unix(_) => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "unix socket endpoints are not supported yet",
+            )),
+        }
+    }
+}
+
+/// One request or connection in flight.
+#[derive(Debug)]
+pub struct InFlight(Rc<EndpointState>);
+
+impl InFlight {
+    /// The endpoint.
+    pub fn endpoint(&self) -> &Rc<EndpointState> {
+        &self.0
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.active.set(self.0.active.get() - 1);
+    }
+}

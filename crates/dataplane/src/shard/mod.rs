@@ -1,0 +1,299 @@
+//! What everything on one shard shares. Lives on one thread, behind `Rc`, without a lock.
+pub mod buffers;
+pub mod cluster_state;
+pub mod endpoint_state;
+pub mod registry;
+pub mod view;
+
+use crate::{
+    capture::Capture, extension::Extensions, message::InstallSnapshot, settings::Settings,
+    tunnel::Progress,
+};
+use buffers::Buffers;
+use cluster_state::ClusterState;
+use endpoint_state::EndpointState;
+use pointsman_route::{Cluster, ClusterId, EndpointAddress, Snapshot, Table};
+use pointsman_runtime::Watch;
+use pointsman_telemetry::{ClusterLabels, ClusterStats, SourceLabels};
+use registry::Registry;
+use slab::Slab;
+use std::{
+    borrow::Cow,
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use view::View;
+
+type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+
+/// One shard's state.
+///
+/// Writers: the `Replica` actor swaps the view, the `Balancer` actor prunes endpoint states and
+/// pools, the `Meter` actor drains the statistics. Connection tasks read, and count.
+pub struct Shard {
+    /// Which shard.
+    pub index: u16,
+    /// Process settings, fixed at start.
+    pub settings: Settings,
+    /// How traffic comes in.
+    pub capture: Capture,
+    /// Each connection holds a guard of it, so that a drain knows when it is done.
+    pub drain: Watch,
+    /// Free buffers.
+    pub buffers: Buffers,
+    /// Open connections.
+    pub registry: Rc<Registry>,
+    /// Randomness for balancing and weights; not for secrets.
+    pub random: RefCell<fastrand::Rng>,
+    /// Counters that belong to no backend.
+    pub counts: Counts,
+    /// What extensions registered.
+    pub extensions: Extensions,
+    /// Unmatched traffic.
+    pub passthrough: Rc<ClusterStats>,
+    /// Refused unmatched traffic.
+    pub blackhole: Rc<ClusterStats>,
+    /// Requests that rules answer by themselves.
+    pub local: Rc<ClusterStats>,
+    source: Arc<SourceLabels>,
+    live: RefCell<Slab<Rc<Live>>>,
+    view: RefCell<Rc<View>>,
+    clusters: RefCell<Map<Arc<str>, Remembered>>,
+    endpoints: RefCell<Map<EndpointAddress, Rc<EndpointState>>>,
+}
+
+/// A backend's state, kept while it is used and a while longer.
+struct Remembered {
+    state: Rc<ClusterState>,
+    unused_for: u8,
+}
+
+/// Sweeps without use after which a backend's state is forgotten (ten minutes).
+const FORGET_AFTER: u8 = 60;
+
+/// How often pools and states are swept.
+pub const SWEEP: Duration = Duration::from_secs(10);
+
+/// Counters of one shard, drained by the `Meter`.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Detection outcomes: HTTP/1, HTTP/2 preface, TLS, TCP, server first, undecided.
+    pub detected: [Cell<u64>; 6],
+    /// Passthrough connections that would have reached ourselves.
+    pub self_connects: Cell<u64>,
+    /// Messages refused for what they said, by reason.
+    pub refused: RefCell<HashMap<&'static str, u64>>,
+    /// Limits hit, by the name of the setting.
+    pub limits: RefCell<HashMap<&'static str, u64>>,
+}
+
+impl Counts {
+    /// Counts a refused message.
+    pub fn refuse(&self, reason: &'static str) {
+        *self.refused.borrow_mut().entry(reason).or_default() += 1;
+    }
+
+    /// Counts a limit that was hit.
+    pub fn limit(&self, name: &'static str) {
+        *self.limits.borrow_mut().entry(name).or_default() += 1;
+    }
+}
+
+/// A running tunnel.
+struct Live {
+    bytes: Progress,
+    /// Sent and received bytes already counted.
+    told: Cell<(u64, u64)>,
+    stats: Rc<ClusterStats>,
+}
+
+impl Live {
+    fn settle(&self) {
+        let now = (self.bytes.sent.get(), self.bytes.received.get());
+        let told = self.told.replace(now);
+        if now != told {
+            self.stats.tcp_bytes(now.0 - told.0, now.1 - told.1);
+        }
+    }
+}
+
+/// Membership of a running tunnel; what it carried is counted to the last byte when dropped.
+pub(crate) struct LiveTunnel {
+    shard: Rc<Shard>,
+    live: Rc<Live>,
+    key: usize,
+}
+
+impl LiveTunnel {
+    /// The byte counts the tunnel writes.
+    pub(crate) fn bytes(&self) -> &Progress {
+        &self.live.bytes
+    }
+}
+
+impl Drop for LiveTunnel {
+    fn drop(&mut self) {
+        self.live.settle();
+        self.shard.live.borrow_mut().try_remove(self.key);
+    }
+}
+
+/// Replies that rules make are nobody's traffic.
+const LOCAL: ClusterLabels = ClusterLabels {
+    service_host: Cow::Borrowed("unknown"),
+    service_name: Cow::Borrowed("unknown"),
+    service_namespace: Cow::Borrowed("unknown"),
+};
+
+fn labels(cluster: &Cluster) -> ClusterLabels {
+    ClusterLabels {
+        service_host: cluster.name.host.to_string().into(),
+        service_name: cluster.service_name.to_string().into(),
+        service_namespace: cluster.service_namespace.to_string().into(),
+    }
+}
+
+impl Shard {
+    /// A shard that serves `snapshot`.
+    pub fn new(
+        index: u16,
+        settings: Settings,
+        capture: Capture,
+        snapshot: Arc<Snapshot>,
+        extensions: Extensions,
+        source: Arc<SourceLabels>,
+        drain: Watch,
+    ) -> Rc<Self> {
+        let stats = |labels| Rc::new(ClusterStats::new(source.clone(), labels));
+        Rc::new(Self {
+            index,
+            settings,
+            capture,
+            drain,
+            buffers: Buffers::default(),
+            registry: Rc::new(Registry::new()),
+            random: RefCell::new(fastrand::Rng::new()),
+            counts: Counts::default(),
+            extensions,
+            passthrough: stats(ClusterLabels::PASSTHROUGH),
+            blackhole: stats(ClusterLabels::BLACK_HOLE),
+            local: stats(LOCAL),
+            live: RefCell::default(),
+            view: RefCell::new(Rc::new(View::new(snapshot))),
+            clusters: RefCell::default(),
+            endpoints: RefCell::default(),
+            source,
+        })
+    }
+
+    /// The view to begin a request or a connection with.
+    pub fn view(&self) -> Rc<View> {
+        self.view.borrow().clone()
+    }
+
+    /// Serves from another snapshot from now on: one assignment, no await.
+    pub(crate) fn install(&self, message: &InstallSnapshot) {
+        *self.view.borrow_mut() = Rc::new(View::new(message.snapshot.clone()));
+    }
+
+    /// The state of a backend in a view.
+    pub fn cluster(&self, view: &View, id: ClusterId) -> Option<Rc<ClusterState>> {
+        let slot = view.slot(id)?;
+        Some(slot.get_or_init(|| self.remember(view.table(), id)).clone())
+    }
+
+    fn remember(&self, table: &Table, id: ClusterId) -> Rc<ClusterState> {
+        let cluster = table.cluster(id);
+        let mut clusters = self.clusters.borrow_mut();
+        let old = clusters.get(&cluster.label);
+        if let Some(old) = old.filter(|old| Arc::ptr_eq(&old.state.cluster, cluster)) {
+            return old.state.clone();
+        }
+        let state = Rc::new(ClusterState::new(
+            cluster.clone(),
+            old.map(|old| &*old.state),
+            || Rc::new(ClusterStats::new(self.source.clone(), labels(cluster))),
+            |address| self.endpoint(address),
+        ));
+        clusters.insert(
+            cluster.label.clone(),
+            Remembered {
+                state: state.clone(),
+                unused_for: 0,
+            },
+        );
+        state
+    }
+
+    /// The state of an endpoint address.
+    pub fn endpoint(&self, address: &EndpointAddress) -> Rc<EndpointState> {
+        self.endpoints
+            .borrow_mut()
+            .entry(address.clone())
+            .or_insert_with(|| Rc::new(EndpointState::new(address.clone())))
+            .clone()
+    }
+
+    /// The state of a plain socket address, for passthrough.
+    pub(crate) fn original(&self, address: SocketAddr) -> Rc<EndpointState> {
+        self.endpoint(&EndpointAddress::Socket(address))
+    }
+
+    /// Closes stale idle connections and forgets backends and endpoints nobody has used for long.
+    pub(crate) fn sweep(&self, now: Instant) {
+        self.clusters.borrow_mut().retain(|_, remembered| {
+            if Rc::strong_count(&remembered.state) > 1 {
+                remembered.unused_for = 0;
+            } else {
+                remembered.unused_for = remembered.unused_for.saturating_add(1);
+            }
+            remembered.unused_for < FORGET_AFTER
+        });
+        let limit = self.settings.timeouts.upstream_idle.0;
+        self.endpoints.borrow_mut().retain(|_, state| {
+            state.prune(now, limit);
+            Rc::strong_count(state) > 1 || state.idle() > 0
+        });
+    }
+
+    /// Registers a tunnel whose bytes are to be counted while it runs.
+    pub(crate) fn live(self: &Rc<Self>, stats: &Rc<ClusterStats>) -> LiveTunnel {
+        let live = Rc::new(Live {
+            bytes: Progress::default(),
+            told: Cell::new((0, 0)),
+            stats: stats.clone(),
+        });
+        let key = self.live.borrow_mut().insert(live.clone());
+        LiveTunnel {
+            shard: self.clone(),
+            live,
+            key,
+        }
+    }
+
+    /// Adds what running tunnels have carried since the last call to their statistics.
+    pub(crate) fn settle_live(&self) {
+        for (_, live) in self.live.borrow().iter() {
+            live.settle();
+        }
+    }
+
+    /// Hands every set of statistics to `drain`.
+    pub(crate) fn each_stats(&self, mut drain: impl FnMut(&ClusterStats)) {
+        drain(&self.passthrough);
+        drain(&self.blackhole);
+        drain(&self.local);
+        for remembered in self.clusters.borrow().values() {
+            drain(&remembered.state.stats);
+        }
+    }
+
+    /// Endpoint states, for inspection.
+    pub fn endpoints(&self) -> Vec<Rc<EndpointState>> {
+        self.endpoints.borrow().values().cloned().collect()
+    }
+}

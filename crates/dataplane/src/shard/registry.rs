@@ -1,0 +1,260 @@
+//! The open connections of a shard: deadlines, drain notice, generations.
+use slab::Slab;
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    future::{Future, poll_fn},
+    pin::pin,
+    rc::Rc,
+    task::{Poll, Waker},
+    time::{Duration, Instant},
+};
+
+/// How often deadlines are looked at.
+pub(crate) const TICK: Duration = Duration::from_millis(100);
+
+const NEVER: u64 = u64::MAX;
+
+/// A wait that took too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Elapsed;
+
+/// Why an idle wait ended without what was waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdleEnd {
+    /// The deadline passed.
+    Elapsed,
+    /// The process is draining.
+    Draining,
+}
+
+/// All client connections of one shard.
+///
+/// Deadlines are cells that a sweep looks at every [`TICK`]: arming one is a store, where a timer
+/// per read would cost an allocation-free but locked wheel insertion twice per request. The price
+/// is accuracy of one tick, which no deadline here needs better. Rule timeouts use real timers.
+pub struct Registry {
+    slots: RefCell<Slab<Rc<Slot>>>,
+    started: Instant,
+    /// Milliseconds since `started`, as of the last sweep.
+    now: Cell<u64>,
+    draining: Cell<bool>,
+    generations: RefCell<BTreeMap<u64, u32>>,
+}
+
+struct Slot {
+    deadline: Cell<u64>,
+    fired: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+    generation: Cell<u64>,
+}
+
+/// Membership of one connection; leaving is dropping it.
+pub struct Lease {
+    registry: Rc<Registry>,
+    slot: Rc<Slot>,
+    key: usize,
+}
+
+impl Registry {
+    /// An empty registry.
+    pub fn new() -> Self {
+        Self {
+            slots: RefCell::default(),
+            started: Instant::now(),
+            now: Cell::new(0),
+            draining: Cell::new(false),
+            generations: RefCell::default(),
+        }
+    }
+
+    /// Adds a connection that begins with `generation`.
+    pub fn join(self: &Rc<Self>, generation: u64) -> Lease {
+        let slot = Rc::new(Slot {
+            deadline: Cell::new(NEVER),
+            fired: Cell::new(false),
+            waker: RefCell::new(None),
+            generation: Cell::new(generation),
+        });
+        *self.generations.borrow_mut().entry(generation).or_default() += 1;
+        let key = self.slots.borrow_mut().insert(slot.clone());
+        Lease {
+            registry: self.clone(),
+            slot,
+            key,
+        }
+    }
+
+    /// Open connections.
+    pub fn len(&self) -> usize {
+        self.slots.borrow().len()
+    }
+
+    /// True when none is open.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Open connections by the generation they hold.
+    pub fn generations(&self) -> BTreeMap<u64, u32> {
+        self.generations.borrow().clone()
+    }
+
+    /// Wakes connections whose deadline has passed. Called every [`TICK`].
+    pub fn sweep(&self) {
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(NEVER - 1);
+        self.now.set(now);
+        for (_, slot) in self.slots.borrow().iter() {
+            if slot.deadline.get() <= now {
+                slot.deadline.set(NEVER);
+                slot.fired.set(true);
+                slot.wake();
+            }
+        }
+    }
+
+    /// Tells every connection that the process is draining.
+    pub fn drain(&self) {
+        self.draining.set(true);
+        for (_, slot) in self.slots.borrow().iter() {
+            slot.wake();
+        }
+    }
+
+    /// Has [`Registry::drain`] been called?
+    pub fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    fn leave_generation(&self, generation: u64) {
+        let mut generations = self.generations.borrow_mut();
+        if let Some(count) = generations.get_mut(&generation) {
+            *count -= 1;
+            if *count == 0 {
+                generations.remove(&generation);
+            }
+        }
+    }
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Slot {
+    fn wake(&self) {
+        // Waking only queues the task on this thread, it never polls here.
+        if let Some(waker) = self.waker.borrow().as_ref() {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn register(&self, waker: &Waker) {
+        let mut own = self.waker.borrow_mut();
+        if !own.as_ref().is_some_and(|own| own.will_wake(waker)) {
+            *own = Some(waker.clone());
+        }
+    }
+}
+
+impl Lease {
+    /// A point in time `limit` from now, for several waits that share one deadline. Zero: never.
+    pub fn after(&self, limit: Duration) -> Deadline {
+        if limit.is_zero() {
+            return Deadline(NEVER);
+        }
+        let tick = TICK.as_millis() as u64;
+        let limit = u64::try_from(limit.as_millis()).unwrap_or(NEVER / 2);
+        // The clock is up to one tick behind: add it, so that no deadline is early.
+        Deadline(
+            self.registry
+                .now
+                .get()
+                .saturating_add(limit)
+                .saturating_add(tick),
+        )
+    }
+
+    /// Waits for `future` until `deadline`. Not to be nested: a connection has one deadline at a time.
+    pub async fn until<F: Future>(
+        &self,
+        deadline: Deadline,
+        future: F,
+    ) -> Result<F::Output, Elapsed> {
+        let mut future = pin!(future);
+        self.slot.fired.set(false);
+        self.slot.deadline.set(deadline.0);
+        let output = poll_fn(|cx| {
+            if let Poll::Ready(output) = future.as_mut().poll(cx) {
+                return Poll::Ready(Ok(output));
+            }
+            if self.slot.fired.get() {
+                return Poll::Ready(Err(Elapsed));
+            }
+            self.slot.register(cx.waker());
+            Poll::Pending
+        })
+        .await;
+        self.slot.deadline.set(NEVER);
+        output
+    }
+
+    /// [`Lease::until`] with a limit from now.
+    pub async fn within<F: Future>(
+        &self,
+        limit: Duration,
+        future: F,
+    ) -> Result<F::Output, Elapsed> {
+        self.until(self.after(limit), future).await
+    }
+
+    /// Like [`Lease::within`] for a wait that a drain may end.
+    pub async fn idle<F: Future>(&self, limit: Duration, future: F) -> Result<F::Output, IdleEnd> {
+        let mut future = pin!(future);
+        let guarded = poll_fn(|cx| {
+            if let Poll::Ready(output) = future.as_mut().poll(cx) {
+                return Poll::Ready(Ok(output));
+            }
+            if self.registry.is_draining() {
+                return Poll::Ready(Err(IdleEnd::Draining));
+            }
+            Poll::Pending
+        });
+        match self.within(limit, guarded).await {
+            Ok(output) => output,
+            Err(Elapsed) => Err(IdleEnd::Elapsed),
+        }
+    }
+
+    /// The connection now holds `generation`.
+    pub fn hold(&self, generation: u64) {
+        let old = self.slot.generation.replace(generation);
+        if old != generation {
+            self.registry.leave_generation(old);
+            *self
+                .registry
+                .generations
+                .borrow_mut()
+                .entry(generation)
+                .or_default() += 1;
+        }
+    }
+
+    /// Is the process draining?
+    pub fn is_draining(&self) -> bool {
+        self.registry.is_draining()
+    }
+}
+
+/// A point in time on the registry's clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline(u64);
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.registry.leave_generation(self.slot.generation.get());
+        self.registry.slots.borrow_mut().try_remove(self.key);
+    }
+}

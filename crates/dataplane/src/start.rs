@@ -1,0 +1,118 @@
+//! Starting a shard: its state, its clock, its actors.
+use crate::{
+    actor::{
+        acceptor::{Acceptor, StopAccepting},
+        balancer::Balancer,
+        meter::Meter,
+        replica::Replica,
+        sniffer::{self, Sniffer},
+    },
+    capture::Capture,
+    extension::Extensions,
+    message::{InstallSnapshot, ShardFindings, SnapshotActive},
+    settings::Settings,
+    shard::{Shard, registry},
+};
+use pointsman_route::Snapshot;
+use pointsman_runtime::{ActorSpec, Link, Outlet, Overseer, ShardId, Watch};
+use pointsman_sdk::Host;
+use pointsman_telemetry::{Recorder, SourceLabels};
+use std::{rc::Rc, sync::Arc};
+
+/// What every shard is started with.
+#[derive(Clone)]
+pub struct Plan {
+    /// Process settings.
+    pub settings: Settings,
+    /// How traffic comes in.
+    pub capture: Capture,
+    /// What to serve first.
+    pub snapshot: Arc<Snapshot>,
+    /// What extensions brought.
+    pub host: Arc<Host>,
+    /// Who starts and restarts actors.
+    pub overseer: Overseer,
+    /// Where counts go.
+    pub recorder: Recorder,
+    /// Who calls, in metrics.
+    pub source: Arc<SourceLabels>,
+    /// The catalogue, for acknowledgements.
+    pub active: Outlet<SnapshotActive>,
+    /// The catalogue, for findings.
+    pub findings: Outlet<ShardFindings>,
+}
+
+/// How the rest of the process reaches a started shard.
+#[derive(Clone)]
+pub struct ShardHandle {
+    /// New snapshots go here.
+    pub install: Outlet<InstallSnapshot>,
+    /// Told to stop accepting when the process drains.
+    pub stop_accepting: Outlet<StopAccepting>,
+}
+
+/// Starts a shard on the present thread, which must be the shard's.
+///
+/// `drain` is this shard's own watch: each connection holds a guard of it.
+pub fn start(id: ShardId, plan: Plan, drain: Watch) -> ShardHandle {
+    /// Control messages are few: one snapshot outstanding, one rebind per snapshot.
+    const CONTROL_MAILBOX: usize = 64;
+    let overseer = plan.overseer;
+    let extensions = Extensions::start(&plan.host, &overseer);
+    let shard = Shard::new(
+        id.0,
+        plan.settings,
+        plan.capture,
+        plan.snapshot,
+        extensions,
+        plan.source,
+        drain.clone(),
+    );
+    clock(&shard, drain);
+
+    let state = shard.clone();
+    let sniffer = overseer.start(ActorSpec::new("sniffer", sniffer::MAILBOX, move |_, _| {
+        Sniffer::new(state.clone())
+    }));
+    let (state, findings) = (shard.clone(), plan.findings);
+    let acceptor: Link<Acceptor> =
+        overseer.start(ActorSpec::new("acceptor", CONTROL_MAILBOX, move |_, _| {
+            Acceptor::new(state.clone(), sniffer.clone(), findings.clone())
+        }));
+    let (state, link, active) = (shard.clone(), acceptor.clone(), plan.active);
+    let replica = overseer.start(ActorSpec::new("replica", CONTROL_MAILBOX, move |_, _| {
+        Replica::new(state.clone(), link.clone(), active.clone())
+    }));
+    let state = shard.clone();
+    overseer.start(ActorSpec::new("balancer", CONTROL_MAILBOX, move |_, _| {
+        Balancer::new(state.clone())
+    }));
+    let (state, recorder) = (shard, plan.recorder);
+    overseer.start(ActorSpec::new("meter", CONTROL_MAILBOX, move |_, _| {
+        Meter::new(state.clone(), recorder.clone())
+    }));
+    ShardHandle {
+        install: replica.outlet(),
+        stop_accepting: acceptor.outlet(),
+    }
+}
+
+/// The shard's coarse clock: deadlines and the drain notice. A plain task, since it has no state,
+/// takes no messages and must not wait behind any.
+fn clock(shard: &Rc<Shard>, drain: Watch) {
+    let registry = Rc::downgrade(&shard.registry);
+    actix::spawn(async move {
+        let mut tick = tokio::time::interval(registry::TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            let Some(registry) = registry.upgrade() else {
+                return;
+            };
+            registry.sweep();
+            if drain.is_draining() && !registry.is_draining() {
+                registry.drain();
+            }
+        }
+    });
+}

@@ -1,0 +1,74 @@
+//! TCP streams: read, write, half-close, reset, connect.
+//!
+//! Everything takes `&TcpStream`: both directions of a connection live in one task and share the
+//! socket by reference, without splitting it or locking.
+use socket2::SockRef;
+use std::{
+    io::{self, ErrorKind},
+    net::{Shutdown, SocketAddr},
+    time::Duration,
+};
+use tokio::net::TcpStream;
+
+/// Reads once into the spare room of `buffer`; 0 is the end of the stream.
+///
+/// A short read tells the runtime that the socket is empty, so the next call waits without a
+/// system call of its own.
+pub(crate) async fn read(stream: &TcpStream, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    loop {
+        match stream.try_read_buf(buffer) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => stream.readable().await?,
+            other => return other,
+        }
+    }
+}
+
+/// Writes all of `bytes`.
+pub(crate) async fn write_all(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match stream.try_write(bytes) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => stream.writable().await?,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Sends FIN; reading goes on.
+pub(crate) fn half_close(stream: &TcpStream) {
+    // The peer may be gone already, which is what was wanted.
+    let _ = SockRef::from(stream).shutdown(Shutdown::Write);
+}
+
+/// Makes closing the stream send RST: a reset on one side of a tunnel is a reset on the other, and
+/// a cut message must not look complete.
+pub(crate) fn reset_on_close(stream: &TcpStream) {
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+}
+
+/// Does the error mean that the peer has reset the connection?
+pub(crate) fn is_reset(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted
+    )
+}
+
+/// Has the peer closed or spoken while nothing was expected? True for a pooled connection means
+/// that it must not be used.
+pub(crate) fn is_disturbed(stream: &TcpStream) -> bool {
+    let mut probe = [0u8; 1];
+    match stream.try_read(&mut probe) {
+        Err(error) => error.kind() != ErrorKind::WouldBlock,
+        Ok(_) => true,
+    }
+}
+
+/// Connects without delaying small writes.
+pub(crate) async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}

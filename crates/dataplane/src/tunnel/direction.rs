@@ -1,0 +1,116 @@
+//! One direction of a tunnel.
+use super::{Side, is_would_block, splice::Splice};
+use crate::{shard::buffers::Buffers, stream};
+use std::{
+    cell::Cell,
+    task::{Context, Poll, ready},
+};
+use tokio::net::TcpStream;
+
+/// Copies from one socket to the other until the end of the stream, then passes the end on.
+pub(crate) struct Direction<'a> {
+    /// Bytes read and not yet written, from `sent` on. `None` while nothing is pending.
+    buffer: Option<Vec<u8>>,
+    sent: usize,
+    /// Set once the direction has proven to be bulk.
+    splice: Option<Splice>,
+    splice_after: u64,
+    done: bool,
+    moved: &'a Cell<u64>,
+}
+
+impl<'a> Direction<'a> {
+    pub(crate) fn new(pending: Vec<u8>, splice_after: u64, moved: &'a Cell<u64>) -> Self {
+        Self {
+            buffer: (!pending.is_empty()).then_some(pending),
+            sent: 0,
+            splice: None,
+            splice_after,
+            done: false,
+            moved,
+        }
+    }
+
+    /// Moves what can be moved. `Ready(Ok)` once the end has been passed on.
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &TcpStream,
+        to: &TcpStream,
+        buffers: &Buffers,
+    ) -> Poll<Result<(), Side>> {
+        while !self.done {
+            ready!(self.poll_flush(cx, to, buffers))?;
+            if let Some(splice) = &mut self.splice {
+                match ready!(splice.poll(cx, from, to, self.moved)) {
+                    Ok(()) => self.finish(to),
+                    Err(side) => return Poll::Ready(Err(side)),
+                }
+                continue;
+            }
+            ready!(from.poll_read_ready(cx)).map_err(|_| Side::From)?;
+            let mut buffer = if self.moved.get() > crate::shard::buffers::SMALL as u64 {
+                buffers.bulk()
+            } else {
+                buffers.small()
+            };
+            match from.try_read_buf(&mut buffer) {
+                Ok(0) => {
+                    buffers.give(buffer);
+                    self.finish(to);
+                }
+                Ok(_) => {
+                    self.buffer = Some(buffer);
+                    self.sent = 0;
+                }
+                Err(error) if is_would_block(&error) => buffers.give(buffer),
+                Err(_) => return Poll::Ready(Err(Side::From)),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_flush(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &TcpStream,
+        buffers: &Buffers,
+    ) -> Poll<Result<(), Side>> {
+        let Some(buffer) = &self.buffer else {
+            return Poll::Ready(Ok(()));
+        };
+        while let Some(rest) = buffer.get(self.sent..).filter(|rest| !rest.is_empty()) {
+            match to.try_write(rest) {
+                Ok(written) => {
+                    self.sent += written;
+                    self.moved.set(self.moved.get() + written as u64);
+                }
+                Err(error) if is_would_block(&error) => {
+                    ready!(to.poll_write_ready(cx)).map_err(|_| Side::To)?;
+                }
+                Err(_) => return Poll::Ready(Err(Side::To)),
+            }
+        }
+        self.release(buffers);
+        if self.splice_after > 0 && self.moved.get() >= self.splice_after {
+            // Out of pipes: keep copying, and do not try again for every buffer.
+            self.splice = Splice::new().ok();
+            self.splice_after = 0;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn finish(&mut self, to: &TcpStream) {
+        stream::half_close(to);
+        self.splice = None;
+        self.done = true;
+    }
+
+    /// Gives the buffer back.
+    pub(crate) fn release(&mut self, buffers: &Buffers) {
+        if let Some(buffer) = self.buffer.take() {
+            buffers.give(buffer);
+        }
+        self.sent = 0;
+    }
+}

@@ -1,0 +1,149 @@
+//! Every actor, started in order.
+//!
+//! Links first, since shards and the catalogue know each other; then the shards, which serve an
+//! empty table; then control, whose first snapshot replaces it; then the doors people look through.
+use crate::{Builder, Running, running};
+use anyhow::Context as _;
+use pointsman_admin::{Admin, Door, Health, State};
+use pointsman_control::{Catalogue, CatalogueSpec, Files, FilesSettings};
+use pointsman_dataplane::{Plan, ShardHandle};
+use pointsman_route::{Snapshot, Table};
+use pointsman_runtime::{Drain, Link, Overseer, ShardId, Shards};
+use pointsman_telemetry::{Recorder, SourceLabels};
+use std::{sync::Arc, time::Duration};
+
+/// How long starting a thread's part may take. Nothing in it waits for the network.
+const START: Duration = Duration::from_secs(30);
+/// Changes and reports that may wait for the catalogue.
+const CATALOGUE_MAILBOX: usize = 256;
+
+pub(crate) async fn assemble(builder: Builder) -> anyhow::Result<Running> {
+    let Builder {
+        settings,
+        roots,
+        mut host,
+    } = builder;
+    let context = settings.client.context();
+    let recorder = Recorder::default();
+    let health = Arc::new(Health::new());
+    let sources = std::mem::take(&mut host.sources);
+    let host = Arc::new(host);
+
+    // The admin door is bound first: a second gateway on the same machine is told so before it
+    // touches anything else.
+    let listener = pointsman_admin::bind(
+        settings.process.admin,
+        Door::Full,
+        settings.process.admin_remote,
+    )
+    .await
+    .context("the admin address cannot be used; choose another with --admin")?;
+    let admin_address = listener.local_addr()?;
+
+    let count = match settings.process.shards {
+        0 => std::thread::available_parallelism().map_or(1, |cores| cores.get() as u16),
+        count => count,
+    };
+    let shards = Shards::start(count).context("threads cannot be started")?;
+    let drain = Drain::new();
+    let overseer = Overseer::new(|failure| {
+        tracing::error!(actor = failure.name, cause = %failure.cause, "an actor failed for good; the rest goes on without it");
+    });
+    let (catalogue, seat) = Link::<Catalogue>::reserve("catalogue", CATALOGUE_MAILBOX);
+
+    let plan = Plan {
+        settings: settings.dataplane(),
+        capture: settings.capture.clone(),
+        snapshot: Arc::new(Snapshot {
+            generation: 0,
+            table: Table::empty(context.clone()),
+        }),
+        host: host.clone(),
+        overseer: overseer.clone(),
+        recorder: recorder.clone(),
+        source: Arc::new(SourceLabels::from_context(&context)),
+        active: catalogue.outlet(),
+        findings: catalogue.outlet(),
+    };
+    let watches: Vec<_> = (0..count).map(|_| drain.watch()).collect();
+    let handles: Vec<ShardHandle> = shards
+        .on_each(START, async move |id: ShardId| {
+            let watch = watches[id.index()].clone();
+            pointsman_dataplane::start(id, plan.clone(), watch)
+        })
+        .await?;
+
+    let mut names: Vec<Arc<str>> = Vec::new();
+    if !roots.is_empty() {
+        names.push("files".into());
+    }
+    names.extend(sources.iter().map(|(name, _)| Arc::from(*name)));
+    let mut spec = CatalogueSpec::new(
+        context,
+        handles
+            .iter()
+            .map(|handle| handle.install.clone())
+            .collect(),
+    );
+    spec.sources = names;
+    spec.recorder = Some(recorder.clone());
+    let files = (!roots.is_empty()).then(|| Files {
+        name: "files".into(),
+        roots,
+        settings: FilesSettings {
+            quiet: settings.sources.debounce.0,
+            poll: settings.sources.poll.0,
+            max_file_bytes: settings.sources.max_file_bytes,
+            default_namespace: spec.context.namespace.clone(),
+            cluster_domain: spec.context.cluster_domain.clone(),
+            ..FilesSettings::default()
+        },
+        started: catalogue.outlet(),
+        changes: catalogue.outlet(),
+    });
+    let admin = {
+        let mut admin = Admin::new(
+            pointsman_admin::admin::Settings::default(),
+            health.clone(),
+            recorder.clone(),
+        );
+        crate::running::pages(&mut admin, &catalogue);
+        Arc::new(admin)
+    };
+    let (link, chief, gauges) = (catalogue.clone(), overseer, recorder.clone());
+    let progress = shards
+        .on_control(START, async move || {
+            let (catalogue, progress) = pointsman_control::catalogue(seat, spec);
+            chief.start(catalogue);
+            if let Some(files) = files {
+                chief.start(pointsman_control::files(files));
+            }
+            for (name, run) in sources {
+                chief.start(pointsman_control::hosted(
+                    name,
+                    run,
+                    link.outlet(),
+                    link.outlet(),
+                ));
+            }
+            actix::spawn(running::process_gauges(gauges));
+            actix::spawn(async move {
+                pointsman_admin::serve(listener, admin, Door::Full).await;
+            });
+            progress
+        })
+        .await?;
+    health.advance(State::Initializing);
+
+    Ok(Running {
+        admin: admin_address,
+        shards,
+        handles,
+        drain,
+        health,
+        catalogue,
+        progress,
+        recorder,
+        drain_time: settings.process.drain_time.0,
+    })
+}

@@ -1,0 +1,369 @@
+//! What a person typed.
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use pointsman_model::OutboundPolicy;
+use std::{net::SocketAddr, path::PathBuf};
+
+/// Routes TCP, TLS and HTTP as Kubernetes and Istio documents say. One process, no control plane.
+#[derive(Debug, Parser)]
+#[command(name = "pointsman", version, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Sample shop and gateway on loopback, with commands to try
+    #[command(
+        after_help = "Examples:\n  pointsman demo\n  pointsman demo --write ./shop     only write the files"
+    )]
+    Demo(Demo),
+    /// Serve traffic by the documents in files and folders, and follow their changes
+    #[command(
+        after_help = "Examples:\n  pointsman run -f mesh/\n  kustomize build . | pointsman run -f -\n  pointsman run -f mesh/ --capture redirect --capture-port 15001"
+    )]
+    Run(Run),
+    /// Say what is wrong with documents, without serving
+    #[command(
+        visible_alias = "validate",
+        after_help = "Examples:\n  pointsman analyze -f mesh/\n  pointsman analyze -f - -o json < all.yaml\n\nExit code 1 when there is a finding at or above --fail-on."
+    )]
+    Analyze(Analyze),
+    /// Say why a connection or request would go where
+    #[command(
+        after_help = "Examples:\n  pointsman explain -f mesh/ http://reviews:9080/reviews/1 -H 'end-user: jason'\n  pointsman explain -f mesh/ tcp://10.96.0.30:3306\n  pointsman explain -f mesh/ tls://api.example.com --to 198.51.100.4:443\n\nExit codes: 0 a backend was found, 4 no route, 5 no usable endpoint."
+    )]
+    Explain(Explain),
+    /// Show each effective setting and where it came from
+    Settings(Settings),
+    /// Print or check the iptables rules for --capture redirect; never applies them
+    Iptables(Iptables),
+    /// Print a completion script
+    #[command(
+        after_help = "Example:\n  pointsman completion bash > /etc/bash_completion.d/pointsman"
+    )]
+    Completion {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the version
+    Version {
+        /// Form of the output
+        #[arg(short, long, value_enum, default_value_t = Output::Text)]
+        output: Output,
+    },
+}
+
+/// Form of an output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Capture {
+    Bind,
+    Redirect,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(crate) enum Policy {
+    AllowAny,
+    RegistryOnly,
+}
+
+impl From<Policy> for OutboundPolicy {
+    fn from(policy: Policy) -> Self {
+        match policy {
+            Policy::AllowAny => Self::AllowAny,
+            Policy::RegistryOnly => Self::RegistryOnly,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EntryCapture {
+    Resolved,
+    Port,
+}
+
+/// Whose traffic this is.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Client")]
+pub(crate) struct ClientArgs {
+    /// Namespace of the client: short host names belong to it
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
+    /// A label of the client (repeatable)
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    pub(crate) labels: Vec<String>,
+    /// The mesh's root namespace
+    #[arg(long, value_name = "NAME")]
+    pub(crate) root_namespace: Option<String>,
+    /// The cluster's domain
+    #[arg(long, value_name = "DOMAIN")]
+    pub(crate) cluster_domain: Option<String>,
+    /// What happens to traffic that nothing recognises
+    #[arg(long, value_enum, value_name = "POLICY")]
+    pub(crate) outbound_policy: Option<Policy>,
+    /// How a TCP ServiceEntry without addresses captures: addresses its hosts have, or the port
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub(crate) serviceentry_capture: Option<EntryCapture>,
+}
+
+/// Layers under the flags.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct ConfigArgs {
+    /// Settings file (YAML); POINTSMAN_SECTION__KEY and flags come after it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Demo {
+    /// Only write the shop's documents to this folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) write: Option<PathBuf>,
+    /// Overwrite files that were edited
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Folder of the documents the demo serves from; made if it is not there
+    #[arg(long, value_name = "DIR", default_value = "pointsman-demo")]
+    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) process: ProcessArgs,
+}
+
+/// The process.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Process")]
+pub(crate) struct ProcessArgs {
+    /// Shards, one thread each [default: one per core]
+    #[arg(long, value_name = "N")]
+    pub(crate) shards: Option<u16>,
+    /// Address for metrics and health [default: 127.0.0.1:15000]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) admin: Option<SocketAddr>,
+    /// How long in-flight work may take after SIGTERM [default: 30s]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) drain_time: Option<String>,
+    /// Write an access log to standard output
+    #[arg(long, value_enum, value_name = "FORM")]
+    pub(crate) access_log: Option<crate::settings::AccessLog>,
+    /// More log: -v debug, -vv trace
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Less log: errors only
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Run {
+    /// File or folder of documents, or - for standard input (repeatable)
+    #[arg(short = 'f', long = "file", value_name = "PATH", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// How traffic comes in: sockets of our own, or iptables REDIRECT
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub(crate) capture: Option<Capture>,
+    /// Port that redirected traffic is sent to [default: 15001]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) capture_port: Option<u16>,
+    #[command(flatten)]
+    pub(crate) process: ProcessArgs,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Analyze {
+    /// File or folder of documents, or - for standard input (repeatable)
+    #[arg(short = 'f', long = "file", value_name = "PATH", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Exit 1 at findings of this level or worse
+    #[arg(long, value_enum, default_value_t = FailOn::Error)]
+    pub(crate) fail_on: FailOn,
+    /// Also show findings that are only worth knowing
+    #[arg(long)]
+    pub(crate) info: bool,
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    pub(crate) output: Output,
+    /// Short for -o json: one line per finding
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Colour
+    #[arg(long, value_enum, default_value_t = Color::Auto)]
+    pub(crate) color: Color,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FailOn {
+    Error,
+    Warning,
+    Info,
+    Never,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Explain {
+    /// http://HOST[:PORT]/PATH, tcp://IP:PORT or tls://NAME
+    pub(crate) target: String,
+    /// File or folder of documents, or - for standard input (repeatable)
+    #[arg(short = 'f', long = "file", value_name = "PATH", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Method of the request
+    #[arg(short = 'X', long, default_value = "GET")]
+    pub(crate) method: String,
+    /// A header of the request (repeatable)
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    pub(crate) headers: Vec<String>,
+    /// The address the client dialled, where it is not the target's own
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) to: Option<SocketAddr>,
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    pub(crate) output: Output,
+    /// Colour
+    #[arg(long, value_enum, default_value_t = Color::Auto)]
+    pub(crate) color: Color,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Settings {
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    pub(crate) output: Output,
+    #[command(flatten)]
+    pub(crate) process: ProcessArgs,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+}
+
+/// Arguments of `pointsman iptables`.
+#[derive(Clone, Debug, Args)]
+pub struct Iptables {
+    /// Print the rules, or check whether they are in place
+    #[arg(value_enum)]
+    pub action: IptablesAction,
+    /// Port that traffic is redirected to
+    #[arg(long, default_value_t = 15001)]
+    pub capture_port: u16,
+    /// User id the gateway runs as: its own traffic is left alone
+    #[arg(long, value_name = "UID")]
+    pub uid: Option<u32>,
+    /// Group id the gateway runs as: its own traffic is left alone
+    #[arg(long, value_name = "GID")]
+    pub gid: Option<u32>,
+    /// Mark of packets that are left alone
+    #[arg(long, value_name = "MARK")]
+    pub mark: Option<u32>,
+    /// Redirect what arrives at this machine for others (a router), not what starts on it
+    #[arg(long)]
+    pub forwarded: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+/// What to do with the rules.
+pub enum IptablesAction {
+    /// Print them.
+    Print,
+    /// Check whether they are in place.
+    Check,
+}
+
+type Flags = Vec<(&'static str, String)>;
+
+impl ProcessArgs {
+    pub(crate) fn flags(&self, flags: &mut Flags) {
+        if let Some(shards) = self.shards {
+            flags.push(("process.shards", shards.to_string()));
+        }
+        if let Some(admin) = self.admin {
+            flags.push(("process.admin", admin.to_string()));
+        }
+        if let Some(drain_time) = &self.drain_time {
+            flags.push(("process.drain_time", drain_time.clone()));
+        }
+        if let Some(form) = self.access_log.and_then(|form| form.to_possible_value()) {
+            flags.push(("log.access", form.get_name().to_owned()));
+        }
+        match (self.quiet, self.verbose) {
+            (true, _) => flags.push(("log.level", "error".into())),
+            (false, 0) => {}
+            (false, 1) => flags.push(("log.level", "debug".into())),
+            (false, _) => flags.push(("log.level", "trace".into())),
+        }
+    }
+}
+
+impl ClientArgs {
+    pub(crate) fn flags(&self, flags: &mut Flags) -> anyhow::Result<()> {
+        for (name, value) in [
+            ("client.namespace", &self.namespace),
+            ("client.root_namespace", &self.root_namespace),
+            ("client.cluster_domain", &self.cluster_domain),
+        ] {
+            if let Some(value) = value {
+                flags.push((name, value.clone()));
+            }
+        }
+        let name = |value: Option<clap::builder::PossibleValue>| {
+            value.map(|value| value.get_name().to_owned())
+        };
+        if let Some(policy) = name(self.outbound_policy.and_then(|it| it.to_possible_value())) {
+            flags.push(("client.outbound_policy", policy));
+        }
+        if let Some(how) = name(
+            self.serviceentry_capture
+                .and_then(|it| it.to_possible_value()),
+        ) {
+            flags.push(("client.serviceentry_capture", how));
+        }
+        Ok(())
+    }
+
+    /// `--label` pairs; they are not layered with the settings file but added to it.
+    pub(crate) fn labels(&self) -> anyhow::Result<Vec<(String, String)>> {
+        self.labels
+            .iter()
+            .map(|pair| {
+                pair.split_once('=')
+                    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                    .ok_or_else(|| anyhow::anyhow!("--label {pair}: write it as KEY=VALUE"))
+            })
+            .collect()
+    }
+}
+
+/// Loads settings with the flags of a command on top.
+pub(crate) fn load(
+    config: &ConfigArgs,
+    client: &ClientArgs,
+    process: &ProcessArgs,
+    mut flags: Flags,
+) -> anyhow::Result<crate::settings::Loaded> {
+    process.flags(&mut flags);
+    client.flags(&mut flags)?;
+    let mut loaded = crate::settings::load(config.config.as_deref(), &flags)
+        .map_err(|error| anyhow::anyhow!("settings: {error}"))?;
+    loaded.settings.client.labels.extend(client.labels()?);
+    Ok(loaded)
+}

@@ -1,0 +1,53 @@
+//! `pointsman demo`: the sample shop and a gateway in front of it, in one process.
+use super::{args, exit, run};
+use crate::{Gateway, demo};
+use std::process::ExitCode;
+
+pub(super) fn demo(command: &args::Demo) -> anyhow::Result<ExitCode> {
+    if let Some(dir) = &command.write {
+        let written = demo::write(dir, command.force)?;
+        println!("The shop's documents are in {}.", dir.display());
+        if let Some(notice) = written.notice(dir) {
+            println!("{notice}");
+        }
+        return Ok(exit::FINE);
+    }
+    let mut flags = Vec::new();
+    // The shop is nobody else's business: listen on the loopback interface only.
+    flags.push(("capture.interface", "lo".to_owned()));
+    let mut process = command.process.clone();
+    if process.shards.is_none() {
+        process.shards = Some(1);
+    }
+    let mut loaded = args::load(
+        &args::ConfigArgs::default(),
+        &args::ClientArgs::default(),
+        &process,
+        flags,
+    )?;
+    if loaded.settings.log.level == "info" {
+        loaded.settings.log.level = "warn".into();
+    }
+    run::init_log(&loaded.settings.log);
+    let written = demo::write(&command.dir, command.force)?;
+    if let Some(notice) = written.notice(&command.dir) {
+        println!("{notice}");
+    }
+    let shop = demo::Shop::start()?;
+    let builder = Gateway::builder()
+        .settings(loaded.settings)
+        .manifests(&command.dir);
+    let dir = command.dir.clone();
+    let code = pointsman_runtime::run(async move {
+        let mut running = builder.start().await?;
+        running.ready().await;
+        run::report(&running).await;
+        print!(
+            "{}",
+            demo::banner(&demo::Facts::here(Some(running.admin), &dir))
+        );
+        run::until_told_to_stop(running).await
+    })?;
+    drop(shop);
+    code
+}

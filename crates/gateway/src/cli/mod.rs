@@ -1,0 +1,66 @@
+//! The command line. `args` is what a person typed; each command has a file of its own.
+mod analyze;
+mod args;
+mod demo;
+mod documents;
+mod explain;
+pub(crate) mod output;
+mod run;
+mod settings;
+
+use args::{Arguments, Command};
+pub use args::{Iptables, IptablesAction};
+use clap::{CommandFactory, Parser};
+use std::process::ExitCode;
+
+/// Exit codes: 0 fine, 1 findings or a failure, 2 wrong use, 3 the gateway cannot be reached,
+/// 4 explained: no route, 5 explained: no usable endpoint.
+pub(crate) mod exit {
+    use std::process::ExitCode;
+
+    pub(crate) const FINE: ExitCode = ExitCode::SUCCESS;
+    pub(crate) const FAILED: ExitCode = ExitCode::FAILURE;
+    pub(crate) fn wrong_use() -> ExitCode {
+        ExitCode::from(2)
+    }
+    pub(crate) fn no_route() -> ExitCode {
+        ExitCode::from(4)
+    }
+    pub(crate) fn no_endpoint() -> ExitCode {
+        ExitCode::from(5)
+    }
+}
+
+/// Runs the command that was typed.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match arguments.command {
+        None => {
+            output::everyday();
+            Ok(exit::FINE)
+        }
+        Some(Command::Run(command)) => run::run(&command),
+        Some(Command::Demo(command)) => demo::demo(&command),
+        Some(Command::Analyze(command)) => analyze::analyze(&command),
+        Some(Command::Explain(command)) => explain::explain(&command),
+        Some(Command::Settings(command)) => settings::settings(&command),
+        Some(Command::Iptables(command)) => Ok(crate::iptables::command(&command)),
+        Some(Command::Completion { shell }) => {
+            clap_complete::generate(
+                shell,
+                &mut Arguments::command(),
+                "pointsman",
+                &mut std::io::stdout(),
+            );
+            Ok(exit::FINE)
+        }
+        Some(Command::Version { output }) => {
+            output::version(output);
+            Ok(exit::FINE)
+        }
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("pointsman: {error:#}");
+        exit::FAILED
+    })
+}

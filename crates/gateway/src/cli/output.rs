@@ -1,0 +1,118 @@
+//! What people and scripts get to see.
+use super::args;
+use pointsman_model::{Finding, Level};
+use std::{collections::HashMap, io::IsTerminal};
+
+/// Colour by choice, `NO_COLOR`, `FORCE_COLOR`, and whether a person is looking.
+pub(crate) fn colored(choice: args::Color, stream: &impl IsTerminal) -> bool {
+    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    match choice {
+        args::Color::Always => true,
+        args::Color::Never => false,
+        args::Color::Auto if set("NO_COLOR") => false,
+        args::Color::Auto => set("FORCE_COLOR") || stream.is_terminal(),
+    }
+}
+
+/// The everyday commands, for somebody who typed nothing else.
+pub(super) fn everyday() {
+    print!(
+        "\
+Pointsman routes TCP, TLS and HTTP as Kubernetes and Istio documents say.
+
+  pointsman demo               sample shop and gateway on loopback: begin here
+  pointsman run -f DIR         serve by the documents in DIR, follow their changes
+  pointsman analyze -f DIR     say what is wrong with documents
+  pointsman explain TARGET     say why a request or connection would go where
+  pointsman settings           each setting, its value and where it came from
+  pointsman iptables print     capture rules for --capture redirect
+
+pointsman --help lists everything; pointsman COMMAND --help has examples.
+"
+    );
+}
+
+pub(super) fn version(form: args::Output) {
+    let version = env!("CARGO_PKG_VERSION");
+    match form {
+        args::Output::Text => println!("pointsman {version}"),
+        args::Output::Json => println!("{}", serde_json::json!({ "version": version })),
+    }
+}
+
+/// A finding as a JSON object: the stable machine form.
+pub(crate) fn finding_json(finding: &Finding) -> serde_json::Value {
+    let object = finding.object.as_ref();
+    let place = finding.place.as_ref();
+    serde_json::json!({
+        "code": finding.code.to_string(),
+        "level": finding.level.as_str(),
+        "kind": object.map(|it| it.kind.as_str()),
+        "namespace": object.map(|it| &*it.namespace),
+        "name": object.map(|it| &*it.name),
+        "file": place.map(|it| &*it.file),
+        "line": place.map(|it| it.line),
+        "column": place.map(|it| it.column),
+        "message": finding.message,
+        "effect": finding.effect,
+        "help": finding.help,
+    })
+}
+
+/// Renders findings with excerpts of their files, read as they are now.
+pub(super) struct Renderer {
+    texts: HashMap<String, Option<String>>,
+    color: bool,
+}
+
+impl Renderer {
+    pub(super) fn new(color: bool) -> Self {
+        Self {
+            texts: HashMap::new(),
+            color,
+        }
+    }
+
+    /// Uses this text for a file instead of reading it (standard input).
+    pub(super) fn text(&mut self, file: &str, text: String) {
+        self.texts.insert(file.to_owned(), Some(text));
+    }
+
+    pub(super) fn render(&mut self, finding: &Finding) -> String {
+        let file = finding.place.as_ref().map(|place| place.file.to_string());
+        let related = finding.related.as_ref().map(|it| it.place.file.to_string());
+        for name in file.iter().chain(&related) {
+            self.texts
+                .entry(name.clone())
+                .or_insert_with(|| std::fs::read_to_string(name).ok());
+        }
+        let text = |name: &Option<String>| {
+            name.as_ref()
+                .and_then(|name| self.texts.get(name))
+                .and_then(Option::as_deref)
+        };
+        pointsman_manifest::render(finding, text(&file), text(&related), self.color)
+    }
+}
+
+/// Warnings and errors on standard error, with excerpts.
+pub(super) fn findings_to_stderr(findings: &[Finding]) {
+    let mut renderer = Renderer::new(colored(args::Color::Auto, &std::io::stderr()));
+    for finding in findings.iter().filter(|it| it.level >= Level::Warning) {
+        eprintln!("{}\n", renderer.render(finding));
+    }
+}
+
+/// `3 errors, 1 warning`.
+pub(super) fn tally(findings: &[Finding]) -> String {
+    let count = |level| findings.iter().filter(|it| it.level == level).count();
+    let words = |count: usize, word: &str| match count {
+        1 => format!("1 {word}"),
+        _ => format!("{count} {word}s"),
+    };
+    format!(
+        "{}, {}",
+        words(count(Level::Error), "error"),
+        words(count(Level::Warning), "warning")
+    )
+}

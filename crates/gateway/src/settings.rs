@@ -1,0 +1,384 @@
+//! Process settings: a YAML file, then `POINTSMAN_SECTION__KEY`, then flags. Each effective value
+//! knows where it came from.
+use config::{
+    Config, ConfigError, Environment, File, FileStoredFormat, Format, Map, Source, Value, ValueKind,
+};
+use pointsman_dataplane::{
+    Capture,
+    settings::{Detection, Duration, Limits, Timeouts},
+};
+use pointsman_model::{ClientContext, OutboundPolicy, context::EntryCapture, object::Labels};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, error::Error, net::SocketAddr, path::Path};
+
+/// Everything a process can be told.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The process.
+    pub process: Process,
+    /// How traffic comes in.
+    pub capture: Capture,
+    /// In whose eyes documents are read.
+    pub client: Client,
+    /// Documents.
+    pub sources: Sources,
+    /// What is logged.
+    pub log: Log,
+    /// Protocol detection.
+    pub detection: Detection,
+    /// How long each wait may take.
+    pub timeouts: Timeouts,
+    /// How much of each thing there may be.
+    pub limits: Limits,
+}
+
+/// The process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Process {
+    /// Shards, one thread each; 0: one per core.
+    pub shards: u16,
+    /// Admin and metrics address; loopback only, unless `admin_remote`.
+    pub admin: SocketAddr,
+    /// Allow the admin address to be reached from other machines.
+    pub admin_remote: bool,
+    /// How long in-flight work may take once the process was told to stop.
+    pub drain_time: Duration,
+}
+
+impl Default for Process {
+    fn default() -> Self {
+        Self {
+            shards: 0,
+            admin: pointsman_admin::serve::DEFAULT_ADDRESS,
+            admin_remote: false,
+            drain_time: Duration(std::time::Duration::from_secs(30)),
+        }
+    }
+}
+
+/// The client whose traffic is captured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Client {
+    /// Its namespace: short host names belong to it.
+    pub namespace: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// The mesh's root namespace.
+    pub root_namespace: String,
+    /// The cluster's domain.
+    pub cluster_domain: String,
+    /// What happens to traffic that nothing recognises.
+    pub outbound_policy: OutboundPolicy,
+    /// How a TCP ServiceEntry without addresses captures.
+    pub serviceentry_capture: EntryCapture,
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        let context = ClientContext::default();
+        Self {
+            namespace: context.namespace.to_string(),
+            labels: BTreeMap::new(),
+            root_namespace: context.root_namespace.to_string(),
+            cluster_domain: context.cluster_domain.to_string(),
+            outbound_policy: context.outbound_policy,
+            serviceentry_capture: context.entry_capture,
+        }
+    }
+}
+
+impl Client {
+    /// As the routing table wants it.
+    pub fn context(&self) -> ClientContext {
+        ClientContext {
+            namespace: self.namespace.as_str().into(),
+            labels: self
+                .labels
+                .iter()
+                .map(|(key, value)| (key.as_str().into(), value.as_str().into()))
+                .collect::<Labels>(),
+            root_namespace: self.root_namespace.as_str().into(),
+            cluster_domain: self.cluster_domain.as_str().into(),
+            outbound_policy: self.outbound_policy,
+            entry_capture: self.serviceentry_capture,
+            ..ClientContext::default()
+        }
+    }
+}
+
+/// Documents.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sources {
+    /// How long files must be quiet before they are read again.
+    pub debounce: Duration,
+    /// How often files are looked at even without a notice from the system.
+    pub poll: Duration,
+    /// The largest file that is read, in bytes.
+    pub max_file_bytes: u64,
+}
+
+impl Default for Sources {
+    fn default() -> Self {
+        Self {
+            debounce: Duration(std::time::Duration::from_millis(50)),
+            poll: Duration(std::time::Duration::from_secs(2)),
+            max_file_bytes: 16 * 1024 * 1024,
+        }
+    }
+}
+
+/// What is logged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug`, or `module=level` pairs.
+    pub level: String,
+    /// The access log.
+    pub access: AccessLog,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            level: "info".into(),
+            access: AccessLog::Off,
+        }
+    }
+}
+
+/// Form of the access log, written to standard output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum AccessLog {
+    /// None.
+    #[default]
+    Off,
+    /// Istio's default text format.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl Settings {
+    /// The part the data path reads.
+    pub fn dataplane(&self) -> pointsman_dataplane::Settings {
+        pointsman_dataplane::Settings {
+            detection: self.detection.clone(),
+            timeouts: self.timeouts.clone(),
+            limits: self.limits.clone(),
+        }
+    }
+}
+
+/// One effective value and where it came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Effective {
+    /// `section.key`.
+    pub name: String,
+    /// The value as text.
+    pub value: String,
+    /// `default`, the file, `environment` or `flag`.
+    pub origin: String,
+}
+
+/// Settings with the origin of each value.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The typed settings.
+    pub settings: Settings,
+    /// Every value, sorted by name.
+    pub effective: Vec<Effective>,
+}
+
+/// Reads the layers. `flags` are `section.key` and value.
+///
+/// # Errors
+/// A file that cannot be read, an unknown key or a value of the wrong kind: a sentence with the
+/// place. The process does not start with settings it does not understand.
+pub fn load(file: Option<&Path>, flags: &[(&'static str, String)]) -> Result<Loaded, ConfigError> {
+    let defaults = Config::try_from(&Settings::default())?;
+    let mut builder = Config::builder().add_source(Origin("default", defaults));
+    if let Some(file) = file {
+        builder = builder.add_source(File::new(&file.to_string_lossy(), Yaml));
+    }
+    let environment = Config::builder()
+        .add_source(
+            Environment::with_prefix("POINTSMAN")
+                .prefix_separator("_")
+                .separator("__"),
+        )
+        .build()?;
+    builder = builder.add_source(Origin("environment", environment));
+    let mut given = Config::builder();
+    for (name, value) in flags {
+        given = given.set_override(name, value.as_str())?;
+    }
+    builder = builder.add_source(Origin("flag", given.build()?));
+    let merged = builder.build()?;
+    let mut effective = Vec::new();
+    flatten(String::new(), &merged.cache, &mut effective);
+    effective.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(Loaded {
+        settings: merged.try_deserialize()?,
+        effective,
+    })
+}
+
+fn flatten(name: String, value: &Value, into: &mut Vec<Effective>) {
+    match &value.kind {
+        ValueKind::Table(table) => {
+            for (key, value) in table {
+                let name = if name.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{name}.{key}")
+                };
+                flatten(name, value, into);
+            }
+        }
+        _ => into.push(Effective {
+            name,
+            value: value.to_string(),
+            origin: value.origin().unwrap_or("default").to_owned(),
+        }),
+    }
+}
+
+/// A layer whose values all say the same about where they came from.
+#[derive(Clone, Debug)]
+struct Origin(&'static str, Config);
+
+impl Source for Origin {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
+        fn mark(value: Value, origin: &String) -> Value {
+            let kind = match value.kind {
+                ValueKind::Table(table) => ValueKind::Table(
+                    table
+                        .into_iter()
+                        .map(|(key, value)| (key, mark(value, origin)))
+                        .collect(),
+                ),
+                other => other,
+            };
+            Value::new(Some(origin), kind)
+        }
+        let origin = self.0.to_owned();
+        let values = self.1.collect()?;
+        Ok(values
+            .into_iter()
+            .map(|(key, value)| (key, mark(value, &origin)))
+            .collect())
+    }
+}
+
+/// YAML by the parser the documents use, so that one parser is shipped.
+#[derive(Clone, Copy, Debug)]
+struct Yaml;
+
+impl Format for Yaml {
+    fn parse(
+        &self,
+        uri: Option<&String>,
+        text: &str,
+    ) -> Result<Map<String, Value>, Box<dyn Error + Send + Sync>> {
+        let tree: serde_json::Value = serde_saphyr::from_str(text)?;
+        match value(uri, tree).kind {
+            ValueKind::Table(table) => Ok(table),
+            ValueKind::Nil => Ok(Map::new()),
+            _ => Err("the settings file is not a map of sections".into()),
+        }
+    }
+}
+
+impl FileStoredFormat for Yaml {
+    fn file_extensions(&self) -> &'static [&'static str] {
+        &["yaml", "yml", "json"]
+    }
+}
+
+fn value(uri: Option<&String>, tree: serde_json::Value) -> Value {
+    let kind = match tree {
+        serde_json::Value::Null => ValueKind::Nil,
+        serde_json::Value::Bool(it) => ValueKind::Boolean(it),
+        serde_json::Value::Number(it) => match it.as_i64() {
+            Some(it) => ValueKind::I64(it),
+            None => ValueKind::Float(it.as_f64().unwrap_or(f64::NAN)),
+        },
+        serde_json::Value::String(it) => ValueKind::String(it),
+        serde_json::Value::Array(items) => {
+            ValueKind::Array(items.into_iter().map(|it| value(uri, it)).collect())
+        }
+        serde_json::Value::Object(map) => ValueKind::Table(
+            map.into_iter()
+                .map(|(key, it)| (key, value(uri, it)))
+                .collect(),
+        ),
+    };
+    Value::new(uri, kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin<'a>(loaded: &'a Loaded, name: &str) -> (&'a str, &'a str) {
+        let found = loaded.effective.iter().find(|it| it.name == name).unwrap();
+        (&found.value, &found.origin)
+    }
+
+    #[test]
+    fn defaults_read_back_as_themselves() {
+        let loaded = load(None, &[]).unwrap();
+        assert_eq!(loaded.settings, Settings::default());
+        assert_eq!(
+            origin(&loaded, "detection.server_first_after"),
+            ("50ms", "default")
+        );
+    }
+
+    #[test]
+    fn later_layers_win_and_say_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("pointsman.yaml");
+        std::fs::write(
+            &file,
+            "timeouts: {connect: 3s, request_head: 4s}\nclient: {outbound_policy: REGISTRY_ONLY}\n",
+        )
+        .unwrap();
+        let loaded = load(Some(&file), &[("timeouts.request_head", "5s".into())]).unwrap();
+        assert_eq!(origin(&loaded, "timeouts.connect").0, "3s");
+        assert!(
+            origin(&loaded, "timeouts.connect")
+                .1
+                .ends_with("pointsman.yaml")
+        );
+        assert_eq!(origin(&loaded, "timeouts.request_head"), ("5s", "flag"));
+        assert_eq!(
+            loaded.settings.client.outbound_policy,
+            OutboundPolicy::RegistryOnly
+        );
+    }
+
+    #[test]
+    fn what_is_not_understood_is_an_error_with_its_name() {
+        for (text, word) in [
+            ("timeouts: {conect: 3s}", "conect"),
+            ("timeouts: {connect: soon}", "soon"),
+            ("proces: {}", "proces"),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let file = dir.path().join("bad.yaml");
+            std::fs::write(&file, text).unwrap();
+            let error = load(Some(&file), &[]).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! What a rule does: destinations, redirects, direct responses, rewrites, header operations.
+use super::{Context, condition};
+use crate::{
+    codes, form,
+    yaml::{Key, Map, Node, Span},
+};
+use pointsman_model::{
+    Destination, WeightedDestination,
+    action::{DirectResponse, FieldOps, HeaderOps, Redirect, Rewrite},
+    matches::{HttpMatch, StringMatch},
+};
+use std::sync::Arc;
+
+/// Largest body of a direct response (VS-H-50), in bytes.
+const BODY_BYTES: usize = 1 << 20;
+/// Body size above which people are warned (VS-H-50), in bytes.
+const BODY_WARNING_BYTES: usize = 100_000;
+
+/// One destination (VS-H-62). Wildcards are no destinations.
+pub(super) fn destination(node: &Node, context: &mut Context<'_>) -> Option<Destination> {
+    let map = node.as_map()?;
+    let host = context.host(map.get("host")?, false)?;
+    Some(Destination {
+        host: host.exact()?.clone(),
+        subset: map
+            .get("subset")
+            .filter(|node| node.as_text() != Some(""))
+            .map(|node| context.dns_name(node, "a subset")),
+        port: map
+            .map("port")
+            .and_then(|port| Context::port(port, "number")),
+        place: context.report.place(node.start()),
+    })
+}
+
+/// The items of `route` with their weights (VS-H-61, VS-T-10).
+pub(super) fn destinations(
+    key: &Key,
+    node: &Node,
+    context: &mut Context<'_>,
+) -> Vec<WeightedDestination> {
+    let items = node.items();
+    let mut route = Vec::with_capacity(items.len());
+    let mut total: i64 = 0;
+    for item in items {
+        let Some(map) = item.as_map() else { continue };
+        let weight = map.int("weight").unwrap_or_default();
+        if weight < 0 {
+            context.report.error(
+                codes::WEIGHT,
+                map.get("weight").map(|node| node.span).unwrap_or_default(),
+                format!("a weight cannot be {weight} (VS-H-165)"),
+                "expected a whole number, 0 and up",
+                "",
+            );
+        }
+        total = total.saturating_add(weight);
+        let destination = map
+            .get("destination")
+            .and_then(|node| destination(node, context));
+        if let Some(destination) = destination {
+            route.push(WeightedDestination {
+                destination,
+                weight: u32::try_from(weight).unwrap_or_default(),
+                headers: headers(map, context),
+            });
+        }
+    }
+    if items.len() > 1 && total == 0 {
+        context.report.error(
+            codes::WEIGHT,
+            key.span,
+            format!(
+                "all {} destinations have the weight 0 (VS-H-61)",
+                items.len()
+            ),
+            "none would get a request",
+            "give each destination a `weight`; only their proportions count",
+        );
+    } else if total > i64::from(u32::MAX) {
+        context.report.error(
+            codes::WEIGHT,
+            key.span,
+            format!("the weights sum to {total}"),
+            "more than 4294967295",
+            "only their proportions count: divide all of them",
+        );
+    }
+    route
+}
+
+/// `headers` of a rule or destination (VS-H-100).
+pub(super) fn headers(map: &Map, context: &mut Context<'_>) -> HeaderOps {
+    let Some(headers) = map.map("headers") else {
+        return HeaderOps::default();
+    };
+    HeaderOps {
+        request: headers
+            .map("request")
+            .map(|map| operations(map, context))
+            .unwrap_or_default(),
+        response: headers
+            .map("response")
+            .map(|map| operations(map, context))
+            .unwrap_or_default(),
+    }
+}
+
+fn operations(map: &Map, context: &mut Context<'_>) -> FieldOps {
+    let mut pairs = |field: &str| -> Vec<(Arc<str>, Arc<str>)> {
+        let entries = map.map(field).map_or(&[][..], |map| &map.entries);
+        entries
+            .iter()
+            .filter_map(|(key, node)| {
+                let value = node.as_text()?;
+                header_name(&key.text, key.span, field, context);
+                // Would end the header and begin another one (RFC 9110 section 5.5).
+                if value.contains(['\r', '\n', '\0']) {
+                    context.report.error(
+                        codes::VALUE,
+                        node.span,
+                        format!("the value of `{}` goes over several lines", key.text),
+                        "a header is one line",
+                        "",
+                    );
+                }
+                Some(((*key.text).into(), value.into()))
+            })
+            .collect()
+    };
+    let (set, add) = (pairs("set"), pairs("add"));
+    let mut remove = Vec::new();
+    for node in map.list("remove") {
+        let name = node.as_text().unwrap_or_default();
+        header_name(name, node.span, "remove", context);
+        remove.push(name.into());
+    }
+    FieldOps { remove, set, add }
+}
+
+fn header_name(name: &str, span: Span, field: &str, context: &mut Context<'_>) {
+    if !form::header_name(name) {
+        context.report.error(
+            codes::HEADER_NAME,
+            span,
+            format!("{name:?} in `{field}` is not a header name (VS-H-165)"),
+            "letters, digits and -",
+            "",
+        );
+    }
+}
+
+/// `redirect` (VS-H-40..49, VS-H-166).
+pub(super) fn redirect(
+    key: &Key,
+    map: &Map,
+    matches: &[HttpMatch],
+    context: &mut Context<'_>,
+) -> Redirect {
+    context.exclusive(map, "uri", "prefixRewrite", "VS-H-166");
+    context.exclusive(map, "port", "derivePort", "VS-H-166");
+    let fields = [
+        "uri",
+        "prefixRewrite",
+        "authority",
+        "port",
+        "derivePort",
+        "scheme",
+    ];
+    if !fields.iter().any(|field| map.has(field)) {
+        context.report.error(
+            codes::COMBINATION,
+            key.span,
+            "a redirect needs a target (VS-H-48)",
+            "it would lead back here",
+            "set one of uri, prefixRewrite, authority, port, derivePort, scheme",
+        );
+    }
+    let by_prefix = |one: &HttpMatch| matches!(one.uri, Some(StringMatch::Prefix(_)));
+    if let Some((written, _)) = map.entry("prefixRewrite")
+        && (matches.is_empty() || !matches.iter().all(by_prefix))
+    {
+        context.report.error(
+            codes::COMBINATION,
+            written.span,
+            "`prefixRewrite` replaces the matched prefix, so each match needs `uri.prefix` (VS-H-166)",
+            "no prefix to replace",
+            "match by `uri.prefix`, or replace the whole path with `uri`",
+        );
+    }
+    let code = match map.int("redirectCode").unwrap_or_default() {
+        0 => 301,
+        code @ (301 | 302 | 303 | 307 | 308) => u16::try_from(code).unwrap_or(301),
+        code => {
+            let at = map.get("redirectCode").map(|node| node.span);
+            context.report.error(
+                codes::VALUE,
+                at.unwrap_or_default(),
+                format!("`redirectCode` cannot be {code} (VS-H-47)"),
+                "one of 301, 302, 303, 307, 308",
+                "",
+            );
+            301
+        }
+    };
+    let scheme = Context::text(map, "scheme");
+    if let Some((scheme, node)) = scheme.as_deref().zip(map.get("scheme"))
+        && !matches!(scheme, "http" | "https")
+    {
+        context.report.error(
+            codes::VALUE,
+            node.span,
+            format!("`scheme` cannot be {scheme:?} (VS-H-43)"),
+            "http or https",
+            "",
+        );
+    }
+    for field in ["uri", "prefixRewrite", "authority"] {
+        one_line(map, field, context);
+    }
+    Redirect {
+        uri: Context::text(map, "uri"),
+        prefix_rewrite: Context::text(map, "prefixRewrite"),
+        authority: Context::text(map, "authority"),
+        scheme,
+        port: Context::port(map, "port"),
+        port_from_request: map
+            .text("derivePort")
+            .map(|word| word == "FROM_REQUEST_PORT"),
+        code,
+    }
+}
+
+/// Values that become part of a request line or header must not end it.
+fn one_line(map: &Map, field: &str, context: &mut Context<'_>) {
+    if let Some(node) = map.get(field)
+        && let Some(text) = node.as_text()
+        && text.chars().any(|c| c.is_control() || c == ' ')
+    {
+        context.report.error(
+            codes::VALUE,
+            node.span,
+            format!("`{field}` contains a blank or a control character"),
+            "cannot be sent",
+            "a blank in a path is written %20",
+        );
+    }
+}
+
+/// `directResponse` (VS-H-50).
+pub(super) fn respond(map: &Map, context: &mut Context<'_>) -> DirectResponse {
+    let status = map.get("status");
+    let code = status.and_then(Node::as_int).unwrap_or_default();
+    let code = u16::try_from(code).unwrap_or_default();
+    if let Some(node) = status
+        && !(200..=599).contains(&code)
+    {
+        context.report.error(
+            codes::VALUE,
+            node.span,
+            "a direct response has a status from 200 to 599 (VS-H-50)",
+            "not a final status",
+            "",
+        );
+    }
+    let mut response = DirectResponse {
+        status: code,
+        body: Arc::default(),
+        body_is_text: false,
+    };
+    let Some(body) = map.map("body") else {
+        return response;
+    };
+    context.exclusive(body, "string", "bytes", "VS-H-50");
+    let bytes = if let Some(text) = body.text("string") {
+        response.body_is_text = true;
+        text.as_bytes().to_vec()
+    } else {
+        body.text("bytes")
+            .and_then(form::base64)
+            .unwrap_or_default()
+    };
+    let at = map
+        .entry("body")
+        .map(|(key, _)| key.span)
+        .unwrap_or_default();
+    if bytes.len() > BODY_BYTES {
+        context.report.error(
+            codes::VALUE,
+            at,
+            format!("the body has {} bytes (VS-H-50)", bytes.len()),
+            "at most 1 MiB",
+            "serve it from a backend",
+        );
+    } else if bytes.len() > BODY_WARNING_BYTES {
+        context.report.warning(
+            codes::VALUE,
+            at,
+            format!("the body has {} bytes", bytes.len()),
+            "rather large",
+            "it is kept in memory as long as the rule is",
+            "serve it from a backend",
+        );
+    }
+    response.body = bytes.into();
+    response
+}
+
+/// `rewrite` (VS-H-53..58, VS-H-167).
+pub(super) fn rewrite(key: &Key, map: &Map, context: &mut Context<'_>) -> Rewrite {
+    context.exclusive(map, "uri", "uriRegexRewrite", "VS-H-167");
+    let known = ["uri", "uriRegexRewrite", "authority"];
+    if !known.iter().any(|field| map.has(field)) {
+        context.report.error(
+            codes::COMBINATION,
+            key.span,
+            "a rewrite needs `uri`, `uriRegexRewrite` or `authority`",
+            "changes nothing",
+            "",
+        );
+    }
+    let uri_regex = map.map("uriRegexRewrite").and_then(|map| {
+        let node = map.get("match")?;
+        let pattern = node.as_text()?;
+        if let Some((fault, help)) = condition::regex_fault(pattern) {
+            context.report.error(
+                codes::CONDITION,
+                node.span,
+                format!("`match` of `uriRegexRewrite` {fault}"),
+                "cannot be searched for",
+                help,
+            );
+        }
+        Some((
+            pattern.into(),
+            map.text("rewrite").unwrap_or_default().into(),
+        ))
+    });
+    for field in ["uri", "authority"] {
+        one_line(map, field, context);
+    }
+    Rewrite {
+        uri: Context::text(map, "uri"),
+        uri_regex,
+        authority: Context::text(map, "authority"),
+    }
+}

@@ -1,0 +1,248 @@
+//! Clusters: one for every port of every service, and one more for every subset.
+use crate::{
+    cluster::{Cluster, ClusterId, ClusterKind, Endpoint, Policy, SubsetOrigin},
+    table::Table,
+};
+use foldhash::HashMap;
+use pointsman_model::{
+    ClientContext, ClusterName, Kind, ObjectKey, Place, Protocol, ServicePort, Subset, World,
+    policy::{Algorithm, selects},
+    service_entry::Resolution,
+};
+use std::sync::Arc;
+
+use super::{
+    endpoints::Sources,
+    policies::{InForce, Rules},
+    registry::{Placement, Registry, Service, Source},
+};
+
+/// All clusters and their numbers.
+pub(crate) struct Backends<'w> {
+    pub(crate) clusters: Vec<Arc<Cluster>>,
+    pub(crate) ids: HashMap<ClusterName, ClusterId>,
+    pub(crate) slots: Vec<Arc<Cluster>>,
+    pub(crate) vacant: Arc<Cluster>,
+    /// Subsets in force by service, for "did you mean".
+    subsets: HashMap<usize, Vec<&'w Subset>>,
+}
+
+impl<'w> Backends<'w> {
+    pub(crate) fn build(
+        registry: &Registry<'w>,
+        world: &'w World,
+        context: &ClientContext,
+        previous: Option<&Table>,
+    ) -> Self {
+        let sources = Sources::build(world, context);
+        let rules = Rules::build(world, context);
+        let mut made = Maker {
+            plain: Arc::default(),
+            previous,
+            clusters: Vec::with_capacity(registry.services.len()),
+        };
+        let mut subsets = HashMap::default();
+        for (index, service) in registry.services.iter().enumerate() {
+            let in_force = rules.in_force(service, context);
+            for port in &service.ports {
+                let endpoints: Arc<[Endpoint]> = sources.of(service, port).into();
+                made.add(service, port, &in_force, None, &endpoints);
+                for subset in &in_force.subsets {
+                    made.add(service, port, &in_force, Some(subset), &endpoints);
+                }
+            }
+            if !in_force.subsets.is_empty() {
+                subsets.insert(index, in_force.subsets);
+            }
+        }
+        let vacant = previous.map_or_else(vacant, |table| Arc::clone(&table.vacant));
+        number(made.clusters, vacant, subsets, previous)
+    }
+
+    pub(crate) fn id(
+        &self,
+        host: &Arc<str>,
+        port: u16,
+        subset: Option<&Arc<str>>,
+    ) -> Option<ClusterId> {
+        let name = ClusterName {
+            host: Arc::clone(host),
+            port,
+            subset: subset.cloned(),
+        };
+        self.ids.get(&name).copied()
+    }
+
+    pub(crate) fn subsets(&self, service: usize) -> &[&'w Subset] {
+        self.subsets.get(&service).map_or(&[], Vec::as_slice)
+    }
+
+    pub(crate) fn cluster(&self, id: ClusterId) -> Option<&Arc<Cluster>> {
+        self.slots.get(id.index())
+    }
+}
+
+struct Maker<'a> {
+    /// The policy of services nobody wrote one for.
+    plain: Arc<Policy>,
+    previous: Option<&'a Table>,
+    clusters: Vec<Arc<Cluster>>,
+}
+
+impl Maker<'_> {
+    fn add(
+        &mut self,
+        service: &Service<'_>,
+        port: &ServicePort,
+        in_force: &InForce<'_>,
+        subset: Option<&Subset>,
+        endpoints: &Arc<[Endpoint]>,
+    ) {
+        let name = ClusterName {
+            host: Arc::clone(&service.host),
+            port: port.number,
+            subset: subset.map(|subset| Arc::clone(&subset.name)),
+        };
+        let policy = if in_force.rule.is_some() {
+            Arc::new(in_force.resolve(subset, port.number))
+        } else {
+            Arc::clone(&self.plain)
+        };
+        let mut kind = kind_of(service, port);
+        let mut endpoints: Arc<[Endpoint]> = match subset {
+            Some(subset) => endpoints
+                .iter()
+                .filter(|endpoint| selects(&subset.labels, &endpoint.labels))
+                .cloned()
+                .collect(),
+            None => Arc::clone(endpoints),
+        };
+        if policy.algorithm == Algorithm::Passthrough {
+            // BE-34: configured endpoints are ignored.
+            kind = ClusterKind::OriginalDestination { port: None };
+            endpoints = Arc::default();
+        }
+        let known = self
+            .previous
+            .and_then(|table| table.cluster_by_name(&name))
+            .map(|(_, cluster)| cluster);
+        let cluster = Cluster {
+            label: known.map_or_else(|| name.to_string().into(), |known| Arc::clone(&known.label)),
+            name,
+            endpoints,
+            kind,
+            protocol: port.protocol,
+            policy,
+            service: service.meta.key.clone(),
+            service_name: match service.source {
+                Source::Kube(_) => Arc::clone(&service.meta.key.name),
+                Source::Entry(_) => Arc::clone(&service.host),
+            },
+            service_namespace: Arc::clone(&service.meta.key.namespace),
+            place: port.place.clone(),
+            subset: subset.map(|subset| SubsetOrigin {
+                labels: subset.labels.clone(),
+                place: subset.place.clone(),
+            }),
+            subject_alt_names: service
+                .entry()
+                .map(|entry| entry.subject_alt_names.clone().into())
+                .unwrap_or_default(),
+        };
+        self.clusters.push(super::share(known, cluster));
+    }
+}
+
+fn kind_of(service: &Service<'_>, port: &ServicePort) -> ClusterKind {
+    match service.source {
+        Source::Kube(_) if service.placement == Placement::PerEndpoint => {
+            ClusterKind::OriginalDestination { port: None }
+        }
+        Source::Kube(_) => ClusterKind::Endpoints,
+        Source::Entry(entry) => match entry.resolution {
+            Resolution::None => ClusterKind::OriginalDestination { port: port.target },
+            Resolution::Static => ClusterKind::Endpoints,
+            Resolution::Dns => ClusterKind::Dns { first_only: false },
+            Resolution::DnsRoundRobin => ClusterKind::Dns { first_only: true },
+            Resolution::DynamicDns => ClusterKind::DynamicDns,
+        },
+    }
+}
+
+/// Clusters that were there keep their numbers, so that rules naming them stay equal; new ones
+/// take freed numbers first.
+fn number<'w>(
+    clusters: Vec<Arc<Cluster>>,
+    vacant: Arc<Cluster>,
+    subsets: HashMap<usize, Vec<&'w Subset>>,
+    previous: Option<&Table>,
+) -> Backends<'w> {
+    let mut ids: HashMap<ClusterName, ClusterId> = HashMap::default();
+    ids.reserve(clusters.len());
+    let before = previous.map_or(0, |table| table.slots.len());
+    let mut slots: Vec<Option<Arc<Cluster>>> = vec![None; before];
+    let mut fresh = Vec::new();
+    for cluster in &clusters {
+        let known = previous.and_then(|table| table.cluster_ids.get(&cluster.name));
+        match known.and_then(|id| Some((*id, slots.get_mut(id.index())?))) {
+            Some((id, slot)) => {
+                *slot = Some(Arc::clone(cluster));
+                ids.insert(cluster.name.clone(), id);
+            }
+            None => fresh.push(cluster),
+        }
+    }
+    let mut next = 0;
+    for cluster in fresh {
+        while slots.get(next).is_some_and(Option::is_some) {
+            next += 1;
+        }
+        if next == slots.len() {
+            slots.push(None);
+        }
+        if let Some(slot) = slots.get_mut(next) {
+            *slot = Some(Arc::clone(cluster));
+        }
+        ids.insert(cluster.name.clone(), ClusterId(next as u32));
+    }
+    while slots.last().is_some_and(Option::is_none) {
+        slots.pop();
+    }
+    Backends {
+        slots: slots
+            .into_iter()
+            .map(|slot| slot.unwrap_or_else(|| Arc::clone(&vacant)))
+            .collect(),
+        clusters,
+        ids,
+        vacant,
+        subsets,
+    }
+}
+
+/// Stands in freed places: a cluster nothing routes to and no endpoint serves.
+pub(crate) fn vacant() -> Arc<Cluster> {
+    let nobody: Arc<str> = "".into();
+    Arc::new(Cluster {
+        name: ClusterName {
+            host: Arc::clone(&nobody),
+            port: 0,
+            subset: None,
+        },
+        label: "vacant".into(),
+        endpoints: Arc::default(),
+        kind: ClusterKind::Endpoints,
+        protocol: Protocol::Tcp,
+        policy: Arc::default(),
+        service: ObjectKey {
+            kind: Kind::Service,
+            namespace: Arc::clone(&nobody),
+            name: Arc::clone(&nobody),
+        },
+        service_name: Arc::clone(&nobody),
+        service_namespace: nobody,
+        place: Place::nowhere(),
+        subset: None,
+        subject_alt_names: Arc::default(),
+    })
+}

@@ -1,0 +1,185 @@
+//! Which VirtualService speaks for which host (VSB-1..18, VS-S-2, VS-T-2).
+use foldhash::HashMap;
+use pointsman_model::{ClientContext, Finding, HostPattern, Level, VirtualService, World};
+use std::sync::Arc;
+
+use super::{
+    findings::{Findings, SECOND_VIRTUAL_SERVICE},
+    registry::Service,
+};
+
+/// The VirtualServices of transparent clients that this client may see.
+pub(crate) struct Bindings<'w> {
+    /// In the order of VSB-3.
+    ordered: Vec<&'w Arc<VirtualService>>,
+    /// The one that routes requests of a host. Keys are hosts as text, wildcards included.
+    http_exact: HashMap<Arc<str>, usize>,
+    /// The longest wildcard first, then in order.
+    http_wildcards: Vec<(HostPattern, usize)>,
+    /// Those with `tls` or `tcp` rules, of which all apply.
+    raw_exact: HashMap<Arc<str>, Vec<usize>>,
+    raw_wildcards: Vec<(HostPattern, usize)>,
+}
+
+impl<'w> Bindings<'w> {
+    pub(crate) fn build(
+        world: &'w World,
+        context: &ClientContext,
+        findings: &mut Findings,
+    ) -> Self {
+        let client = &*context.namespace;
+        let mut ordered: Vec<_> = world
+            .virtual_services
+            .values()
+            .filter(|service| service.applies_to_mesh() && !service.hosts.is_empty())
+            .filter(|service| service.meta.visible_to(client, &[]))
+            .collect();
+        ordered.sort_by_key(|service| (export_rank(service, client), service.meta.age_key()));
+        let mut made = Self {
+            ordered: Vec::new(),
+            http_exact: HashMap::default(),
+            http_wildcards: Vec::new(),
+            raw_exact: HashMap::default(),
+            raw_wildcards: Vec::new(),
+        };
+        for (index, service) in ordered.iter().copied().enumerate() {
+            for host in &service.hosts {
+                // A section that is not there binds nothing (VSB-14, VS-T-9).
+                if !service.http.is_empty() {
+                    made.bind_http(host, index, &ordered, findings);
+                }
+                if !service.tls.is_empty() || !service.tcp.is_empty() {
+                    match host {
+                        HostPattern::Exact(name) => {
+                            let list = made.raw_exact.entry(Arc::clone(name)).or_default();
+                            list.push(index);
+                        }
+                        pattern => made.raw_wildcards.push((pattern.clone(), index)),
+                    }
+                }
+            }
+        }
+        made.http_wildcards
+            .sort_by_key(|(pattern, index)| (std::cmp::Reverse(pattern.specificity()), *index));
+        made.ordered = ordered;
+        made
+    }
+
+    /// The first in order has the host alone (VSB-9).
+    fn bind_http(
+        &mut self,
+        host: &HostPattern,
+        index: usize,
+        ordered: &[&'w Arc<VirtualService>],
+        findings: &mut Findings,
+    ) {
+        let text = text_of(host);
+        if let Some(first) = self.http_exact.get(&text).and_then(|&at| ordered.get(at))
+            && let Some(second) = ordered.get(index)
+        {
+            let (first, second) = (&first.meta, &second.meta);
+            findings.push(
+                Finding::new(
+                    SECOND_VIRTUAL_SERVICE,
+                    Level::Warning,
+                    format!("host {host} already belongs to {}", first.key),
+                )
+                .of(&second.key)
+                .at(&second.place)
+                .effect(format!(
+                    "the http rules of {} are never asked for this host",
+                    second.key
+                ))
+                .help("put the rules into one VirtualService, or give them different hosts")
+                .related(
+                    &first.place,
+                    "this one is older, or private to the namespace",
+                ),
+            );
+            return;
+        }
+        self.http_exact.insert(text, index);
+        if host.is_wildcard() {
+            self.http_wildcards.push((host.clone(), index));
+        }
+    }
+
+    /// All of them, in order.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &'w Arc<VirtualService>> {
+        self.ordered.iter().copied()
+    }
+
+    /// The one whose http rules a service has: its exact host, else the longest wildcard (VSB-7).
+    pub(crate) fn http_for(&self, service: &Service<'_>) -> Option<&'w Arc<VirtualService>> {
+        let index = self.http_exact.get(&service.host).copied().or_else(|| {
+            self.http_wildcards
+                .iter()
+                .find(|(pattern, _)| pattern.covers(&service.pattern))
+                .map(|(_, index)| *index)
+        })?;
+        self.ordered.get(index).copied()
+    }
+
+    /// Is this VirtualService the one that has the host?
+    pub(crate) fn owns_http(&self, service: &Arc<VirtualService>, host: &HostPattern) -> bool {
+        self.http_exact
+            .get(&text_of(host))
+            .and_then(|&index| self.ordered.get(index))
+            .is_some_and(|owner| Arc::ptr_eq(owner, service))
+    }
+
+    /// All whose `tls` and `tcp` rules speak of a service, in order (VS-S-3).
+    pub(crate) fn raw_for(&self, service: &Service<'_>) -> Vec<&'w Arc<VirtualService>> {
+        if self.raw_exact.is_empty() && self.raw_wildcards.is_empty() {
+            return Vec::new();
+        }
+        let mut found: Vec<usize> = self
+            .raw_wildcards
+            .iter()
+            .filter(|(pattern, _)| {
+                // Wildcards on either side count (VS-S-2).
+                pattern.covers(&service.pattern) || service.pattern.covers(pattern)
+            })
+            .map(|(_, index)| *index)
+            .collect();
+        if service.pattern.is_wildcard() {
+            for (name, list) in &self.raw_exact {
+                if service.pattern.matches(name) {
+                    found.extend(list);
+                }
+            }
+        } else if let Some(list) = self.raw_exact.get(&service.host) {
+            found.extend(list);
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+            .into_iter()
+            .filter_map(|index| self.ordered.get(index).copied())
+            .collect()
+    }
+}
+
+fn text_of(host: &HostPattern) -> Arc<str> {
+    match host {
+        HostPattern::Exact(name) => Arc::clone(name),
+        pattern => pattern.to_string().into(),
+    }
+}
+
+/// Private to the client's namespace, then exported to it by name, then public (VSB-3).
+fn export_rank(service: &VirtualService, client: &str) -> u8 {
+    let export = &service.meta.export_to;
+    let own = &*service.meta.key.namespace == client;
+    if own
+        && export
+            .iter()
+            .any(|item| &**item == "." || &**item == client)
+    {
+        0
+    } else if export.iter().any(|item| &**item == client) {
+        1
+    } else {
+        2
+    }
+}

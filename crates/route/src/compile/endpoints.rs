@@ -1,0 +1,212 @@
+//! The endpoints of a service port (BE-92..94, BE-105..121).
+use crate::cluster::{Endpoint, EndpointAddress, Health};
+use foldhash::{HashMap, HashSet};
+use pointsman_model::{
+    ClientContext, EndpointSet, Pod, ServiceEntry, ServicePort, World,
+    endpoint::Readiness,
+    object::Labels,
+    policy::selects,
+    service_entry::{EntryAddress, EntryEndpoint, Resolution},
+};
+use std::{net::SocketAddr, sync::Arc};
+
+use super::registry::{Service, Source};
+
+/// A Pod, and its labels to be shared by all its endpoints.
+type KnownPod<'w> = (&'w Arc<Pod>, Arc<Labels>);
+
+/// Where endpoints are looked up.
+pub(crate) struct Sources<'w> {
+    slices: HashMap<(&'w str, &'w str), Vec<&'w Arc<EndpointSet>>>,
+    pods: HashMap<(&'w str, &'w str), KnownPod<'w>>,
+    pods_of: HashMap<&'w str, Vec<&'w Arc<Pod>>>,
+    /// ServiceEntries by host and namespace: they share their endpoints, and give them to a
+    /// Service of the same host and namespace (BE-105).
+    entries: HashMap<(Arc<str>, &'w str), Vec<&'w Arc<ServiceEntry>>>,
+    no_labels: Arc<Labels>,
+    node: Option<Arc<str>>,
+}
+
+impl<'w> Sources<'w> {
+    pub(crate) fn build(world: &'w World, context: &ClientContext) -> Self {
+        let mut slices: HashMap<_, Vec<_>> = HashMap::default();
+        for set in world.endpoints.values() {
+            let key = (&*set.meta.key.namespace, &*set.service);
+            slices.entry(key).or_default().push(set);
+        }
+        let mut pods = HashMap::default();
+        let mut pods_of: HashMap<&str, Vec<_>> = HashMap::default();
+        for pod in world.pods.values() {
+            let key = (&*pod.meta.key.namespace, &*pod.meta.key.name);
+            pods.insert(key, (pod, Arc::new(pod.labels().clone())));
+            pods_of.entry(key.0).or_default().push(pod);
+        }
+        let mut entries: HashMap<_, Vec<_>> = HashMap::default();
+        for entry in world.service_entries.values() {
+            for host in &entry.hosts {
+                let key = (host.to_string().into(), &*entry.meta.key.namespace);
+                entries.entry(key).or_default().push(entry);
+            }
+        }
+        Self {
+            slices,
+            pods,
+            pods_of,
+            entries,
+            no_labels: Arc::default(),
+            node: context.node.clone(),
+        }
+    }
+
+    /// The endpoints of one port, in a stable order, each address once.
+    pub(crate) fn of(&self, service: &Service<'w>, port: &ServicePort) -> Vec<Endpoint> {
+        let mut found = Vec::new();
+        if let Source::Kube(kube) = service.source {
+            self.add_slices(service, port, &mut found);
+            // Without a known node there is no "local": the policy has no effect (BE-121).
+            if kube.internal_traffic_local && self.node.is_some() {
+                found.retain(|endpoint| endpoint.node == self.node);
+            }
+        }
+        if !self.entries.is_empty() {
+            let key = (Arc::clone(&service.host), &*service.meta.key.namespace);
+            for entry in self.entries.get(&key).into_iter().flatten() {
+                self.add_entry(service, entry, port, &mut found);
+            }
+        }
+        if found.len() > 1 {
+            let mut seen: HashSet<EndpointAddress> = HashSet::default();
+            found.retain(|endpoint| seen.insert(endpoint.address.clone())); // BE-116
+        }
+        found
+    }
+
+    fn add_slices(&self, service: &Service<'w>, port: &ServicePort, found: &mut Vec<Endpoint>) {
+        let namespace = &*service.meta.key.namespace;
+        let key = (namespace, &*service.meta.key.name);
+        for group in self
+            .slices
+            .get(&key)
+            .into_iter()
+            .flatten()
+            .flat_map(|set| &set.groups)
+        {
+            // Joined by name (BE-115).
+            let Some(&(_, number)) = group.ports.iter().find(|(name, _)| *name == port.name) else {
+                continue;
+            };
+            for endpoint in &group.endpoints {
+                let health = match endpoint.readiness {
+                    Readiness::Ready => Health::Ready,
+                    Readiness::NotReady => Health::NotReady,
+                    Readiness::Terminating => continue,
+                };
+                let pod = endpoint
+                    .pod
+                    .as_deref()
+                    .and_then(|name| self.pods.get(&(namespace, name)));
+                found.push(Endpoint {
+                    address: EndpointAddress::Socket(SocketAddr::new(
+                        endpoint.address.to_canonical(),
+                        number,
+                    )),
+                    weight: 1,
+                    labels: pod.map_or_else(|| Arc::clone(&self.no_labels), |pod| pod.1.clone()),
+                    health,
+                    node: endpoint
+                        .node
+                        .clone()
+                        .or_else(|| pod.and_then(|pod| pod.0.node.clone())),
+                    locality: endpoint.zone.clone(),
+                    workload: endpoint.pod.clone(),
+                });
+            }
+        }
+    }
+
+    /// `port` is the service's; the entry contributes through its own port of that name (BE-105).
+    fn add_entry(
+        &self,
+        service: &Service<'w>,
+        entry: &'w Arc<ServiceEntry>,
+        port: &ServicePort,
+        found: &mut Vec<Endpoint>,
+    ) {
+        let Some(own) = entry.ports.iter().find(|own| own.name == port.name) else {
+            return;
+        };
+        let number = own.target.unwrap_or(own.number);
+        for endpoint in &entry.endpoints {
+            found.push(from_entry(endpoint, own, number));
+        }
+        if let Some(selector) = &entry.workload_selector {
+            let namespace = &*entry.meta.key.namespace;
+            for pod in self.pods_of.get(namespace).into_iter().flatten() {
+                if selects(selector, pod.labels()) {
+                    self.add_pod(pod, number, found);
+                }
+            }
+        }
+        let resolves = matches!(
+            entry.resolution,
+            Resolution::Dns | Resolution::DnsRoundRobin
+        );
+        if resolves && entry.endpoints.is_empty() && !service.pattern.is_wildcard() {
+            found.push(Endpoint {
+                address: EndpointAddress::Name {
+                    host: Arc::clone(&service.host),
+                    port: number,
+                },
+                weight: 1,
+                labels: Arc::clone(&self.no_labels),
+                health: Health::Ready,
+                node: None,
+                locality: None,
+                workload: None,
+            });
+        }
+    }
+
+    fn add_pod(&self, pod: &Arc<Pod>, number: u16, found: &mut Vec<Endpoint>) {
+        let key = (&*pod.meta.key.namespace, &*pod.meta.key.name);
+        let labels = self.pods.get(&key).map(|known| Arc::clone(&known.1));
+        if let (Some(address), Some(labels)) = (pod.addresses.first(), labels) {
+            found.push(Endpoint {
+                address: EndpointAddress::Socket(SocketAddr::new(address.to_canonical(), number)),
+                weight: 1,
+                labels,
+                health: Health::Ready,
+                node: pod.node.clone(),
+                locality: None,
+                workload: Some(Arc::clone(&pod.meta.key.name)),
+            });
+        }
+    }
+}
+
+fn from_entry(endpoint: &EntryEndpoint, port: &ServicePort, number: u16) -> Endpoint {
+    // BE-108: the endpoint's own number for that port name, then `targetPort`, then the number.
+    let number = endpoint
+        .ports
+        .iter()
+        .find(|(name, _)| *name == port.name)
+        .map_or(number, |&(_, own)| own);
+    Endpoint {
+        address: match &endpoint.address {
+            EntryAddress::Ip(ip) => {
+                EndpointAddress::Socket(SocketAddr::new(ip.to_canonical(), number))
+            }
+            EntryAddress::Name(host) => EndpointAddress::Name {
+                host: Arc::clone(host),
+                port: number,
+            },
+            EntryAddress::Unix(path) => EndpointAddress::Unix(path.clone()),
+        },
+        weight: endpoint.weight.max(1),
+        labels: Arc::new(endpoint.labels.clone()),
+        health: Health::Ready,
+        node: None,
+        locality: endpoint.locality.clone(),
+        workload: None,
+    }
+}

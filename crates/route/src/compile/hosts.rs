@@ -1,0 +1,356 @@
+//! Host tables: the names of every port's services, and who takes them (HST-1..22, VSB-4..18).
+use crate::{
+    hosts::{HostTable, Hosts, Names, VirtualHost},
+    rule::RuleList,
+    table::{HttpTableId, Table},
+};
+use foldhash::HashMap;
+use pointsman_model::{
+    ClientContext, HostPattern, ObjectKey, ProtocolClass, ServicePort, VirtualService,
+};
+use std::sync::Arc;
+
+use super::{
+    bindings::Bindings,
+    findings::Findings,
+    registry::{Registry, Service},
+    rules::Compiler,
+};
+
+/// Parts of the previous table, by what they are for.
+#[derive(Default)]
+pub(crate) struct Known<'p> {
+    hosts: HashMap<(&'p str, u16), &'p Arc<VirtualHost>>,
+    rules: HashMap<(&'p ObjectKey, u16), &'p Arc<RuleList>>,
+    shared: HashMap<u16, &'p Arc<HostTable>>,
+    single: HashMap<(&'p str, u16), &'p Arc<HostTable>>,
+}
+
+impl<'p> Known<'p> {
+    pub(crate) fn of(previous: Option<&'p Table>) -> Self {
+        let mut known = Self::default();
+        for table in previous.into_iter().flat_map(|table| &table.http_tables) {
+            match &table.hosts {
+                Hosts::One(host) => {
+                    known.single.insert((&host.host, table.port), table);
+                    known.add(host);
+                }
+                Hosts::Shared(names) => {
+                    known.shared.insert(table.port, table);
+                    let wildcards = names.wildcards.values().map(|(_, host)| host);
+                    for host in names
+                        .literals
+                        .values()
+                        .chain(names.services.values())
+                        .chain(wildcards)
+                    {
+                        known.add(host);
+                    }
+                }
+            }
+        }
+        known
+    }
+
+    fn add(&mut self, host: &'p Arc<VirtualHost>) {
+        self.hosts.insert((&host.host, host.port), host);
+        if let Some(service) = &host.virtual_service {
+            self.rules
+                .insert((&service.meta.key, host.port), &host.rules);
+        }
+    }
+
+    pub(crate) fn rules(&self, service: &ObjectKey, port: u16) -> Option<&'p Arc<RuleList>> {
+        self.rules.get(&(service, port)).copied()
+    }
+}
+
+/// Collects the tables that listeners ask for.
+pub(crate) struct Builder<'a, 'w> {
+    registry: &'a Registry<'w>,
+    bindings: &'a Bindings<'w>,
+    context: &'a ClientContext,
+    known: &'a Known<'a>,
+    tables: Vec<Arc<HostTable>>,
+    /// Shared tables under construction, by port, with their places in `tables`.
+    shared: HashMap<u16, (HttpTableId, Names)>,
+    hosts: HashMap<(usize, u16), Arc<VirtualHost>>,
+    nothing: Arc<HostTable>,
+}
+
+impl<'a, 'w> Builder<'a, 'w> {
+    pub(crate) fn new(
+        registry: &'a Registry<'w>,
+        bindings: &'a Bindings<'w>,
+        context: &'a ClientContext,
+        known: &'a Known<'a>,
+    ) -> Self {
+        Self {
+            registry,
+            bindings,
+            context,
+            known,
+            tables: Vec::new(),
+            shared: HashMap::default(),
+            hosts: HashMap::default(),
+            nothing: Arc::new(HostTable {
+                port: 0,
+                hosts: Hosts::Shared(Box::default()),
+            }),
+        }
+    }
+
+    /// The shared table of a port; filled later.
+    pub(crate) fn shared(&mut self, port: u16) -> HttpTableId {
+        if let Some((id, _)) = self.shared.get(&port) {
+            return *id;
+        }
+        let domain = &self.context.cluster_domain;
+        let names = Names {
+            after_name: format!(".{}.svc.{domain}", self.context.namespace).into(),
+            after_namespace: format!(".svc.{domain}").into(),
+            after_svc: format!(".{domain}").into(),
+            ..Names::default()
+        };
+        let id = self.push(Arc::clone(&self.nothing));
+        self.shared.insert(port, (id, names));
+        id
+    }
+
+    /// The table of an auto port on its own address (LIS-31).
+    pub(crate) fn single(
+        &mut self,
+        service: usize,
+        port: &ServicePort,
+        rules: &mut Compiler<'_, 'w>,
+        findings: &mut Findings,
+    ) -> Option<HttpTableId> {
+        let host = self.virtual_host(service, port, rules, findings)?;
+        let known = self.known.single.get(&(&*host.host, port.number)).copied();
+        let made = HostTable {
+            port: port.number,
+            hosts: Hosts::One(host),
+        };
+        let made = super::share(known, made);
+        Some(self.push(made))
+    }
+
+    fn push(&mut self, table: Arc<HostTable>) -> HttpTableId {
+        self.tables.push(table);
+        HttpTableId((self.tables.len() - 1) as u32)
+    }
+
+    fn virtual_host(
+        &mut self,
+        index: usize,
+        port: &ServicePort,
+        rules: &mut Compiler<'_, 'w>,
+        findings: &mut Findings,
+    ) -> Option<Arc<VirtualHost>> {
+        if let Some(host) = self.hosts.get(&(index, port.number)) {
+            return Some(Arc::clone(host));
+        }
+        let service = self.registry.get(index)?;
+        let bound = self.bindings.http_for(service).and_then(|speaker| {
+            let list = rules.http(speaker, port.number, findings)?;
+            Some((Arc::clone(speaker), list))
+        });
+        let (virtual_service, list) = match bound {
+            Some((speaker, list)) => (Some(speaker), list),
+            None => {
+                let default = rules.default_rule(service, port);
+                (None, Arc::new(RuleList::new(vec![default])))
+            }
+        };
+        let made = VirtualHost {
+            host: Arc::clone(&service.host),
+            port: port.number,
+            service: Some(service.meta.key.clone()),
+            place: port.place.clone(),
+            rules: list,
+            virtual_service,
+        };
+        let known = self
+            .known
+            .hosts
+            .get(&(&*service.host, port.number))
+            .copied();
+        let host = super::share(known, made);
+        self.hosts.insert((index, port.number), Arc::clone(&host));
+        Some(host)
+    }
+
+    /// Fills the shared tables, VirtualService hosts first (HST-20).
+    pub(crate) fn fill(&mut self, rules: &mut Compiler<'_, 'w>, findings: &mut Findings) {
+        let mut shared = std::mem::take(&mut self.shared);
+        for speaker in self.bindings.all() {
+            if !speaker.http.is_empty() {
+                self.add_literals(speaker, &mut shared, rules, findings);
+            }
+        }
+        let registry = self.registry;
+        for (index, service) in registry.services.iter().enumerate() {
+            for port in http_ports(service) {
+                if shared.contains_key(&port.number)
+                    && let Some(host) = self.virtual_host(index, port, rules, findings)
+                    && let Some((_, names)) = shared.get_mut(&port.number)
+                {
+                    add_names(names, service, &host, self.context);
+                }
+            }
+        }
+        // After all full names: an alias displaces none of them (HST-20, HST-21).
+        for (index, service) in registry.services.iter().enumerate() {
+            for port in http_ports(service) {
+                if !service.aliases.is_empty()
+                    && let Some((_, names)) = shared.get_mut(&port.number)
+                    && let Some(host) = self.hosts.get(&(index, port.number))
+                {
+                    for alias in &service.aliases {
+                        let slot = names.services.entry(Arc::clone(alias));
+                        slot.or_insert_with(|| Arc::clone(host));
+                    }
+                }
+            }
+        }
+        for (port, (id, mut names)) in shared {
+            names.services.shrink_to_fit();
+            let made = HostTable {
+                port,
+                hosts: Hosts::Shared(Box::new(names)),
+            };
+            let made = super::share(self.known.shared.get(&port).copied(), made);
+            if let Some(slot) = self.tables.get_mut(id.0 as usize) {
+                *slot = made;
+            }
+        }
+    }
+
+    /// Hosts that are no service: on port 80, and on ports of a service that the same
+    /// VirtualService speaks for (VSB-8, VSB-10).
+    fn add_literals(
+        &self,
+        speaker: &Arc<VirtualService>,
+        shared: &mut HashMap<u16, (HttpTableId, Names)>,
+        rules: &mut Compiler<'_, 'w>,
+        findings: &mut Findings,
+    ) {
+        let unknown: Vec<&HostPattern> = speaker
+            .hosts
+            .iter()
+            .filter(|host| self.bindings.owns_http(speaker, host))
+            .filter(|host| match host {
+                HostPattern::Exact(name) => self.registry.exact(name).is_none(),
+                pattern => self.registry.exact(&pattern.to_string()).is_none(),
+            })
+            .collect();
+        if unknown.is_empty() {
+            return;
+        }
+        let mut ports = vec![80];
+        for host in &speaker.hosts {
+            let service = host.exact().and_then(|name| self.registry.exact(name));
+            if let Some(service) = service.and_then(|index| self.registry.get(index)) {
+                ports.extend(http_ports(service).map(|port| port.number));
+            }
+        }
+        ports.sort_unstable();
+        ports.dedup();
+        for port in ports {
+            let Some((_, names)) = shared.get_mut(&port) else {
+                continue; // nothing listens for it (VSB-11)
+            };
+            let Some(list) = rules.http(speaker, port, findings) else {
+                continue;
+            };
+            for host in &unknown {
+                if host.is_wildcard() && self.covers_a_service(host, port) {
+                    continue; // its rules went to that service (VSB-8)
+                }
+                let text: Arc<str> = host.to_string().into();
+                let made = VirtualHost {
+                    host: Arc::clone(&text),
+                    port,
+                    service: None,
+                    place: speaker.meta.place.clone(),
+                    rules: Arc::clone(&list),
+                    virtual_service: Some(Arc::clone(speaker)),
+                };
+                let known = self.known.hosts.get(&(&*text, port)).copied();
+                let made = super::share(known, made);
+                match host {
+                    HostPattern::Exact(name) => {
+                        names.literals.entry(Arc::clone(name)).or_insert(made);
+                    }
+                    HostPattern::Suffix(suffix) => drop(names.wildcards.insert(suffix, made)),
+                    // Refused for the mesh by validation (VSB-18).
+                    HostPattern::Any => {}
+                }
+            }
+        }
+    }
+
+    fn covers_a_service(&self, host: &HostPattern, port: u16) -> bool {
+        self.registry.services.iter().any(|service| {
+            host.covers(&service.pattern) && http_ports(service).any(|own| own.number == port)
+        })
+    }
+
+    pub(crate) fn finish(self) -> Vec<Arc<HostTable>> {
+        self.tables
+    }
+}
+
+fn http_ports<'s>(service: &'s Service<'_>) -> impl Iterator<Item = &'s ServicePort> {
+    service.ports.iter().copied().filter(|port| {
+        matches!(
+            port.protocol.class(),
+            ProtocolClass::Http | ProtocolClass::Auto
+        )
+    })
+}
+
+/// All names of a service (HST-1..9); short forms follow from the full name at lookup.
+fn add_names(
+    names: &mut Names,
+    service: &Service<'_>,
+    host: &Arc<VirtualHost>,
+    context: &ClientContext,
+) {
+    match &service.pattern {
+        HostPattern::Exact(name) => {
+            let slot = names.services.entry(Arc::clone(name));
+            slot.or_insert_with(|| Arc::clone(host));
+        }
+        HostPattern::Suffix(suffix) => add_wildcard(names, suffix, host, true),
+        HostPattern::Any => {}
+    }
+    for address in &service.vips {
+        let slot = names.addresses.entry(*address);
+        slot.or_insert_with(|| Arc::clone(host));
+    }
+    if service.is_headless() {
+        let key = &service.meta.key;
+        let (name, namespace) = (key.name.to_ascii_lowercase(), &key.namespace);
+        add_wildcard(names, &format!(".{}", service.host).into(), host, true);
+        add_wildcard(
+            names,
+            &format!(".{name}.{namespace}.svc").into(),
+            host,
+            false,
+        );
+        add_wildcard(names, &format!(".{name}.{namespace}").into(), host, false);
+        if *namespace == context.namespace {
+            add_wildcard(names, &format!(".{name}").into(), host, false);
+        }
+    }
+}
+
+/// The first one keeps a suffix. Full names have a variant with a trailing dot (HST-2).
+fn add_wildcard(names: &mut Names, suffix: &Arc<str>, host: &Arc<VirtualHost>, full: bool) {
+    let _ = names.wildcards.insert(suffix, Arc::clone(host));
+    if full {
+        let dotted = format!("{suffix}.").into();
+        let _ = names.wildcards.insert(&dotted, Arc::clone(host));
+    }
+}

@@ -1,0 +1,360 @@
+//! Compiling the rules of a VirtualService for one port.
+use crate::{
+    condition::{Alternative, Condition},
+    rule::{Action, CompiledMirror, Origin, Rule, RuleList, TcpRule},
+    table::Table,
+    text::{Pattern, Text, is_presence},
+    trace::Reason,
+};
+use foldhash::HashMap;
+use pointsman_model::{
+    ClientContext, Finding, HttpAction, HttpRoute, Level, ObjectKey, Place, ServicePort,
+    VirtualService, WeightedDestination, World,
+    matches::{ClientMatch, HttpMatch, StringMatch},
+    policy::selects,
+};
+use std::sync::Arc;
+
+use super::{
+    backends::Backends,
+    destinations::Destinations,
+    findings::{BAD_PATTERN, DELEGATE_LEFT_OUT, Findings},
+    hosts::Known,
+    registry::{Registry, Service},
+};
+
+/// Compiles rules; each VirtualService once per port, whatever the number of its hosts.
+pub(crate) struct Compiler<'a, 'w> {
+    pub(crate) destinations: Destinations<'a, 'w>,
+    context: &'a ClientContext,
+    previous: Option<&'a Table>,
+    known: &'a Known<'a>,
+    patterns: HashMap<Arc<str>, Pattern>,
+    lists: HashMap<(ObjectKey, u16), Option<Arc<RuleList>>>,
+}
+
+impl<'a, 'w> Compiler<'a, 'w> {
+    pub(crate) fn new(
+        registry: &'a Registry<'w>,
+        backends: &'a Backends<'w>,
+        world: &'w World,
+        context: &'a ClientContext,
+        previous: Option<&'a Table>,
+        known: &'a Known<'a>,
+    ) -> Self {
+        Self {
+            destinations: Destinations::new(registry, backends, world, context),
+            context,
+            previous,
+            known,
+            patterns: HashMap::default(),
+            lists: HashMap::default(),
+        }
+    }
+
+    /// The patterns in use, for the next compilation.
+    pub(crate) fn into_patterns(self) -> HashMap<Arc<str>, Pattern> {
+        self.patterns
+    }
+
+    /// Checks every destination, also of rules that no traffic can reach on any port.
+    pub(crate) fn validate(&self, service: &VirtualService, findings: &mut Findings) {
+        let key = &service.meta.key;
+        let http = service.http.iter().flat_map(|rule| {
+            let routes = match &rule.action {
+                HttpAction::Route(routes) => routes.as_slice(),
+                _ => &[],
+            };
+            let mirrors = rule.mirrors.iter().map(|mirror| &mirror.destination);
+            routes.iter().map(|item| &item.destination).chain(mirrors)
+        });
+        let raw = service.tls.iter().map(|rule| &rule.route);
+        let raw = raw.chain(service.tcp.iter().map(|rule| &rule.route));
+        let raw = raw.flatten().map(|item| &item.destination);
+        for destination in http.chain(raw) {
+            let _ = self.destinations.resolve(destination, None, key, findings);
+        }
+    }
+
+    /// The http rules that can apply to this client on that port; `None` if there are none, and
+    /// the VirtualService is to be ignored (VSB-14).
+    pub(crate) fn http(
+        &mut self,
+        service: &Arc<VirtualService>,
+        port: u16,
+        findings: &mut Findings,
+    ) -> Option<Arc<RuleList>> {
+        let key = (service.meta.key.clone(), port);
+        if let Some(list) = self.lists.get(&key) {
+            return list.clone();
+        }
+        let mut rules = Vec::new();
+        for index in 0..service.http.len() {
+            rules.extend(self.http_rule(service, index, port, findings));
+        }
+        let list = (!rules.is_empty()).then(|| {
+            let known = self.known.rules(&service.meta.key, port);
+            super::share(known, RuleList::new(rules))
+        });
+        self.lists.insert(key, list.clone());
+        list
+    }
+
+    fn http_rule(
+        &mut self,
+        service: &Arc<VirtualService>,
+        index: usize,
+        port: u16,
+        findings: &mut Findings,
+    ) -> Option<Rule> {
+        let rule = service.http.get(index)?;
+        let key = &service.meta.key;
+        let mut alternatives = Vec::new();
+        for (number, one) in rule.matches.iter().enumerate() {
+            if applies_to_http(&one.client, port, self.context).is_ok() {
+                alternatives.push(self.alternative(one, number as u32, key, findings));
+            }
+        }
+        if alternatives.is_empty() && !rule.matches.is_empty() {
+            return None; // VS-H-7
+        }
+        let action = match &rule.action {
+            HttpAction::Route(route) => {
+                Action::Forward(self.destinations.split(route, port, key, findings))
+            }
+            HttpAction::Redirect(redirect) => Action::Redirect(redirect.clone()),
+            HttpAction::Respond(response) => Action::Respond(response.clone()),
+            HttpAction::Delegate { namespace, name } => {
+                findings.push(delegate_left_out(rule, namespace, name, key));
+                return None;
+            }
+        };
+        let mirrors = rule
+            .mirrors
+            .iter()
+            .map(|mirror| CompiledMirror {
+                cluster: self
+                    .destinations
+                    .resolve(&mirror.destination, Some(port), key, findings),
+                share: mirror.share,
+            })
+            .collect();
+        Some(Rule {
+            origin: Origin {
+                object: key.clone(),
+                rule: Some(rule.index),
+                name: rule.name.clone(),
+                place: rule.place.clone(),
+                label: format!("{}/{}#{}", key.namespace, key.name, rule.index).into(),
+            },
+            alternatives: alternatives.into_boxed_slice(),
+            action,
+            timeout: rule.timeout,
+            mirrors,
+            source: Some((Arc::clone(service), index)),
+        })
+    }
+
+    fn alternative(
+        &mut self,
+        one: &HttpMatch,
+        index: u32,
+        key: &ObjectKey,
+        findings: &mut Findings,
+    ) -> Alternative {
+        let mut text = |made: &StringMatch| self.text(made, &one.place, key, findings);
+        let mut conditions = Vec::new();
+        if let Some(uri) = &one.uri {
+            conditions.push(Condition::Path {
+                text: text(uri),
+                any_case: one.ignore_uri_case,
+            });
+        }
+        conditions.extend(one.method.as_ref().map(|it| Condition::Method(text(it))));
+        conditions.extend(
+            one.authority
+                .as_ref()
+                .map(|it| Condition::Authority(text(it))),
+        );
+        conditions.extend(one.scheme.as_ref().map(|it| Condition::Scheme(text(it))));
+        for (name, it) in &one.headers {
+            conditions.push(Condition::Header(Arc::clone(name), text(it)));
+        }
+        for (name, it) in &one.without_headers {
+            conditions.push(Condition::WithoutHeader(Arc::clone(name), text(it)));
+        }
+        for (name, it) in &one.query {
+            conditions.push(Condition::Query(Arc::clone(name), text(it)));
+        }
+        Alternative {
+            conditions: conditions.into_boxed_slice(),
+            name: one.name.clone(),
+            index,
+            place: one.place.clone(),
+        }
+    }
+
+    fn text(
+        &mut self,
+        text: &StringMatch,
+        place: &Place,
+        key: &ObjectKey,
+        findings: &mut Findings,
+    ) -> Text {
+        match text {
+            _ if is_presence(text) => Text::Present,
+            StringMatch::Exact(value) => Text::Exact(Arc::clone(value)),
+            StringMatch::Prefix(value) => Text::Prefix(Arc::clone(value)),
+            StringMatch::Present => Text::Present,
+            StringMatch::Regex(source) => {
+                if let Some(known) = self.patterns.get(source) {
+                    return Text::Pattern(known.clone());
+                }
+                let before = self.previous.and_then(|table| table.patterns.get(source));
+                let (pattern, error) = match before {
+                    Some(known) if known.usable() => (known.clone(), None),
+                    _ => Pattern::compile(source),
+                };
+                if let Some(error) = error {
+                    findings.push(
+                        Finding::new(
+                            BAD_PATTERN,
+                            Level::Error,
+                            format!("pattern {source:?} cannot be used: {error}"),
+                        )
+                        .of(key)
+                        .at(place)
+                        .effect("the condition never holds"),
+                    );
+                }
+                self.patterns.insert(Arc::clone(source), pattern.clone());
+                Text::Pattern(pattern)
+            }
+        }
+    }
+
+    /// The rule of a service nobody routes (VSB-16).
+    pub(crate) fn default_rule(&self, service: &Service<'_>, port: &ServicePort) -> Rule {
+        Rule {
+            origin: default_origin(service, port),
+            alternatives: Box::default(),
+            action: Action::Forward(self.destinations.own_split(service, port)),
+            timeout: None,
+            mirrors: Box::default(),
+            source: None,
+        }
+    }
+
+    /// The same for bytes.
+    pub(crate) fn default_bytes(&self, service: &Service<'_>, port: &ServicePort) -> Arc<TcpRule> {
+        Arc::new(TcpRule {
+            origin: default_origin(service, port),
+            split: self.destinations.own_split(service, port),
+        })
+    }
+
+    /// One `tls` or `tcp` rule.
+    pub(crate) fn bytes(
+        &self,
+        service: &VirtualService,
+        written: &RawRoute<'_>,
+        port: u16,
+        findings: &mut Findings,
+    ) -> Arc<TcpRule> {
+        let key = &service.meta.key;
+        let RawRoute {
+            section,
+            index,
+            place,
+            route,
+        } = *written;
+        Arc::new(TcpRule {
+            origin: Origin {
+                object: key.clone(),
+                rule: Some(index),
+                name: None,
+                place: place.clone(),
+                label: format!("{}/{}.{section}#{index}", key.namespace, key.name).into(),
+            },
+            split: self.destinations.split(route, port, key, findings),
+        })
+    }
+
+    /// May a `tls` or `tcp` match apply to this client and port (VS-S-4, VSB-30)? Here everything
+    /// is ANDed.
+    pub(crate) fn applies_to_bytes(&self, one: &ClientMatch, port: u16) -> bool {
+        why_not(one, port, self.context).is_ok()
+            && (one.gateways.is_empty() || names_mesh(&one.gateways))
+    }
+}
+
+/// A `tls` or `tcp` rule, without its matches.
+pub(crate) struct RawRoute<'r> {
+    /// `tls` or `tcp`.
+    pub(crate) section: &'static str,
+    pub(crate) index: u32,
+    pub(crate) place: &'r Place,
+    pub(crate) route: &'r [WeightedDestination],
+}
+
+fn default_origin(service: &Service<'_>, port: &ServicePort) -> Origin {
+    Origin {
+        object: service.meta.key.clone(),
+        rule: None,
+        name: None,
+        place: port.place.clone(),
+        label: format!("default route of {}", service.host).into(),
+    }
+}
+
+fn names_mesh(gateways: &[Arc<str>]) -> bool {
+    gateways.iter().any(|gateway| &**gateway == "mesh")
+}
+
+/// May an `http` match apply to this client and port? A list of gateways that names the mesh makes
+/// labels and namespace irrelevant (VS-H-13); the port counts in both cases (VS-H-14).
+pub(crate) fn applies_to_http(
+    one: &ClientMatch,
+    port: u16,
+    context: &ClientContext,
+) -> Result<(), Reason> {
+    if one.gateways.is_empty() {
+        return why_not(one, port, context);
+    }
+    if !names_mesh(&one.gateways) {
+        return Err(Reason::SourceDiffers);
+    }
+    match one.port {
+        Some(own) if own != port => Err(Reason::PortDiffers),
+        _ => Ok(()),
+    }
+}
+
+/// Port, namespace and labels of the client.
+pub(crate) fn why_not(one: &ClientMatch, port: u16, context: &ClientContext) -> Result<(), Reason> {
+    if one.port.is_some_and(|own| own != port) {
+        return Err(Reason::PortDiffers);
+    }
+    let namespace = one.source_namespace.as_ref();
+    if namespace.is_some_and(|own| *own != context.namespace)
+        || !selects(&one.source_labels, &context.labels)
+    {
+        return Err(Reason::SourceDiffers);
+    }
+    Ok(())
+}
+
+fn delegate_left_out(rule: &HttpRoute, namespace: &str, name: &str, key: &ObjectKey) -> Finding {
+    Finding::new(
+        DELEGATE_LEFT_OUT,
+        Level::Error,
+        format!(
+            "rule #{} delegates to {namespace}/{name}, which is not supported yet",
+            rule.index
+        ),
+    )
+    .of(key)
+    .at(&rule.place)
+    .effect("the rule is left out; the rules after it are asked")
+    .help("write the rules of the delegate here")
+}

@@ -1,0 +1,140 @@
+//! Rules: what is asked, what is done, and where it was written.
+use crate::{
+    condition::Alternative,
+    split::{Missing, Split},
+    trace::Trace,
+    traffic::{Fields, Request},
+};
+use pointsman_model::{
+    HttpRoute, ObjectKey, Place, VirtualService,
+    action::{DirectResponse, PartsPerMillion, Redirect},
+};
+use std::{sync::Arc, time::Duration};
+
+/// Where a rule comes from: for logs, metrics and `explain`. Nothing here decides anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The VirtualService, or the service whose default route this is.
+    pub object: ObjectKey,
+    /// Index in its `http`, `tls` or `tcp` list; `None` for a default route.
+    pub rule: Option<u32>,
+    /// `name` of the rule (VS-H-8).
+    pub name: Option<Arc<str>>,
+    /// Where it is written.
+    pub place: Place,
+    /// Made once, to be cloned per request: `default/reviews#1`, `default/reviews.tcp#0`, or
+    /// `default route of reviews.default.svc.cluster.local`.
+    pub label: Arc<str>,
+}
+
+/// What becomes of a connection's bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TcpRule {
+    /// Where the rule comes from.
+    pub origin: Origin,
+    /// Where the bytes go, chosen once per connection (VS-S-13, VS-T-10).
+    pub split: Split,
+}
+
+/// What a matched HTTP rule does (VS-H-36).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// `route`.
+    Forward(Split),
+    /// `redirect`.
+    Redirect(Redirect),
+    /// `directResponse`.
+    Respond(DirectResponse),
+}
+
+/// A mirror with its destination looked up; an unknown one is ignored (VS-H-89).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompiledMirror {
+    /// Where copies go.
+    pub cluster: Result<crate::ClusterId, Missing>,
+    /// Share of requests.
+    pub share: PartsPerMillion,
+}
+
+/// One HTTP rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Where it comes from.
+    pub origin: Origin,
+    /// Any of them selects the rule; empty: everything does (VS-H-3).
+    pub alternatives: Box<[Alternative]>,
+    /// What is done.
+    pub action: Action,
+    /// `timeout`; absent: none (VS-H-63).
+    pub timeout: Option<Duration>,
+    /// `mirror`, `mirrors`.
+    pub mirrors: Box<[CompiledMirror]>,
+    /// The VirtualService that wrote it, and the position in its `http` list.
+    pub(crate) source: Option<(Arc<VirtualService>, usize)>,
+}
+
+impl Rule {
+    /// The rule as written, with everything that is executed rather than decided: rewrite,
+    /// headers, retries, fault, CORS. `None` for a default route, which has none of them (VSB-16).
+    pub fn model(&self) -> Option<&HttpRoute> {
+        let (service, index) = self.source.as_ref()?;
+        service.http.get(*index)
+    }
+}
+
+/// The ordered rules of a virtual host: the first that matches is taken, always (VS-H-1).
+///
+/// An index over the rules may only propose candidates, never change the order; it would live
+/// behind [`RuleList::find`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleList {
+    /// Shared one by one: a request that must remember its rule takes a count, not a table.
+    rules: Box<[Arc<Rule>]>,
+}
+
+impl RuleList {
+    pub(crate) fn new(rules: Vec<Rule>) -> Self {
+        Self {
+            rules: rules.into_iter().map(Arc::new).collect(),
+        }
+    }
+
+    /// The rules in order.
+    pub fn rules(&self) -> &[Arc<Rule>] {
+        &self.rules
+    }
+
+    /// The first rule that takes the request, and by which of its alternatives.
+    pub fn find<F: Fields + ?Sized, T: Trace>(
+        &self,
+        request: &Request<'_, F>,
+        trace: &mut T,
+    ) -> Option<(&Arc<Rule>, Option<&Alternative>)> {
+        for (position, rule) in self.rules.iter().enumerate() {
+            if rule.alternatives.is_empty() {
+                trace.matched(position, None);
+                return Some((rule, None));
+            }
+            for (number, alternative) in rule.alternatives.iter().enumerate() {
+                let holds = if T::ON {
+                    // Watched, all conditions are tried, so that "differs only in" can be told.
+                    let mut holds = true;
+                    for (index, condition) in alternative.conditions.iter().enumerate() {
+                        if let Err(reason) = condition.check(request) {
+                            trace.miss(position, number, index, reason);
+                            holds = false;
+                        }
+                    }
+                    holds
+                } else {
+                    alternative.holds(request)
+                };
+                if holds {
+                    trace.matched(position, Some(number));
+                    return Some((rule, Some(alternative)));
+                }
+            }
+        }
+        None
+    }
+}

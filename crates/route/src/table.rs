@@ -1,0 +1,250 @@
+//! The one immutable table that answers every question of the data path.
+use crate::{
+    cluster::{Cluster, ClusterId},
+    compile::{self, ResolvedNames},
+    condition::Alternative,
+    hosts::{HostTable, VirtualHost},
+    listener::{Bind, Chosen, Inspection, Listener, ListenerId},
+    rule::{Rule, TcpRule},
+    text::Pattern,
+    trace::Trace,
+    traffic::{Connection, Fields, Request, canonical},
+};
+use foldhash::HashMap;
+use pointsman_model::{ClientContext, ClusterName, Finding, OutboundPolicy, World};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+/// One immutable generation of everything.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Counts up from 1; 0 is the empty table before the first compilation.
+    pub generation: u64,
+    /// The routing table.
+    pub table: Table,
+}
+
+/// Names an HTTP table inside one table; without meaning in any other. A connection that outlives
+/// a snapshot asks [`Table::listener`] and [`Table::connection`] again before its next request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct HttpTableId(pub(crate) u32);
+
+/// Everything one client may be told about its traffic.
+#[derive(Clone, Debug)]
+pub struct Table {
+    pub(crate) context: ClientContext,
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) by_address: HashMap<(IpAddr, u16), ListenerId>,
+    pub(crate) by_port: HashMap<u16, ListenerId>,
+    pub(crate) http_tables: Vec<Arc<HostTable>>,
+    /// By [`ClusterId`]; freed places hold `vacant`.
+    pub(crate) slots: Vec<Arc<Cluster>>,
+    pub(crate) clusters: Vec<Arc<Cluster>>,
+    pub(crate) cluster_ids: HashMap<ClusterName, ClusterId>,
+    pub(crate) vacant: Arc<Cluster>,
+    pub(crate) binds: Vec<Bind>,
+    /// Compiled patterns, kept for the next compilation.
+    pub(crate) patterns: HashMap<Arc<str>, Pattern>,
+}
+
+/// The outcome of a compilation.
+#[derive(Debug)]
+pub struct Compiled {
+    /// The table.
+    pub table: Table,
+    /// What people should know, in a stable order.
+    pub findings: Vec<Finding>,
+    /// False: equal to the previous table in every respect; there is nothing to swap.
+    pub changed: bool,
+}
+
+/// What becomes of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionDecision<'t> {
+    /// Requests are routed one by one with this table.
+    Http(HttpTableId),
+    /// Bytes go to a target of this rule.
+    Forward(&'t TcpRule),
+    /// Bytes go to the original destination.
+    Passthrough,
+    /// The connection is closed without data (LIS-60).
+    Blackhole,
+}
+
+/// What a request matched.
+#[derive(Clone, Copy, Debug)]
+pub struct Matched<'t> {
+    /// The rule.
+    pub rule: &'t Arc<Rule>,
+    /// How many bytes of the path a rewrite of the prefix replaces; at most the path's length.
+    pub prefix_len: usize,
+    /// The virtual host.
+    pub host: &'t VirtualHost,
+    /// The alternative that matched, if the rule has any.
+    pub alternative: Option<&'t Alternative>,
+}
+
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug)]
+pub enum RequestDecision<'t> {
+    /// A rule takes it.
+    Rule(Matched<'t>),
+    /// The host is known, and none of its rules takes the request: 404 NR (VSB-15, VS-H-6).
+    NotFound(&'t VirtualHost),
+    /// The host is unknown: to the original destination, Host unchanged (LIS-62).
+    Passthrough,
+    /// The host is unknown, and unknown traffic is refused: 502, connection kept (LIS-62).
+    Blackhole,
+}
+
+impl Table {
+    /// A table that knows nothing: everything is unmatched traffic.
+    pub fn empty(context: ClientContext) -> Self {
+        compile::empty(context)
+    }
+
+    /// Compiles all documents as the client of `context` sees them. Parts that did not change are
+    /// the very same `Arc`s as in `previous`: clusters, host tables, virtual hosts, rule lists.
+    pub fn compile(world: &World, context: &ClientContext, previous: Option<&Self>) -> Compiled {
+        compile::compile(world, context, &ResolvedNames::default(), previous)
+    }
+
+    /// As [`Table::compile`], with the addresses that names are known to have, which the swallow
+    /// guard admits.
+    pub fn compile_resolved(
+        world: &World,
+        context: &ClientContext,
+        resolved: &ResolvedNames,
+        previous: Option<&Self>,
+    ) -> Compiled {
+        compile::compile(world, context, resolved, previous)
+    }
+
+    /// In whose eyes the table was made.
+    pub fn context(&self) -> &ClientContext {
+        &self.context
+    }
+
+    /// What bind capture must listen on, services in their order (LIS-2).
+    pub fn binds(&self) -> &[Bind] {
+        &self.binds
+    }
+
+    /// True if a service has an IPv6 address: bind capture then needs `[::]` beside `0.0.0.0`.
+    pub fn wants_ipv6_wildcard(&self) -> bool {
+        self.binds.iter().any(|bind| bind.address.is_ipv6())
+    }
+
+    /// The listener of an original destination (LIS-40): its address and port, else its port, else
+    /// [`ListenerId::VIRTUAL_OUTBOUND`]. At most two hash lookups.
+    pub fn listener(&self, original: SocketAddr) -> ListenerId {
+        let (address, port) = canonical(original);
+        self.by_address
+            .get(&(address, port))
+            .or_else(|| self.by_port.get(&port))
+            .copied()
+            .unwrap_or(ListenerId::VIRTUAL_OUTBOUND)
+    }
+
+    /// The listener itself; `None` for the virtual outbound one.
+    pub fn listener_at(&self, id: ListenerId) -> Option<&Listener> {
+        self.listeners.get(id.0 as usize)
+    }
+
+    /// All listeners.
+    pub fn listeners(&self) -> &[Listener] {
+        &self.listeners
+    }
+
+    /// What must be looked at before [`Table::connection`] can be asked.
+    pub fn inspection(&self, id: ListenerId) -> Inspection {
+        self.listener_at(id)
+            .map_or(Inspection::NONE, |listener| listener.inspection)
+    }
+
+    /// Decides on a connection. No allocation.
+    pub fn connection<T: Trace>(
+        &self,
+        id: ListenerId,
+        connection: &Connection<'_>,
+        trace: &mut T,
+    ) -> ConnectionDecision<'_> {
+        let chosen = match self.listener_at(id) {
+            Some(listener) => listener.choose(connection, trace),
+            None => Chosen::FallThrough,
+        };
+        match (chosen, self.context.outbound_policy) {
+            (Chosen::Http(table), _) => ConnectionDecision::Http(table),
+            (Chosen::Forward(rule), _) => ConnectionDecision::Forward(rule),
+            (Chosen::FallThrough, OutboundPolicy::AllowAny) => ConnectionDecision::Passthrough,
+            (Chosen::FallThrough, OutboundPolicy::RegistryOnly) => ConnectionDecision::Blackhole,
+        }
+    }
+
+    /// Decides on a request. No allocation, unless a rule looks at a header that came several
+    /// times.
+    pub fn request<F: Fields + ?Sized, T: Trace>(
+        &self,
+        id: HttpTableId,
+        request: &Request<'_, F>,
+        trace: &mut T,
+    ) -> RequestDecision<'_> {
+        let found = self
+            .http_table(id)
+            .and_then(|table| table.find(request.authority));
+        if T::ON {
+            trace.host(found.map(|(form, host)| (form, &**host)));
+        }
+        let Some((_, host)) = found else {
+            return match self.context.outbound_policy {
+                OutboundPolicy::AllowAny => RequestDecision::Passthrough,
+                OutboundPolicy::RegistryOnly => RequestDecision::Blackhole,
+            };
+        };
+        match host.rules.find(request, trace) {
+            Some((rule, alternative)) => RequestDecision::Rule(Matched {
+                rule,
+                prefix_len: alternative.map_or(request.path.len().min(1), |alternative| {
+                    alternative.prefix_len(request.path)
+                }),
+                host,
+                alternative,
+            }),
+            None => RequestDecision::NotFound(host),
+        }
+    }
+
+    /// An HTTP table; `None` for an id of another table.
+    pub fn http_table(&self, id: HttpTableId) -> Option<&Arc<HostTable>> {
+        self.http_tables.get(id.0 as usize)
+    }
+
+    /// All HTTP tables.
+    pub fn http_tables(&self) -> &[Arc<HostTable>] {
+        &self.http_tables
+    }
+
+    /// A cluster of this table. An id of another table may name another cluster, or one without
+    /// endpoints; never a panic.
+    pub fn cluster(&self, id: ClusterId) -> &Arc<Cluster> {
+        self.slots.get(id.index()).unwrap_or(&self.vacant)
+    }
+
+    /// A cluster by name.
+    pub fn cluster_by_name(&self, name: &ClusterName) -> Option<(ClusterId, &Arc<Cluster>)> {
+        let id = *self.cluster_ids.get(name)?;
+        Some((id, self.cluster(id)))
+    }
+
+    /// All clusters, in the order of services, ports and subsets.
+    pub fn clusters(&self) -> &[Arc<Cluster>] {
+        &self.clusters
+    }
+
+    /// Ids of this table are less than this.
+    pub fn cluster_slots(&self) -> usize {
+        self.slots.len()
+    }
+}

@@ -1,0 +1,248 @@
+//! Cases of a golden file: documents, a client, and inputs with what must come of them.
+use super::{add, fixture, notation};
+use pointsman_model::{ClientContext, OutboundPolicy, World, context::EntryCapture};
+use pointsman_route::{
+    Action, Class, Connection, ConnectionDecision, NoTrace, Request, RequestDecision, Split, Table,
+};
+use std::net::SocketAddr;
+
+/// Where an input without `@` goes.
+const HOME: &str = "10.0.0.10:80";
+
+/// One `##` block.
+pub struct Case {
+    pub title: String,
+    pub world: World,
+    pub context: ClientContext,
+    /// (line number, input, expected).
+    pub lines: Vec<(usize, String, String)>,
+}
+
+/// Reads a golden file.
+pub fn read(text: &str) -> Vec<Case> {
+    let mut cases = Vec::new();
+    let mut block: Vec<(usize, &str)> = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        if line.starts_with("## ") && !block.is_empty() {
+            cases.push(read_block(&block));
+            block.clear();
+        }
+        if !(line.trim().is_empty() || line.starts_with("# ")) {
+            block.push((number + 1, line));
+        }
+    }
+    cases.push(read_block(&block));
+    cases
+}
+
+fn read_block(block: &[(usize, &str)]) -> Case {
+    let mut case = Case {
+        title: String::new(),
+        world: fixture(),
+        context: ClientContext {
+            labels: notation::labels("app=client"),
+            ..ClientContext::default()
+        },
+        lines: Vec::new(),
+    };
+    let mut documents = Vec::new();
+    for &(number, line) in block {
+        if let Some(title) = line.strip_prefix("## ") {
+            case.title = title.to_owned();
+        } else if let Some(document) = line.strip_prefix("+ ") {
+            documents.push(document);
+        } else if let Some(rest) = line.strip_prefix("client ") {
+            for word in rest.split_whitespace() {
+                match word.split_once('=').expect("key=value") {
+                    ("ns", value) => case.context.namespace = value.into(),
+                    ("node", value) => case.context.node = Some(value.into()),
+                    ("addr", value) => case.context.addresses = vec![value.parse().expect("ip")],
+                    ("labels", value) => case.context.labels = notation::labels(value),
+                    (other, _) => panic!("client {other}"),
+                }
+            }
+        } else if line == "registry only" {
+            case.context.outbound_policy = OutboundPolicy::RegistryOnly;
+        } else if line == "capture port" {
+            case.context.entry_capture = EntryCapture::Port;
+        } else {
+            let (input, expected) = line.split_once(" => ").expect("input => expected");
+            let entry = (number, input.trim().to_owned(), expected.trim().to_owned());
+            case.lines.push(entry);
+        }
+    }
+    add(&mut case.world, &documents);
+    case
+}
+
+/// What becomes of one input, in the words of the golden files.
+pub fn outcome(table: &Table, input: &str) -> String {
+    let (input, place) = match input.rsplit_once(" @") {
+        Some((input, place)) => (input.trim(), place),
+        None => (input, HOME),
+    };
+    let original: SocketAddr = place.parse().expect("address");
+    let listener = table.listener(original);
+    let (verb, rest) = input.split_once(' ').unwrap_or((input, ""));
+    let mut connection = Connection {
+        original,
+        source: None,
+        class: Class::Tcp,
+        sni: None,
+    };
+    match verb {
+        "conn" => {}
+        "tls" => {
+            connection.class = Class::Tls;
+            connection.sni = (!rest.is_empty()).then_some(rest);
+        }
+        _ => connection.class = Class::Http,
+    }
+    // What is not inspected is bytes, whatever it is.
+    let inspection = table.inspection(listener);
+    if (connection.class == Class::Http && !inspection.http)
+        || (connection.class == Class::Tls && inspection.is_none())
+    {
+        connection.class = Class::Tcp;
+        connection.sni = None;
+    }
+    match table.connection(listener, &connection, &mut NoTrace) {
+        ConnectionDecision::Passthrough => "pass".to_owned(),
+        ConnectionDecision::Blackhole => "close".to_owned(),
+        ConnectionDecision::Forward(rule) => {
+            format!("bytes {}", split(table, &rule.split, original))
+        }
+        ConnectionDecision::Http(http) => {
+            let parsed = request(input);
+            let request = parsed.as_request();
+            match table.request(http, &request, &mut NoTrace) {
+                RequestDecision::Passthrough => "pass each".to_owned(),
+                RequestDecision::Blackhole => "502".to_owned(),
+                RequestDecision::NotFound(_) => "404".to_owned(),
+                RequestDecision::Rule(matched) => match &matched.rule.action {
+                    Action::Respond(response) => response.status.to_string(),
+                    Action::Redirect(redirect) => redirect.code.to_string(),
+                    Action::Forward(targets) => {
+                        format!("http {}", split(table, targets, original))
+                    }
+                },
+            }
+        }
+    }
+}
+
+/// A request in notation: `GET web/path?query {name: value}{name: value}`.
+pub struct Parsed {
+    pub method: String,
+    pub authority: String,
+    pub path: String,
+    pub query: Option<String>,
+    pub fields: Vec<(String, String)>,
+}
+
+impl Parsed {
+    pub fn as_request(&self) -> Request<'_, Vec<(String, String)>> {
+        Request {
+            method: &self.method,
+            authority: &self.authority,
+            path: &self.path,
+            query: self.query.as_deref(),
+            scheme: "http",
+            fields: &self.fields,
+        }
+    }
+}
+
+pub fn request(text: &str) -> Parsed {
+    let (method, rest) = text.split_once(' ').expect("method");
+    let (target, fields) = rest.split_once(" {").unwrap_or((rest, ""));
+    let slash = target.find('/').expect("path");
+    let (authority, target) = target.split_at(slash);
+    let (path, query) = match target.split_once('?') {
+        Some((path, query)) => (path, Some(query.to_owned())),
+        None => (target, None),
+    };
+    let field = |text: &str| {
+        let (name, value) = text
+            .trim_end_matches('}')
+            .split_once(':')
+            .expect("name: value");
+        (name.to_owned(), value.trim().to_owned())
+    };
+    Parsed {
+        method: method.to_owned(),
+        authority: if authority == "-" {
+            String::new()
+        } else {
+            authority.to_owned()
+        },
+        path: path.to_owned(),
+        query,
+        fields: fields
+            .split('{')
+            .filter(|text| !text.is_empty())
+            .map(field)
+            .collect(),
+    }
+}
+
+/// `web:80 [10.1.0.1:8080 10.1.0.2:8080]`; several targets with their weights.
+fn split(table: &Table, split: &Split, original: SocketAddr) -> String {
+    let several = split.targets().len() > 1;
+    let one = |target: &pointsman_route::Target| {
+        let weight = if several {
+            format!("*{}", target.weight)
+        } else {
+            String::new()
+        };
+        let id = match target.cluster {
+            Ok(id) => id,
+            Err(missing) => return format!("missing {missing:?}{weight}").to_lowercase(),
+        };
+        let cluster = table.cluster(id);
+        let host = cluster.name.host.strip_suffix(".svc.cluster.local");
+        let host = host.map_or(&*cluster.name.host, |host| {
+            host.strip_suffix(".default").unwrap_or(host)
+        });
+        let subset = cluster.name.subset.as_deref();
+        let subset = subset
+            .map(|subset| format!("/{subset}"))
+            .unwrap_or_default();
+        let addresses = match cluster.original_destination(original) {
+            Some(address) => format!("original {address}"),
+            None => {
+                let ready: Vec<String> = cluster.ready().map(|it| it.address.to_string()).collect();
+                ready.join(" ")
+            }
+        };
+        format!("{host}:{}{subset}{weight} [{addresses}]", cluster.name.port)
+    };
+    let all: Vec<String> = split.targets().iter().map(one).collect();
+    all.join(" ")
+}
+
+/// Runs a golden file; all wrong lines are told at once.
+pub fn run(text: &str) {
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for case in read(text) {
+        let table = Table::compile(&case.world, &case.context, None).table;
+        for (line, input, expected) in &case.lines {
+            count += 1;
+            let actual = outcome(&table, input);
+            if actual != *expected {
+                wrong.push(format!(
+                    "line {line}, {}: {input}\n   expected {expected}\n   actual   {actual}",
+                    case.title
+                ));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} of {count} are wrong\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+    assert!(count > 0);
+}

@@ -1,0 +1,487 @@
+//! Documents on one line each; rules of a VirtualService on the lines after it.
+use ipnet::IpNet;
+use pointsman_model::{
+    Destination, DestinationRule, EndpointSet, HostPattern, HttpAction, HttpRoute, Kind,
+    KubeService, Meta, Object, ObjectKey, Place, Pod, Protocol, Resolution, ServiceEntry,
+    ServiceKind, ServicePort, SliceEndpoint, Subset, VirtualService, WeightedDestination,
+    action::DirectResponse,
+    endpoint::{EndpointGroup, Readiness},
+    host::complete,
+    matches::{ClientMatch, HttpMatch, StringMatch, TcpMatch, TlsMatch},
+    object::Labels,
+    policy::{Algorithm, LoadBalancer, TrafficPolicy},
+    service_entry::{EntryAddress, EntryEndpoint},
+    virtual_service::{TcpRoute, TlsRoute},
+};
+use std::{collections::HashMap, sync::Arc};
+
+const DOMAIN: &str = "cluster.local";
+
+/// `key=value` words after the name.
+struct Words<'l> {
+    name: &'l str,
+    flags: Vec<&'l str>,
+    values: HashMap<&'l str, &'l str>,
+}
+
+impl<'l> Words<'l> {
+    fn parse(line: &'l str) -> (&'l str, Self) {
+        let mut words = line.split_whitespace();
+        let kind = words.next().expect("kind");
+        let name = words.next().expect("name");
+        let mut made = Self {
+            name,
+            flags: Vec::new(),
+            values: HashMap::new(),
+        };
+        for word in words {
+            match word.split_once('=') {
+                Some((key, value)) => drop(made.values.insert(key, value)),
+                None => made.flags.push(word),
+            }
+        }
+        (kind, made)
+    }
+
+    fn get(&self, key: &str) -> Option<&'l str> {
+        self.values.get(key).copied()
+    }
+
+    fn list(&self, key: &str) -> Vec<&'l str> {
+        self.get(key)
+            .map_or(Vec::new(), |text| text.split(',').collect())
+    }
+
+    fn namespace(&self) -> &'l str {
+        self.get("ns").unwrap_or("default")
+    }
+
+    fn meta(&self, kind: Kind, line: usize) -> Meta {
+        Meta {
+            key: ObjectKey {
+                kind,
+                namespace: self.namespace().into(),
+                name: self.name.into(),
+            },
+            created: self
+                .get("created")
+                .map(|text| text.parse().expect("created")),
+            labels: labels(self.get("labels").unwrap_or_default()),
+            export_to: self.list("export").into_iter().map(Arc::from).collect(),
+            place: place(line),
+        }
+    }
+}
+
+fn place(line: usize) -> Place {
+    Place::new("case.yaml", line as u32 + 1, 1)
+}
+
+pub fn labels(text: &str) -> Labels {
+    text.split(',')
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(key, value)| (key.into(), value.into()))
+        .collect()
+}
+
+/// Reads lines without their leading `+ `.
+pub fn objects<'l>(lines: impl Iterator<Item = &'l str>) -> Vec<Object> {
+    let mut made: Vec<Object> = Vec::new();
+    for (number, line) in lines.enumerate() {
+        let (kind, words) = match line.split_whitespace().next() {
+            Some("http" | "tls" | "tcp") => {
+                add_rule(
+                    made.last_mut().expect("a vs before its rules"),
+                    line,
+                    number,
+                );
+                continue;
+            }
+            _ => Words::parse(line),
+        };
+        made.push(match kind {
+            "svc" => Object::Service(Arc::new(service(&words, number))),
+            "eps" => Object::Endpoints(Arc::new(endpoints(&words, number))),
+            "pod" => Object::Pod(Arc::new(Pod {
+                meta: words.meta(Kind::Pod, number),
+                addresses: words
+                    .list("ip")
+                    .iter()
+                    .map(|ip| ip.parse().expect("ip"))
+                    .collect(),
+                node: words.get("node").map(Arc::from),
+                service_account: None,
+            })),
+            "se" => Object::ServiceEntry(Arc::new(entry(&words, number))),
+            "vs" => Object::VirtualService(Arc::new(virtual_service(&words, number))),
+            "dr" => Object::DestinationRule(Arc::new(destination_rule(&words, number))),
+            other => panic!("kind {other}"),
+        });
+    }
+    made
+}
+
+fn ports(words: &Words<'_>, line: usize) -> Vec<ServicePort> {
+    let one = |text: &str| {
+        let (name, rest) = text.split_once(':').expect("name:number/protocol");
+        let (number, protocol) = rest.split_once('/').expect("number/protocol");
+        let (protocol, target) = match protocol.split_once('>') {
+            Some((protocol, target)) => (protocol, Some(target.parse().expect("target"))),
+            None => (protocol, None),
+        };
+        ServicePort {
+            name: name.into(),
+            number: number.parse().expect("number"),
+            protocol: match protocol {
+                "auto" => Protocol::Auto,
+                word => Protocol::from_word(word).expect("protocol"),
+            },
+            target,
+            place: place(line),
+        }
+    };
+    words.list("ports").into_iter().map(one).collect()
+}
+
+fn service(words: &Words<'_>, line: usize) -> KubeService {
+    let kind = match (words.get("external"), words.flags.contains(&"headless")) {
+        (Some(target), _) => ServiceKind::ExternalName {
+            target: target.into(),
+        },
+        (None, true) => ServiceKind::Headless,
+        (None, false) => ServiceKind::ClusterIp {
+            addresses: words
+                .list("ip")
+                .iter()
+                .map(|ip| ip.parse().expect("ip"))
+                .collect(),
+        },
+    };
+    KubeService {
+        meta: words.meta(Kind::Service, line),
+        kind,
+        ports: ports(words, line),
+        selector: Labels::new(),
+        internal_traffic_local: words.flags.contains(&"local"),
+        external_addresses: words
+            .list("outside")
+            .iter()
+            .map(|ip| ip.parse().expect("ip"))
+            .collect(),
+    }
+}
+
+fn endpoints(words: &Words<'_>, line: usize) -> EndpointSet {
+    let ports = words.list("ports").into_iter().map(|text| {
+        let (name, number) = text.split_once(':').expect("name:number");
+        (name.into(), number.parse().expect("number"))
+    });
+    let pods = words.list("pods").into_iter().map(|text| {
+        let (name, rest) = text.split_once('@').expect("pod@address");
+        let (address, state) = rest.split_once('!').unwrap_or((rest, ""));
+        let (state, node) = state.split_once('%').unwrap_or((state, ""));
+        SliceEndpoint {
+            address: address.parse().expect("address"),
+            readiness: match state {
+                "" => Readiness::Ready,
+                "unready" => Readiness::NotReady,
+                "terminating" => Readiness::Terminating,
+                other => panic!("readiness {other}"),
+            },
+            pod: Some(name.into()),
+            node: (!node.is_empty()).then(|| node.into()),
+            zone: None,
+        }
+    });
+    EndpointSet {
+        meta: words.meta(Kind::EndpointSlice, line),
+        service: words.get("of").unwrap_or(words.name).into(),
+        groups: vec![EndpointGroup {
+            ports: ports.collect(),
+            endpoints: pods.collect(),
+        }],
+    }
+}
+
+fn entry(words: &Words<'_>, line: usize) -> ServiceEntry {
+    let addresses = words.list("addr").into_iter().filter_map(|text| {
+        // LIS-5: what cannot be read is as if it were not there.
+        let net: Option<IpNet> = text.parse().ok();
+        net.or_else(|| Some(text.parse::<std::net::IpAddr>().ok()?.into()))
+    });
+    let endpoint = |text: &str| {
+        let (address, port) = text.split_once('#').unwrap_or((text, ""));
+        EntryEndpoint {
+            address: match (address.strip_prefix("unix:"), address.parse()) {
+                (Some(path), _) => EntryAddress::Unix(path.into()),
+                (None, Ok(ip)) => EntryAddress::Ip(ip),
+                (None, Err(_)) => EntryAddress::Name(address.into()),
+            },
+            ports: port
+                .split_once(':')
+                .map(|(name, number)| (name.into(), number.parse().expect("number")))
+                .into_iter()
+                .collect(),
+            labels: Labels::new(),
+            weight: 1,
+            locality: None,
+            place: place(line),
+        }
+    };
+    ServiceEntry {
+        meta: words.meta(Kind::ServiceEntry, line),
+        hosts: words
+            .list("hosts")
+            .into_iter()
+            .map(HostPattern::new)
+            .collect(),
+        addresses: addresses.collect(),
+        ports: ports(words, line),
+        resolution: match words.get("res").unwrap_or("static") {
+            "none" => Resolution::None,
+            "static" => Resolution::Static,
+            "dns" => Resolution::Dns,
+            other => panic!("resolution {other}"),
+        },
+        endpoints: words.list("ep").into_iter().map(endpoint).collect(),
+        workload_selector: words.get("selector").map(labels),
+        mesh_internal: false,
+        subject_alt_names: Vec::new(),
+    }
+}
+
+fn virtual_service(words: &Words<'_>, line: usize) -> VirtualService {
+    let namespace = words.namespace();
+    VirtualService {
+        meta: words.meta(Kind::VirtualService, line),
+        hosts: words
+            .list("hosts")
+            .into_iter()
+            .map(|host| HostPattern::new(&complete(host, namespace, DOMAIN)))
+            .collect(),
+        gateways: words.list("gateways").into_iter().map(Arc::from).collect(),
+        http: Vec::new(),
+        tls: Vec::new(),
+        tcp: Vec::new(),
+    }
+}
+
+fn destination_rule(words: &Words<'_>, line: usize) -> DestinationRule {
+    let subset = |text: &str| {
+        let (name, rest) = text.split_once(':').expect("subset:key=value");
+        Subset {
+            name: name.into(),
+            labels: labels(rest),
+            policy: None,
+            place: place(line),
+        }
+    };
+    DestinationRule {
+        meta: words.meta(Kind::DestinationRule, line),
+        host: HostPattern::new(&complete(
+            words.get("host").expect("host"),
+            words.namespace(),
+            DOMAIN,
+        )),
+        policy: words.get("lb").map(|word| {
+            let mut policy = TrafficPolicy::default();
+            policy.blocks.load_balancer = Some(LoadBalancer {
+                algorithm: match word {
+                    "passthrough" => Algorithm::Passthrough,
+                    "random" => Algorithm::Random,
+                    "round_robin" => Algorithm::RoundRobin,
+                    other => panic!("lb {other}"),
+                },
+                warmup: None,
+            });
+            policy
+        }),
+        subsets: words.list("subsets").into_iter().map(subset).collect(),
+        workload_selector: words.get("workload").map(labels),
+    }
+}
+
+fn add_rule(object: &mut Object, line: &str, number: usize) {
+    let Object::VirtualService(service) = object else {
+        panic!("rules belong to a vs: {line}");
+    };
+    let service = Arc::get_mut(service).expect("unshared");
+    let namespace = service.meta.key.namespace.to_string();
+    let (section, rest) = line.trim().split_once(' ').expect("section");
+    let (matches, action) = rest.split_once("->").expect("->");
+    let (matches, action) = (matches.trim(), action.trim());
+    match section {
+        "http" => service.http.push(HttpRoute {
+            name: None,
+            index: service.http.len() as u32,
+            matches: if matches == "none" {
+                Vec::new()
+            } else {
+                matches
+                    .split(" | ")
+                    .map(|text| http_match(text, number))
+                    .collect()
+            },
+            action: match action.parse() {
+                Ok(status) => HttpAction::Respond(DirectResponse {
+                    status,
+                    body: Arc::default(),
+                    body_is_text: true,
+                }),
+                Err(_) => HttpAction::Route(destinations(action, &namespace, number)),
+            },
+            rewrite: None,
+            headers: Default::default(),
+            timeout: None,
+            retries: None,
+            fault: None,
+            mirrors: Vec::new(),
+            cors: None,
+            place: place(number),
+        }),
+        "tls" => service.tls.push(TlsRoute {
+            index: service.tls.len() as u32,
+            matches: matches
+                .split(" | ")
+                .map(|text| {
+                    let (client, subnets, sni) = raw_match(text);
+                    TlsMatch {
+                        sni_hosts: sni,
+                        destination_subnets: subnets,
+                        client,
+                        place: place(number),
+                    }
+                })
+                .collect(),
+            route: destinations(action, &namespace, number),
+            place: place(number),
+        }),
+        _ => service.tcp.push(TcpRoute {
+            index: service.tcp.len() as u32,
+            matches: if matches == "none" {
+                Vec::new()
+            } else {
+                matches
+                    .split(" | ")
+                    .map(|text| {
+                        let (client, destination_subnets, _) = raw_match(text);
+                        TcpMatch {
+                            destination_subnets,
+                            client,
+                            place: place(number),
+                        }
+                    })
+                    .collect()
+            },
+            route: destinations(action, &namespace, number),
+            place: place(number),
+        }),
+    }
+}
+
+fn client(one: &mut ClientMatch, key: &str, value: &str) -> bool {
+    match key {
+        "port" => one.port = Some(value.parse().expect("port")),
+        "labels" => one.source_labels = labels(value),
+        "ns" => one.source_namespace = Some(value.into()),
+        "gateways" => one.gateways = value.split(',').map(Arc::from).collect(),
+        _ => return false,
+    }
+    true
+}
+
+fn raw_match(text: &str) -> (ClientMatch, Vec<IpNet>, Vec<HostPattern>) {
+    let (mut one, mut subnets, mut sni) = (ClientMatch::default(), Vec::new(), Vec::new());
+    for part in text.split(" & ") {
+        let (key, value) = part.trim().split_once(' ').expect("key value");
+        match key {
+            "subnets" => {
+                subnets = value
+                    .split(',')
+                    .map(|net| net.parse().expect("net"))
+                    .collect()
+            }
+            "sni" => sni = value.split(',').map(HostPattern::new).collect(),
+            _ => assert!(client(&mut one, key, value), "{part}"),
+        }
+    }
+    (one, subnets, sni)
+}
+
+/// `prefix /a & header x exact a`.
+pub fn http_match(text: &str, line: usize) -> HttpMatch {
+    let mut one = HttpMatch {
+        name: None,
+        uri: None,
+        ignore_uri_case: false,
+        scheme: None,
+        method: None,
+        authority: None,
+        headers: Vec::new(),
+        without_headers: Vec::new(),
+        query: Vec::new(),
+        client: ClientMatch::default(),
+        place: place(line),
+    };
+    for part in text.split(" & ") {
+        let words: Vec<&str> = part.split_whitespace().collect();
+        match words.as_slice() {
+            ["icase"] => one.ignore_uri_case = true,
+            ["method", form, value] => one.method = Some(string_match(form, value)),
+            ["scheme", form, value] => one.scheme = Some(string_match(form, value)),
+            ["authority", form, value] => one.authority = Some(string_match(form, value)),
+            ["header", name, rest @ ..] => one.headers.push(keyed(name, rest)),
+            ["without", name, rest @ ..] => one.without_headers.push(keyed(name, rest)),
+            ["query", name, rest @ ..] => one.query.push(keyed(name, rest)),
+            [key, value] if client(&mut one.client, key, value) => {}
+            [form, value] => one.uri = Some(string_match(form, value)),
+            _ => panic!("condition {part}"),
+        }
+    }
+    one
+}
+
+fn keyed(name: &str, rest: &[&str]) -> (Arc<str>, StringMatch) {
+    let text = match rest {
+        ["present"] => StringMatch::Present,
+        [form, value] => string_match(form, value),
+        _ => panic!("condition on {name}"),
+    };
+    (name.into(), text)
+}
+
+fn string_match(form: &str, value: &str) -> StringMatch {
+    let value = value.trim_matches('"');
+    match form {
+        "exact" => StringMatch::Exact(value.into()),
+        "prefix" => StringMatch::Prefix(value.into()),
+        "regex" => StringMatch::Regex(value.into()),
+        other => panic!("form {other}"),
+    }
+}
+
+/// `host[:port][/subset][*weight]`, separated by spaces; names as a document writes them.
+fn destinations(text: &str, namespace: &str, line: usize) -> Vec<WeightedDestination> {
+    let one = |text: &str| {
+        let (text, weight) = text.split_once('*').unwrap_or((text, "1"));
+        let (text, subset) = match text.split_once('/') {
+            Some((text, subset)) => (text, Some(subset.into())),
+            None => (text, None),
+        };
+        let (host, port) = match text.split_once(':') {
+            Some((host, port)) => (host, Some(port.parse().expect("port"))),
+            None => (text, None),
+        };
+        WeightedDestination {
+            destination: Destination {
+                host: complete(host, namespace, DOMAIN),
+                subset,
+                port,
+                place: place(line),
+            },
+            weight: weight.parse().expect("weight"),
+            headers: Default::default(),
+        }
+    };
+    text.split_whitespace().map(one).collect()
+}

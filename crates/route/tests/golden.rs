@@ -1,0 +1,17 @@
+//! The golden tables: every line is an input and what must come of it.
+mod common;
+
+#[test]
+fn listeners_and_chains() {
+    common::case::run(include_str!("golden/listeners.txt"));
+}
+
+#[test]
+fn hosts_aliases_and_bindings() {
+    common::case::run(include_str!("golden/hosts.txt"));
+}
+
+#[test]
+fn rules() {
+    common::case::run(include_str!("golden/rules.txt"));
+}

@@ -1,0 +1,101 @@
+//! Hosts with an optional port: the `Host` field and the authority of a target (RFC 9110 section
+//! 7.2, RFC 3986 section 3.2).
+
+use std::net::Ipv6Addr;
+
+use super::limits::MAX_HOST_NAME;
+
+/// What may stand in a registered name: unreserved bytes, `%` and the sub-delimiters, but no comma,
+/// because a list of two hosts is what joined `Host` fields look like.
+static NAME_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let b = byte as u8;
+        table[byte] = b.is_ascii_alphanumeric()
+            || matches!(
+                b,
+                b'-' | b'.'
+                    | b'_'
+                    | b'~'
+                    | b'%'
+                    | b'!'
+                    | b'$'
+                    | b'&'
+                    | b'\''
+                    | b'('
+                    | b')'
+                    | b'*'
+                    | b'+'
+                    | b';'
+                    | b'='
+            );
+        byte += 1;
+    }
+    table
+};
+
+/// Whether `value` is a host with an optional port, as [`RequestHead::host`] holds it, or empty.
+/// No user information, no blanks, no comma, no empty port; names up to 255 bytes. HTTP/2 checks
+/// `:authority` with it, so that both protocols route on the same grammar.
+///
+/// [`RequestHead::host`]: super::RequestHead::host
+#[must_use]
+pub fn is_valid_host(value: &[u8]) -> bool {
+    value.is_empty() || split(value).is_some()
+}
+
+/// Splits a host that is not empty from its port; `None` when either is malformed.
+pub(super) fn split(value: &[u8]) -> Option<(&[u8], Option<u16>)> {
+    let (name, rest) = match value {
+        [b'[', rest @ ..] => {
+            let end = rest.iter().position(|&byte| byte == b']')?;
+            let (address, rest) = rest.split_at(end);
+            // Zone identifiers mean something on the sender's machine only and are refused.
+            std::str::from_utf8(address)
+                .ok()?
+                .parse::<Ipv6Addr>()
+                .ok()?;
+            (address, rest.get(1..)?)
+        }
+        _ => {
+            let end = value
+                .iter()
+                .position(|&byte| !NAME_BYTES[usize::from(byte)])
+                .unwrap_or(value.len());
+            let (name, rest) = value.split_at(end);
+            if name.is_empty() || name.len() > MAX_HOST_NAME || !has_whole_escapes(name) {
+                return None;
+            }
+            (name, rest)
+        }
+    };
+    match rest {
+        [] => Some((name, None)),
+        [b':', digits @ ..] => Some((name, Some(port(digits)?))),
+        _ => None,
+    }
+}
+
+/// 1 to 5 digits, 0 to 65535.
+fn port(digits: &[u8]) -> Option<u16> {
+    if !(1..=5).contains(&digits.len()) {
+        return None;
+    }
+    digits.iter().try_fold(0u16, |port, &byte| {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            None
+        } else {
+            port.checked_mul(10)?.checked_add(u16::from(digit))
+        }
+    })
+}
+
+/// Every `%` is followed by two hexadecimal digits.
+fn has_whole_escapes(name: &[u8]) -> bool {
+    memchr::memchr_iter(b'%', name).all(|at| {
+        name.get(at + 1..at + 3)
+            .is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    })
+}

@@ -1,0 +1,109 @@
+//! Responses of our own.
+
+use super::write::{put_connection, put_length, put_status_line};
+use super::{ConnectionOption, Version, is_token, is_value};
+
+/// The interim answer to `Expect: 100-continue`.
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// A complete response that no backend gave.
+#[derive(Clone, Copy, Debug)]
+pub struct LocalResponse<'a> {
+    /// 200 to 599.
+    pub status: u16,
+    /// Fields beside framing and connection, which are added.
+    pub fields: &'a [(&'a str, &'a str)],
+    /// The whole body; not written for `head_only`, 204 and 304.
+    pub body: &'a [u8],
+    /// Whether the connection stays open.
+    pub keep_alive: bool,
+    /// The version of the client.
+    pub to: Version,
+    /// The request was HEAD: the length is told, the body is not sent.
+    pub head_only: bool,
+}
+
+/// Appends `response`, head and body. A field that is not valid is left out.
+pub fn write_local_response(out: &mut Vec<u8>, response: &LocalResponse<'_>) {
+    put_status_line(
+        out,
+        response.to,
+        response.status,
+        reason_phrase(response.status),
+    );
+    for (name, value) in response.fields {
+        if is_token(name.as_bytes()) && is_value(value.as_bytes()) {
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b": ");
+            out.extend_from_slice(value.as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+    let bodyless = matches!(response.status, 100..=199 | 204 | 304);
+    if !bodyless {
+        put_length(out, response.body.len() as u64);
+    }
+    put_connection(
+        out,
+        match (response.keep_alive, response.to) {
+            (false, _) => ConnectionOption::Close,
+            (true, Version::Http10) => ConnectionOption::Keep10,
+            (true, Version::Http11) => ConnectionOption::KeepAlive,
+        },
+    );
+    out.extend_from_slice(b"\r\n");
+    if !bodyless && !response.head_only {
+        out.extend_from_slice(response.body);
+    }
+}
+
+/// The reason phrase of a status (RFC 9110 section 15), empty for one that has none.
+#[must_use]
+pub const fn reason_phrase(status: u16) -> &'static str {
+    match status {
+        100 => "Continue",
+        101 => "Switching Protocols",
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        203 => "Non-Authoritative Information",
+        204 => "No Content",
+        205 => "Reset Content",
+        206 => "Partial Content",
+        300 => "Multiple Choices",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
+        411 => "Length Required",
+        412 => "Precondition Failed",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        417 => "Expectation Failed",
+        421 => "Misdirected Request",
+        422 => "Unprocessable Content",
+        425 => "Too Early",
+        426 => "Upgrade Required",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        _ => "",
+    }
+}

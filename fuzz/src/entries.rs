@@ -1,0 +1,214 @@
+//! What each fuzz target does with its input: not only that nothing panics, but that the promises
+//! of the parser hold. Shared by the libFuzzer targets and by the corpus test of `pointsman-wire`.
+
+use pointsman_wire::http1::{
+    ChunkDecoder, ChunkEvent, ChunkLimits, ConnectionOption, Field, HeadLimits, Reason,
+    RequestHead, RequestKind, RequestRewrite, Version, field_slots, head_may_be_complete, is_token,
+    is_valid_host, is_value, parse_request, parse_response, write_request, write_response,
+};
+use pointsman_wire::sniff::{MAX_SNIFF, Verdict};
+use pointsman_wire::{proxy_protocol, tls};
+
+/// An accepted request reads the same without what follows it, and after it is written anew.
+pub fn request_head(bytes: &[u8]) {
+    let limits = HeadLimits::default();
+    let mut slots = field_slots();
+    let Ok(Some(head)) = parse_request(bytes, &mut slots, &limits) else {
+        return;
+    };
+    let own = &bytes[..head.len];
+    assert!(own.ends_with(b"\r\n\r\n") && head_may_be_complete(own, 0));
+    assert!(lines_are_clean(own.strip_prefix(b"\r\n").unwrap_or(own)));
+    assert!(head.host.is_none_or(|host| is_valid_host(host.as_bytes())));
+    assert!(head.path.is_empty() || head.path == "*" || head.path.starts_with('/'));
+    for end in [head.len - 1, head.len / 2] {
+        assert!(
+            parse_request(&bytes[..end], &mut field_slots(), &limits)
+                .is_ok_and(|head| head.is_none())
+        );
+    }
+    let mut out = Vec::new();
+    write_request(&mut out, &head, &RequestRewrite::default(), head.body, &[]);
+    assert!(lines_are_clean(&out));
+    let mut slots = field_slots();
+    // A head that fills the limits may exceed them by the fields that are ours.
+    let Ok(Some(again)) = parse_request(&out, &mut slots, &limits) else {
+        return assert!(own.len() > 60_000 || head.fields.len() > 90 || head.target.len() > 16_000);
+    };
+    assert_eq!(essence(&head), essence(&again));
+    assert_eq!(again.len, out.len());
+}
+
+fn essence<'h>(head: &RequestHead<'h>) -> impl PartialEq + std::fmt::Debug + 'h {
+    let fields: Vec<(&str, &[u8])> = head
+        .forwarded()
+        .map(|field| (field.name, field.value))
+        .collect();
+    (
+        head.method,
+        head.path,
+        head.query,
+        head.host.unwrap_or_default(),
+        head.body,
+        head.te_trailers,
+        fields,
+    )
+}
+
+/// As [`request_head`]; the first byte picks what is answered and to which version.
+pub fn response_head(bytes: &[u8]) {
+    let Some((&choice, bytes)) = bytes.split_first() else {
+        return;
+    };
+    let limits = HeadLimits::default();
+    let kind =
+        [RequestKind::Other, RequestKind::Head, RequestKind::Connect][usize::from(choice % 3)];
+    let to = if choice & 0x80 == 0 {
+        Version::Http11
+    } else {
+        Version::Http10
+    };
+    let mut slots = field_slots();
+    let Ok(Some(head)) = parse_response(bytes, &mut slots, &limits, kind) else {
+        return;
+    };
+    let own = &bytes[..head.len];
+    assert!(own.ends_with(b"\r\n\r\n") && lines_are_clean(own));
+    let mut out = Vec::new();
+    write_response(
+        &mut out,
+        &head,
+        ConnectionOption::KeepAlive,
+        to,
+        head.body.towards(to),
+        &[],
+    );
+    assert!(lines_are_clean(&out));
+    let mut slots = field_slots();
+    let Ok(Some(again)) = parse_response(&out, &mut slots, &limits, kind) else {
+        return assert!(own.len() > 60_000 || head.fields.len() > 90);
+    };
+    assert_eq!(
+        (again.status, again.reason, again.version),
+        (head.status, head.reason, to)
+    );
+    assert_eq!(again.body, head.body.towards(to));
+    assert!(again.forwarded().map(pair).eq(head.forwarded().map(pair)));
+}
+
+fn pair<'h>(field: &Field<'h>) -> (&'h str, &'h [u8]) {
+    (field.name, field.value)
+}
+
+/// CR and LF only in pairs, no NUL, no folded line.
+fn lines_are_clean(head: &[u8]) -> bool {
+    head.split_inclusive(|&byte| byte == b'\n')
+        .all(|line| match line {
+            [b' ' | b'\t', ..] => false,
+            [line @ .., b'\r', b'\n'] => !line.iter().any(|byte| matches!(byte, b'\r' | 0)),
+            _ => false,
+        })
+}
+
+/// The first byte is the size of the pieces; whole and in pieces the same comes out.
+pub fn chunked(bytes: &[u8]) {
+    let Some((&size, bytes)) = bytes.split_first() else {
+        return;
+    };
+    let limits = ChunkLimits {
+        max_extension_bytes: 100,
+        max_trailer_bytes: 200,
+        max_trailer_fields: 5,
+    };
+    let whole = decode(bytes.chunks(bytes.len().max(1)), limits);
+    let pieces = decode(bytes.chunks(usize::from(size).max(1)), limits);
+    assert_eq!(whole, pieces);
+}
+
+#[derive(Debug, PartialEq)]
+struct Body {
+    data: Vec<u8>,
+    consumed: usize,
+    /// Present when the body came to its end.
+    trailers: Option<Vec<(String, Vec<u8>)>>,
+}
+
+fn decode<'b>(pieces: impl Iterator<Item = &'b [u8]>, limits: ChunkLimits) -> Result<Body, Reason> {
+    let mut decoder = ChunkDecoder::new(limits);
+    let mut body = Body {
+        data: Vec::new(),
+        consumed: 0,
+        trailers: None,
+    };
+    for mut piece in pieces {
+        loop {
+            let (consumed, event) = decoder.decode(piece).map_err(|refusal| refusal.reason)?;
+            body.consumed += consumed;
+            match event {
+                ChunkEvent::Data(range) => body.data.extend_from_slice(&piece[range]),
+                ChunkEvent::NeedMore => break assert_eq!(consumed, piece.len()),
+                ChunkEvent::TrailersEnd => {
+                    let trailers = decoder
+                        .trailers()
+                        .map(|field| (field.name.to_owned(), field.value.to_vec()));
+                    let trailers: Vec<_> = trailers.collect();
+                    assert!(
+                        trailers
+                            .iter()
+                            .all(|(name, value)| is_token(name.as_bytes()) && is_value(value))
+                    );
+                    body.trailers = Some(trailers);
+                    return Ok(body);
+                }
+            }
+            piece = &piece[consumed..];
+        }
+    }
+    Ok(body)
+}
+
+/// What a prefix decided, more bytes do not change; names are clean.
+pub fn client_hello(bytes: &[u8]) {
+    let whole = tls::client_hello(bytes);
+    for end in [bytes.len() / 2, bytes.len().saturating_sub(1), 6, 11, 50] {
+        let part = tls::client_hello(bytes.get(..end).unwrap_or(bytes));
+        assert!(part == Ok(None) || part == whole);
+    }
+    if let Ok(Some(hello)) = whole {
+        assert_eq!(hello.server_name.is_some(), hello.sni == tls::Sni::Named);
+        if let Some(name) = hello.server_name {
+            assert!((1..=255).contains(&name.len()) && !name.ends_with('.'));
+            assert!(name.bytes().all(|byte| byte.is_ascii_lowercase()
+                || byte.is_ascii_digit()
+                || b"-_.".contains(&byte)));
+        }
+    }
+}
+
+/// A verdict is final and comes within the limit.
+pub fn sniff(bytes: &[u8]) {
+    let mut decided = Verdict::NeedMore;
+    for end in 0..=bytes.len().min(2 * MAX_SNIFF) {
+        let verdict = pointsman_wire::sniff::sniff(&bytes[..end]);
+        assert!(decided == Verdict::NeedMore || verdict == decided);
+        assert!(end < MAX_SNIFF || verdict != Verdict::NeedMore);
+        decided = verdict;
+    }
+}
+
+/// What a prefix decided, more bytes do not change; the length stays within the limit.
+pub fn proxy_header(bytes: &[u8]) {
+    let whole = proxy_protocol::read(bytes);
+    for end in 0..=bytes.len().min(300) {
+        let part = proxy_protocol::read(&bytes[..end]);
+        assert!(part == Ok(None) || part == whole);
+    }
+    if let Ok(Some(header)) = whole {
+        assert!(header.len <= bytes.len() && header.len <= proxy_protocol::MAX_HEADER);
+        assert!(
+            header
+                .addresses
+                .is_none_or(|pair| pair.source.is_ipv4() == pair.destination.is_ipv4())
+        );
+    }
+}
