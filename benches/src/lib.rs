@@ -15,6 +15,7 @@
 //! | [`load`] | the clients in front: keep-alive HTTP, connect-and-close, bulk |
 //! | [`traffic`] | the exact bytes sent and expected, a built ClientHello among them |
 //! | [`proxies`] | how each proxy is configured and started |
+//! | [`loading`] | how long a configuration takes to load, and its memory |
 //! | [`rows`] | what is measured: one row per kind of traffic |
 //! | [`measure`] | check, warm up, measure; rounds that alternate proxies; medians |
 //! | [`report`] | the table, Markdown and JSON |
@@ -22,6 +23,7 @@
 
 pub mod epoll;
 pub mod load;
+pub mod loading;
 pub mod measure;
 pub mod proxies;
 pub mod relay;

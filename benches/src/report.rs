@@ -15,6 +15,8 @@ pub struct Measured {
     pub row: Row,
     /// One outcome per proxy.
     pub outcomes: Vec<Outcome>,
+    /// What else is to be said about it, one line each.
+    pub notes: Vec<String>,
 }
 
 /// How the table is drawn.
@@ -134,6 +136,7 @@ impl Measured {
             "cost_unit": self.row.cost_unit(),
             "rate_unit": self.row.rate_unit(),
             "outcomes": outcomes,
+            "notes": self.notes,
         })
     }
 }
@@ -150,7 +153,7 @@ pub fn json(rows: &[Measured], versions: &[(String, String)]) -> String {
     format!("{:#}", json!({"versions": versions, "rows": rows}))
 }
 
-/// The table, then the versions, then why whatever failed did.
+/// The table, then the versions, then notes, and why whatever failed did.
 #[must_use]
 pub fn table(rows: &[Measured], versions: &[(String, String)], style: Style) -> String {
     let groups: Vec<Vec<[String; 7]>> = rows.iter().map(Measured::cells).collect();
@@ -196,6 +199,9 @@ pub fn table(rows: &[Measured], versions: &[(String, String)], style: Style) -> 
         );
     }
     for measured in rows {
+        for note in &measured.notes {
+            let _ = writeln!(out, "- {}, {note}", measured.row.name());
+        }
         for outcome in &measured.outcomes {
             if let Some(why) = &outcome.failure {
                 let _ = writeln!(
@@ -260,6 +266,7 @@ mod tests {
         vec![Measured {
             row: Row::HttpSmall,
             outcomes,
+            notes: vec!["pointsman: ready at once".to_owned()],
         }]
     }
 
@@ -272,6 +279,7 @@ mod tests {
             .expect("its line");
         assert!(pointsman.contains("0.90 / 1.20"), "{pointsman}");
         assert!(text.contains("- http-small, envoy: failed: closed"));
+        assert!(text.contains("- http-small, pointsman: ready at once"));
         assert!(text.contains("up to 0.3 CPUs busy"));
         let lines = table(&measured(), &[], Style::Lines);
         let widths: Vec<_> = lines

@@ -190,32 +190,41 @@ impl Stage<'_> {
         for (outcome, is_floor) in outcomes.iter_mut().zip(floors) {
             outcome.is_floor = is_floor;
         }
-        Measured { row, outcomes }
+        Measured {
+            row,
+            outcomes,
+            notes: Vec::new(),
+        }
     }
 
     fn measure_hosts(&self) -> anyhow::Result<Measured> {
         let row = Row::Hosts100k;
         let many = self.options.hosts;
-        let (mut few_proxy, few_hosts) =
-            proxies::pointsman_with_hosts(&self.site("few-hosts"), FEW_HOSTS)?;
-        let (mut many_proxy, many_hosts) =
-            proxies::pointsman_with_hosts(&self.site("many-hosts"), many)?;
+        // One after the other: they share a CPU, and each is told how long it took to load.
+        let mut few = proxies::pointsman_with_hosts(&self.site("few-hosts"), FEW_HOSTS)?;
+        let mut many = proxies::pointsman_with_hosts(&self.site("many-hosts"), many)?;
+        let notes = [&few, &many].map(|it| format!("{}: {}", it.running.name, it.loading));
+        notes.iter().for_each(|note| eprintln!("{note}"));
         let mut contestants = [
             Contestant {
-                proxy: &mut few_proxy,
-                load: row.load(&few_hosts),
+                load: row.load(&few.names),
+                proxy: &mut few.running,
             },
             Contestant {
-                proxy: &mut many_proxy,
-                load: row.load(&spread(many_hosts)),
+                load: row.load(&spread(many.names)),
+                proxy: &mut many.running,
             },
         ];
-        let plan = self.plan(Duration::from_secs(180));
+        let plan = self.plan(Duration::from_secs(30));
         let mut outcomes = measure::row(row, &mut contestants, &plan);
         if let Some(few) = outcomes.first_mut() {
             few.is_floor = true;
         }
-        Ok(Measured { row, outcomes })
+        Ok(Measured {
+            row,
+            outcomes,
+            notes: notes.into(),
+        })
     }
 }
 

@@ -19,7 +19,7 @@ use pointsman_testkit::{Child, free_port};
 use crate::epoll::pin;
 use crate::upstream::Upstreams;
 
-pub use pointsman::with_hosts as pointsman_with_hosts;
+pub use pointsman::{ManyHosts, with_hosts as pointsman_with_hosts};
 
 /// The proxies that can take part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

@@ -5,32 +5,50 @@ use std::fmt::Write as _;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use pointsman_testkit::free_port;
 
 use super::{Fronts, Kind, Running, Site, version};
+use crate::loading::{Loading, await_ready};
 use crate::traffic::{HTTP_HOST, SNI_HOST};
 
 /// Cluster IP of the one service that all rows but `hosts-100k` use.
 const VIP: Ipv4Addr = Ipv4Addr::new(127, 88, 0, 10);
+/// Size of a file of manifests after which another is begun. Pointsman sets files over 16 MiB
+/// aside.
+const FILE_BYTES: usize = 8_000_000;
+/// How long loading may take: a machine under load and a million hosts included.
+const LOAD_LIMIT: Duration = Duration::from_secs(600);
 
 pub(super) fn start(site: &Site<'_>) -> anyhow::Result<Running> {
     let mut fronts = Fronts::allocate();
     // A raw TCP port belongs to the service's address; HTTP and TLS are told apart by name.
     fronts.tcp.set_ip(IpAddr::V4(VIP));
     fronts.bulk.set_ip(IpAddr::V4(VIP));
-    launch(site, "pointsman".into(), fronts, &manifests(site, &fronts))
+    let files = [manifests(site, &fronts)];
+    Ok(launch(site, "pointsman".into(), fronts, &files)?.running)
 }
 
-/// Pointsman with `hosts` HTTP services on one port, all with the same single endpoint. Gives it
-/// and the `Host` of each.
+/// Pointsman with many hosts, loaded.
+#[derive(Debug)]
+pub struct ManyHosts {
+    /// The process.
+    pub running: Running,
+    /// The `Host` of each service.
+    pub names: Vec<String>,
+    /// What loading cost.
+    pub loading: Loading,
+}
+
+/// Starts Pointsman with `hosts` HTTP services on one port, all with the same single endpoint, and
+/// waits until it is ready.
 ///
 /// # Errors
-/// When the binary is missing, or the manifests cannot be written.
-pub fn with_hosts(site: &Site<'_>, hosts: u32) -> anyhow::Result<(Running, Vec<String>)> {
-    fs::create_dir_all(&site.folder)?;
+/// When the binary is missing, the manifests cannot be written, or it does not get ready.
+pub fn with_hosts(site: &Site<'_>, hosts: u32) -> anyhow::Result<ManyHosts> {
     let fronts = Fronts::allocate();
-    let mut yaml = String::new();
+    let (mut files, mut yaml) = (Vec::new(), String::new());
     let mut names = Vec::new();
     for number in 0..hosts {
         // 127.100.0.0 and up: every service has its own address, as in a cluster.
@@ -39,17 +57,36 @@ pub fn with_hosts(site: &Site<'_>, hosts: u32) -> anyhow::Result<(Running, Vec<S
         let ports = [("http", fronts.http.port(), site.upstreams.http)];
         service(&mut yaml, &name, vip, &ports);
         names.push(format!("{name}.bench.svc.cluster.local"));
+        if yaml.len() > FILE_BYTES {
+            files.push(std::mem::take(&mut yaml));
+        }
     }
-    let running = launch(site, format!("pointsman, {hosts} hosts"), fronts, &yaml)?;
-    Ok((running, names))
+    files.push(yaml);
+    let name = format!("pointsman, {hosts} hosts");
+    let mut launched = launch(site, name, fronts, &files)?;
+    let (admin, since) = (launched.admin, launched.since);
+    let loading = await_ready(&mut launched.running, admin, since, LOAD_LIMIT)?;
+    Ok(ManyHosts {
+        running: launched.running,
+        names,
+        loading,
+    })
 }
 
+/// Started a moment ago, and not yet ready.
+struct Launched {
+    running: Running,
+    admin: SocketAddr,
+    since: Instant,
+}
+
+/// Writes the manifests, one file each, and starts Pointsman.
 fn launch(
     site: &Site<'_>,
     name: String,
     fronts: Fronts,
-    manifests: &str,
-) -> anyhow::Result<Running> {
+    manifests: &[String],
+) -> anyhow::Result<Launched> {
     let binary = site.pointsman;
     anyhow::ensure!(
         binary.is_file(),
@@ -58,22 +95,29 @@ fn launch(
     );
     let folder = site.folder.join("manifests");
     fs::create_dir_all(&folder)?;
-    fs::write(folder.join("bench.yaml"), manifests)?;
+    for (number, text) in manifests.iter().enumerate() {
+        fs::write(folder.join(format!("bench-{number}.yaml")), text)?;
+    }
     let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
     let mut command = Command::new(binary);
     command.args(["run", "-f"]).arg(folder);
     command
         .args(["--shards", "1", "--capture", "bind", "--admin"])
         .arg(admin.to_string());
+    let since = Instant::now();
     let (child, log) = site.spawn(command)?;
-    let version = version(binary, "--version");
-    Ok(Running {
+    let running = Running {
         kind: Kind::Pointsman,
         name,
-        version,
+        version: version(binary, "--version"),
         fronts,
         child,
         log,
+    };
+    Ok(Launched {
+        running,
+        admin,
+        since,
     })
 }
 

@@ -1,6 +1,6 @@
 //! The catalogue: the one writer of truth.
 //!
-//! In the order a change travels: [`actor`](Catalogue) receives it, `store` merges it, `compile`
+//! In the order a change travels: [`Catalogue`] receives it, `store` merges it, `compile`
 //! makes a snapshot of everything, `delivery` decides which shard is sent it when, `kept` holds
 //! what must outlive a panic, [`status`] tells people, `journal` the log, `gauges` the metrics.
 mod actor;

@@ -2,7 +2,7 @@
 use pointsman_model::Code;
 
 /// The same document is brought twice: by two files, or by two sources. The first serves.
-pub const BROUGHT_TWICE: Code = Code(7);
+pub const BROUGHT_TWICE: Code = Code(33);
 /// A file or folder that is there cannot be read.
 pub const UNREADABLE: Code = Code(31);
 /// A path given to the files source leads to nothing.

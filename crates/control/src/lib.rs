@@ -1,7 +1,7 @@
 //! The catalogue and its sources: decisions, off the traffic threads.
 //!
 //! How to read it, in the order a change travels: a [`source`] notices that documents changed and
-//! tells the [`catalogue`], which merges all sources, compiles what they say into a snapshot and
+//! tells the [`mod@catalogue`], which merges all sources, compiles what they say into a snapshot and
 //! hands it to every shard. [`message`] has what they say to each other, [`codes`] the findings
 //! raised here. Everything runs on the control thread, and what takes long (reading files,
 //! compiling) on blocking threads beside it, so that questions are answered meanwhile.

@@ -444,7 +444,7 @@ fn the_first_file_serves_what_two_bring() {
             assert_eq!(
                 finding.to_string(),
                 format!(
-                    "warning[PM0007]: Service default/a is in {0}:1 and again in {1}:1 ({1}:1)",
+                    "warning[PM0033]: Service default/a is in {0}:1 and again in {1}:1 ({1}:1)",
                     first.display(),
                     second.display()
                 )

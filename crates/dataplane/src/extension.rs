@@ -1,7 +1,12 @@
 //! What extensions brought, on one shard.
 use pointsman_runtime::{Outlet, Overseer};
-use pointsman_sdk::{Arrival, Balancer, Host, Session, Sniffed, Sniffer};
-use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+use pointsman_sdk::{Arrival, Balancer, Candidates, Host, Session, Sniffed, Sniffer};
+use std::{
+    cell::RefCell,
+    collections::{BTreeSet, HashMap},
+    net::SocketAddr,
+    sync::Arc,
+};
 
 /// The instances of one shard.
 #[derive(Default)]
@@ -9,6 +14,8 @@ pub struct Extensions {
     sniffers: Vec<Box<dyn Sniffer>>,
     protocols: HashMap<&'static str, Outlet<Session>>,
     host: Option<Arc<Host>>,
+    /// Balancers that documents name and nobody registered, so that each is told once.
+    missing: RefCell<BTreeSet<Arc<str>>>,
 }
 
 /// A protocol actor that a sniffer has named.
@@ -25,6 +32,7 @@ impl Extensions {
                 .map(|(name, start)| (*name, start(overseer)))
                 .collect(),
             host: Some(host.clone()),
+            missing: RefCell::default(),
         }
     }
 
@@ -44,12 +52,57 @@ impl Extensions {
             })
     }
 
-    /// A new balancer of this name.
-    pub(crate) fn balancer(&self, name: &str) -> Option<Box<dyn Balancer>> {
-        let host = self.host.as_ref()?;
-        host.balancers
-            .iter()
-            .find(|(own, _)| *own == name)
-            .map(|(_, make)| make())
+    /// Is there anybody to tell of requests and connections?
+    pub(crate) fn has_sinks(&self) -> bool {
+        self.host
+            .as_ref()
+            .is_some_and(|host| !host.sinks.is_empty())
+    }
+
+    /// A balancer of this name for one backend; `None`, said once, if nobody registered it.
+    pub(crate) fn balancer(&self, name: &Arc<str>, backend: &str) -> Option<CustomBalancer> {
+        let found = self.host.as_ref().and_then(|host| {
+            let index = host.balancers.iter().position(|(own, _)| **own == **name)?;
+            Some(CustomBalancer {
+                host: host.clone(),
+                index,
+                instance: RefCell::default(),
+            })
+        });
+        if found.is_none() && self.missing.borrow_mut().insert(name.clone()) {
+            tracing::warn!(
+                balancer = &**name,
+                backend,
+                "no extension registered this balancer; the policy's own algorithm is used"
+            );
+        }
+        found
+    }
+}
+
+/// A balancer that an extension brought, for one backend.
+pub(crate) struct CustomBalancer {
+    host: Arc<Host>,
+    index: usize,
+    /// Made on first use, and anew after a panic.
+    instance: RefCell<Option<Box<dyn Balancer>>>,
+}
+
+impl CustomBalancer {
+    /// Asks it. An answer that may not be used counts as none.
+    pub(crate) fn pick(&self, candidates: &dyn Candidates) -> Option<usize> {
+        let kept = self.instance.take();
+        let mut instance = match kept {
+            Some(instance) => instance,
+            None => self
+                .host
+                .balancers
+                .get(self.index)
+                .map(|(_, make)| make())?,
+        };
+        let picked = instance.pick(candidates);
+        // Not reached after a panic: the instance ends with the request, half changed as it is.
+        self.instance.replace(Some(instance));
+        picked.filter(|index| candidates.usable(*index))
     }
 }

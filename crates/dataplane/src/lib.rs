@@ -4,9 +4,11 @@
 //! actors (`Acceptor` accepts, `Sniffer` starts connection tasks, `Replica` swaps the view,
 //! `Balancer` tidies endpoint state, `Meter` drains counters); [`connection`] decides what a
 //! connection is; `http` serves requests, [`tunnel`] carries bytes; [`shard`] is what they all
-//! share on one thread; [`capture`] is how traffic gets here; [`message`] crosses threads.
+//! share on one thread; [`access`] is what is recorded of each request and who is told;
+//! [`capture`] is how traffic gets here; [`message`] crosses threads.
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod actor;
 pub mod capture;
 pub mod connection;

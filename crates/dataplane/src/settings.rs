@@ -164,6 +164,8 @@ pub struct Limits {
     pub requests_per_connection: u32,
     /// Accept queue of each listening socket.
     pub backlog: i32,
+    /// Access log records kept between two ticks of the meter (250 ms); more are lost, and counted.
+    pub access_log_ring: usize,
     /// Bytes after which one direction of a tunnel counts as bulk and is spliced; 0: never.
     pub splice_after: u64,
 }
@@ -178,6 +180,7 @@ impl Default for Limits {
             pooled_per_endpoint: 512,
             requests_per_connection: 0,
             backlog: 4096,
+            access_log_ring: 16_384,
             splice_after: 256 * 1024,
         }
     }

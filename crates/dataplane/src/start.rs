@@ -1,9 +1,10 @@
 //! Starting a shard: its state, its clock, its actors.
 use crate::{
+    access::SinkOutlet,
     actor::{
         acceptor::{Acceptor, StopAccepting},
         balancer::Balancer,
-        meter::Meter,
+        meter::{Flush, Meter},
         replica::Replica,
         sniffer::{self, Sniffer},
     },
@@ -40,6 +41,8 @@ pub struct Plan {
     pub active: Outlet<SnapshotActive>,
     /// The catalogue, for findings.
     pub findings: Outlet<ShardFindings>,
+    /// The hosts of the sinks that `host` registers, for access log records.
+    pub sinks: Vec<SinkOutlet>,
 }
 
 /// How the rest of the process reaches a started shard.
@@ -49,6 +52,8 @@ pub struct ShardHandle {
     pub install: Outlet<InstallSnapshot>,
     /// Told to stop accepting when the process drains.
     pub stop_accepting: Outlet<StopAccepting>,
+    /// Asked for what was counted and recorded last, before the shard ends.
+    pub flush: Outlet<Flush>,
 }
 
 /// Starts a shard on the present thread, which must be the shard's.
@@ -87,13 +92,14 @@ pub fn start(id: ShardId, plan: Plan, drain: Watch) -> ShardHandle {
     overseer.start(ActorSpec::new("balancer", CONTROL_MAILBOX, move |_, _| {
         Balancer::new(state.clone())
     }));
-    let (state, recorder) = (shard, plan.recorder);
-    overseer.start(ActorSpec::new("meter", CONTROL_MAILBOX, move |_, _| {
-        Meter::new(state.clone(), recorder.clone())
+    let (state, recorder, sinks) = (shard, plan.recorder, plan.sinks);
+    let meter = overseer.start(ActorSpec::new("meter", CONTROL_MAILBOX, move |_, _| {
+        Meter::new(state.clone(), recorder.clone(), sinks.clone())
     }));
     ShardHandle {
         install: replica.outlet(),
         stop_accepting: acceptor.outlet(),
+        flush: meter.outlet(),
     }
 }
 

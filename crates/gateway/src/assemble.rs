@@ -2,14 +2,17 @@
 //!
 //! Links first, since shards and the catalogue know each other; then the shards, which serve an
 //! empty table; then control, whose first snapshot replaces it; then the doors people look through.
-use crate::{Builder, Running, running};
+use crate::{Builder, Running, running, settings::AccessLog};
 use anyhow::Context as _;
 use pointsman_admin::{Admin, Door, Health, State};
 use pointsman_control::{Catalogue, CatalogueSpec, Files, FilesSettings};
-use pointsman_dataplane::{Plan, ShardHandle};
+use pointsman_dataplane::{
+    Plan, ShardHandle,
+    access::{SINK_MAILBOX, SinkHost, SinkOutlet, sink_host},
+};
 use pointsman_route::{Snapshot, Table};
 use pointsman_runtime::{Drain, Link, Overseer, ShardId, Shards};
-use pointsman_telemetry::{Recorder, SourceLabels};
+use pointsman_telemetry::{Format, Recorder, SourceLabels, WriteSink};
 use std::{sync::Arc, time::Duration};
 
 /// How long starting a thread's part may take. Nothing in it waits for the network.
@@ -27,7 +30,24 @@ pub(crate) async fn assemble(builder: Builder) -> anyhow::Result<Running> {
     let recorder = Recorder::default();
     let health = Arc::new(Health::new());
     let sources = std::mem::take(&mut host.sources);
+    let format = match settings.log.access {
+        AccessLog::Off => None,
+        AccessLog::Text => Some(Format::default()),
+        AccessLog::Json => Some(Format::Json),
+    };
+    if let Some(format) = format {
+        let recorder = recorder.clone();
+        host.sink("stdout", move || {
+            WriteSink::stdout(format).count_losses(&recorder)
+        });
+    }
     let host = Arc::new(host);
+    // Where records go is told to the shards, which are started before what takes them.
+    let (sink_links, seats): (Vec<Link<SinkHost>>, Vec<_>) = host
+        .sinks
+        .iter()
+        .map(|(name, _)| Link::reserve(name, SINK_MAILBOX))
+        .unzip();
 
     // The admin door is bound first: a second gateway on the same machine is told so before it
     // touches anything else.
@@ -64,6 +84,13 @@ pub(crate) async fn assemble(builder: Builder) -> anyhow::Result<Running> {
         source: Arc::new(SourceLabels::from_context(&context)),
         active: catalogue.outlet(),
         findings: catalogue.outlet(),
+        sinks: sink_links
+            .iter()
+            .map(|link| SinkOutlet {
+                name: link.name(),
+                records: link.outlet(),
+            })
+            .collect(),
     };
     let watches: Vec<_> = (0..count).map(|_| drain.watch()).collect();
     let handles: Vec<ShardHandle> = shards
@@ -118,6 +145,9 @@ pub(crate) async fn assemble(builder: Builder) -> anyhow::Result<Running> {
             if let Some(files) = files {
                 chief.start(pointsman_control::files(files));
             }
+            for (index, seat) in seats.into_iter().enumerate() {
+                chief.start(sink_host(seat, host.clone(), index));
+            }
             for (name, run) in sources {
                 chief.start(pointsman_control::hosted(
                     name,
@@ -139,6 +169,7 @@ pub(crate) async fn assemble(builder: Builder) -> anyhow::Result<Running> {
         admin: admin_address,
         shards,
         handles,
+        sinks: sink_links,
         drain,
         health,
         catalogue,

@@ -1,7 +1,11 @@
 //! A started gateway.
 use pointsman_admin::{Admin, Health, Method, Reply, State};
 use pointsman_control::{Catalogue, GetFindings, GetStatus, Progress, Status};
-use pointsman_dataplane::ShardHandle;
+use pointsman_dataplane::{
+    ShardHandle,
+    access::{Settled, SinkHost},
+    actor::meter::Flush,
+};
 use pointsman_model::Finding;
 use pointsman_runtime::{AskError, Drain, Link, Shards, ask, tell};
 use pointsman_telemetry::{Recorder, names};
@@ -10,6 +14,8 @@ use tokio::sync::watch;
 
 /// How long the control plane may take to answer a person.
 const ASK: Duration = Duration::from_secs(5);
+/// How long the last records may take to be written.
+const SETTLE: Duration = Duration::from_secs(1);
 /// How often process-wide gauges are refreshed.
 const GAUGES: Duration = Duration::from_secs(1);
 
@@ -19,6 +25,7 @@ pub struct Running {
     pub admin: SocketAddr,
     pub(crate) shards: Shards,
     pub(crate) handles: Vec<ShardHandle>,
+    pub(crate) sinks: Vec<Link<SinkHost>>,
     pub(crate) drain: Drain,
     pub(crate) health: Arc<Health>,
     pub(crate) catalogue: Link<Catalogue>,
@@ -73,6 +80,17 @@ impl Running {
         ask(&self.catalogue, GetStatus, ASK).await
     }
 
+    /// The last records of the access log reach their sinks. A sink that blocks or is gone is not
+    /// waited for long.
+    async fn settle(&self) {
+        for handle in &self.handles {
+            let _ = ask(&handle.flush, Flush, SETTLE).await;
+        }
+        for sink in &self.sinks {
+            let _ = ask(sink, Settled, SETTLE).await;
+        }
+    }
+
     /// Stops accepting, lets requests in flight finish within the drain time, then ends.
     pub async fn drain(self) -> Drained {
         self.health.advance(State::Draining);
@@ -83,6 +101,7 @@ impl Running {
             );
         }
         let cut = self.drain.drain(self.drain_time).await;
+        self.settle().await;
         self.shards.stop(Duration::from_secs(2)).await;
         Drained { cut }
     }

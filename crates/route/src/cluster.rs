@@ -102,11 +102,18 @@ pub struct Endpoint {
     pub workload: Option<Arc<str>>,
 }
 
+/// Label of a DestinationRule that names a balancer of an extension. It holds for all its subsets
+/// and ports: labels have no finer place.
+pub const BALANCER_LABEL: &str = "pointsman.dev/balancer";
+
 /// The policy in force for one cluster, after BE-21..25.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Policy {
     /// How an endpoint is chosen.
     pub algorithm: Algorithm,
+    /// A balancer of an extension that replaces `algorithm` where it is registered: the
+    /// DestinationRule's label [`BALANCER_LABEL`](crate::BALANCER_LABEL).
+    pub custom: Option<Arc<str>>,
     /// `warmup.duration` (BE-39).
     pub warmup: Option<Duration>,
     /// Limits and timeouts; absent ones have the defaults of BE-60..76.

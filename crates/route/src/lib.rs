@@ -32,7 +32,9 @@ pub mod text;
 pub mod trace;
 pub mod traffic;
 
-pub use cluster::{Cluster, ClusterId, ClusterKind, Endpoint, EndpointAddress, Health, Policy};
+pub use cluster::{
+    BALANCER_LABEL, Cluster, ClusterId, ClusterKind, Endpoint, EndpointAddress, Health, Policy,
+};
 pub use compile::ResolvedNames;
 pub use hosts::{HostForm, HostTable, VirtualHost};
 pub use listener::{Bind, Inspection, Listener, ListenerId, Purpose};

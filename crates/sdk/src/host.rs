@@ -78,7 +78,8 @@ impl Host {
             .push((name, Box::new(move || Box::new(make()))));
     }
 
-    /// Registers a telemetry sink: it gets a batch of records per tick, on the control thread.
+    /// Registers a telemetry sink: it gets a batch of records per tick (250 ms) and shard, one batch
+    /// after the other, on a thread where it may block. A panic loses the batch.
     pub fn sink<S, F>(&mut self, name: &'static str, make: F)
     where
         S: Sink + 'static,

@@ -9,7 +9,8 @@ use std::sync::Arc;
 #[derive(Clone, Debug, Default, actix::Message)]
 #[rtype(result = "()")]
 pub struct SourceChange {
-    /// Which source speaks; a document belongs to the source that first brought its key.
+    /// Which source speaks: the name it was registered by. Of several sources that bring one key,
+    /// the one earlier in order serves.
     pub source: Arc<str>,
     /// Documents that are new or different.
     pub upserts: Vec<Object>,

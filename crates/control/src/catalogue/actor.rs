@@ -28,7 +28,7 @@ use std::{
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// Merges what all sources say, compiles it and has every shard serve it. The one writer of the
-/// store, the generation numbers, and what is [kept](super::kept) over restarts.
+/// store, the generation numbers, and what is kept over restarts.
 pub struct Catalogue {
     spec: Rc<CatalogueSpec>,
     context: Arc<ClientContext>,

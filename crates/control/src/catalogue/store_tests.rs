@@ -134,7 +134,7 @@ fn the_second_source_takes_over_when_the_first_withdraws() {
     assert_eq!(findings.len(), 1);
     assert_eq!(
         findings[0].to_string(),
-        "warning[PM0007]: Service default/svc1 comes from source source0 and again from source \
+        "warning[PM0033]: Service default/svc1 comes from source source0 and again from source \
          source1 (1.yaml:7)"
     );
     let related = findings[0].related.as_ref().map(|it| it.place.to_string());

@@ -1,6 +1,6 @@
 //! Files as a source: `-f DIR|FILE|-`.
 //!
-//! In the order a change travels: [`watch`](self) hears of it (or a poll finds it), `scan` lists
+//! In the order a change travels: `watch` hears of it (or a poll finds it), `scan` lists
 //! the files, `look` reads those that changed, `read` parses them, `state` works out what that
 //! means for the catalogue, `stream` does the same for what can be read only once, `actor`
 //! drives it all and speaks to the catalogue, and `once` reads without following.

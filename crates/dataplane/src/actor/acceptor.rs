@@ -30,7 +30,8 @@ const RETRY: Duration = Duration::from_secs(2);
 /// Listen on what the view now served wants.
 ///
 /// Sender: `Replica`, and the actor itself on a timer. Receiver: `Acceptor`. Rate: once per
-/// installed snapshot, and every two seconds while an address cannot be bound. Verb: `tell`.
+/// installed snapshot whose addresses differ, by `ask`, and every two seconds while an address
+/// cannot be bound.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct Rebind;

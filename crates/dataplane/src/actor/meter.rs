@@ -1,6 +1,6 @@
 //! `Meter`: turns what the shard has counted into metrics, on a tick.
-use crate::shard::Shard;
-use actix::{Actor, AsyncContext, Context};
+use crate::{access::SinkOutlet, shard::Shard};
+use actix::{Actor, AsyncContext, Context, Handler, Message};
 use pointsman_telemetry::{Recorder, names};
 use std::{cell::RefCell, collections::HashMap, rc::Rc, time::Duration};
 
@@ -10,25 +10,38 @@ const TICK: Duration = Duration::from_millis(250);
 /// Names of `Counts::detected`, in its order.
 const DETECTED: [&str; 6] = ["http1", "http2", "tls", "tcp", "server_first", "undecided"];
 
-/// Drains one shard's counters.
+/// Drain now.
+///
+/// Sender: the gateway. Receiver: each shard's `Meter`. Rate: once, when the process ends, after the
+/// last connection. Verb: `ask`.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Flush;
+
+/// Drains one shard's counters, and hands its access log records to the sinks.
 pub struct Meter {
     shard: Rc<Shard>,
     recorder: Recorder,
+    sinks: Vec<SinkOutlet>,
     generations: Vec<u64>,
 }
 
 impl Meter {
     /// For one shard.
-    pub fn new(shard: Rc<Shard>, recorder: Recorder) -> Self {
+    pub fn new(shard: Rc<Shard>, recorder: Recorder, sinks: Vec<SinkOutlet>) -> Self {
         Self {
             shard,
             recorder,
+            sinks,
             generations: Vec::new(),
         }
     }
 
     fn flush(&mut self) {
         let shard = &self.shard;
+        if let Some(ring) = &shard.access {
+            ring.drain(&self.sinks, &self.recorder);
+        }
         shard.settle_live();
         shard.each_stats(|stats| stats.flush(&self.recorder));
         for (cell, outcome) in shard.counts.detected.iter().zip(DETECTED) {
@@ -91,5 +104,13 @@ impl Actor for Meter {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.run_interval(TICK, |meter, _| meter.flush());
+    }
+}
+
+impl Handler<Flush> for Meter {
+    type Result = ();
+
+    fn handle(&mut self, _: Flush, _: &mut Self::Context) {
+        self.flush();
     }
 }

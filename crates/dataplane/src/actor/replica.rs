@@ -4,9 +4,15 @@ use crate::{
     message::{InstallSnapshot, SnapshotActive},
     shard::Shard,
 };
-use actix::{Actor, Context, Handler};
-use pointsman_runtime::{Link, Outlet, tell};
-use std::{rc::Rc, time::Instant};
+use actix::{Actor, ActorFutureExt, Context, ContextFutureSpawner, Handler, WrapFuture};
+use pointsman_runtime::{Link, Outlet, ask, tell};
+use std::{
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+/// How long listening sockets may take before a generation counts as served without them.
+const BIND: Duration = Duration::from_secs(10);
 
 /// The one writer of a shard's view.
 pub struct Replica {
@@ -30,26 +36,43 @@ impl Replica {
     }
 }
 
+impl Replica {
+    /// Says which generation is served.
+    fn acknowledge(&self) {
+        tell(
+            &self.catalogue,
+            SnapshotActive {
+                shard: self.shard.index,
+                generation: self.shard.view().generation(),
+                at: Instant::now(),
+            },
+        );
+    }
+}
+
 impl Actor for Replica {
     type Context = Context<Self>;
+
+    fn started(&mut self, _: &mut Self::Context) {
+        // After a panic over a snapshot the catalogue still waits for an answer.
+        self.acknowledge();
+    }
 }
 
 impl Handler<InstallSnapshot> for Replica {
     type Result = ();
 
-    fn handle(&mut self, install: InstallSnapshot, _: &mut Self::Context) {
+    fn handle(&mut self, install: InstallSnapshot, ctx: &mut Self::Context) {
         let binds_before = self.shard.view();
         self.shard.install(&install);
-        if binds_before.table().binds() != install.snapshot.table.binds() {
-            tell(&self.acceptor, Rebind);
+        if binds_before.table().binds() == install.snapshot.table.binds() {
+            return self.acknowledge();
         }
-        tell(
-            &self.catalogue,
-            SnapshotActive {
-                shard: self.shard.index,
-                generation: install.snapshot.generation,
-                at: Instant::now(),
-            },
-        );
+        // Sockets first: who has waited for a generation may dial its addresses.
+        let acceptor = self.acceptor.clone();
+        async move { ask(&acceptor, Rebind, BIND).await }
+            .into_actor(self)
+            .map(|_, replica, _| replica.acknowledge())
+            .spawn(ctx);
     }
 }

@@ -43,13 +43,16 @@ impl Detected {
 }
 
 /// Why a connection ended before its protocol was known.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum Undecided {
     /// The client closed or reset it, or the process drains.
+    #[error("the client closed it")]
     ClientGone,
     /// The client was silent for too long, or its ClientHello took too long.
+    #[error("the client was silent for too long, or its ClientHello took too long")]
     TimedOut,
     /// The ClientHello is malformed or too large.
+    #[error("the ClientHello is refused: {0}")]
     BadHello(HelloError),
 }
 
@@ -136,7 +139,12 @@ async fn read(
     let mut bytes = Vec::new();
     let timeouts = &cx.shard.settings.timeouts;
     // Until the first byte the client may take its time; after it there is a deadline in all.
-    let mut deadline = cx.lease.after(timeouts.tunnel_idle.0);
+    let silence = if inspection.server_may_speak_first {
+        timeouts.tunnel_idle.0
+    } else {
+        timeouts.keep_alive.0
+    };
+    let mut deadline = cx.lease.after(silence);
     let mut begun = false;
     loop {
         let read = async {

@@ -4,6 +4,7 @@ mod detect;
 mod tcp;
 
 use crate::{
+    access::pending::Pending,
     extension::Recognised,
     http::{self, Context},
     shard::{Shard, endpoint_state::InFlight, view::View},
@@ -12,7 +13,7 @@ use detect::{Detected, detect};
 use pointsman_route::{Class, Connection, ConnectionDecision, Inspection, NoTrace};
 use pointsman_runtime::offer;
 use pointsman_sdk::Session;
-use std::{net::SocketAddr, rc::Rc};
+use std::{net::SocketAddr, rc::Rc, time::Instant};
 use tokio::net::TcpStream;
 
 /// An accepted connection.
@@ -41,7 +42,9 @@ pub async fn serve(shard: Rc<Shard>, accepted: Accepted) {
         client: &accepted.stream,
         original: accepted.original,
         original_is_self: accepted.original_is_self,
+        access: Pending::new(shard.clone(), accepted.peer, accepted.original),
     };
+    let started = Instant::now();
     let mut detected = if inspection.is_none() {
         Detected::opaque()
     } else {
@@ -51,7 +54,7 @@ pub async fn serve(shard: Rc<Shard>, accepted: Accepted) {
                 tracing::debug!(
                     peer = %accepted.peer,
                     original = %accepted.original,
-                    ?why,
+                    %why,
                     "connection closed before its protocol was known"
                 );
                 return;
@@ -59,7 +62,11 @@ pub async fn serve(shard: Rc<Shard>, accepted: Accepted) {
         }
     };
     match detected.extension.take() {
-        None => decided(&cx, view, &accepted, detected, inspection).await,
+        None => {
+            cx.access.begin(detected.sni.as_deref(), started);
+            cx.access.edit(|record| record.revision = view.generation());
+            decided(&cx, view, &accepted, detected, inspection).await;
+        }
         Some(protocol) => {
             let upstream = tcp::upstream(&cx, &view, accepted.peer).await;
             extended(accepted, protocol, detected.bytes, upstream).await;
@@ -94,6 +101,7 @@ async fn decided(
             http::serve(cx, detected.bytes).await;
         }
         ConnectionDecision::Forward(rule) => {
+            cx.access.decided_by(&rule.origin);
             // The endpoint is kept to the end, the view is not.
             let plan = tcp::plan(cx, &view, rule);
             drop(view);

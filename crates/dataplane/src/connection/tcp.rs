@@ -1,6 +1,7 @@
 //! Connections routed as bytes: raw TCP, TLS that is not terminated, passthrough.
 use super::detect::Detected;
 use crate::{
+    access::pending::Ending,
     http::Context,
     shard::{
         cluster_state::{ClusterState, Tried},
@@ -11,13 +12,14 @@ use crate::{
 };
 use pointsman_route::{ClusterKind, ConnectionDecision, EndpointAddress, TcpRule};
 use pointsman_telemetry::{ClusterStats, Flags};
-use std::{net::SocketAddr, rc::Rc, time::Duration};
+use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 use tokio::net::TcpStream;
 
 /// A connection to a backend, opened before it is known that it is needed.
 pub(crate) struct Early {
     upstream: TcpStream,
     in_flight: InFlight,
+    label: Option<Arc<str>>,
     stats: Rc<ClusterStats>,
     /// The server has spoken first.
     pub(crate) spoke: bool,
@@ -27,11 +29,12 @@ impl Early {
     /// Opens one by the rule. `None` when that fails: the client will see it when it speaks.
     pub(crate) async fn open(cx: &Context<'_>, view: &View, rule: &TcpRule) -> Option<Self> {
         let target = plan(cx, view, rule).ok()?;
-        let stats = target.stats.clone();
+        let (label, stats) = (target.label.clone(), target.stats.clone());
         let (upstream, in_flight) = target.connect(cx).await.ok()?;
         Some(Self {
             upstream,
             in_flight,
+            label,
             stats,
             spoke: false,
         })
@@ -55,6 +58,8 @@ impl Early {
 pub(crate) struct Chosen {
     cluster: Option<Rc<ClusterState>>,
     endpoint: Option<Rc<EndpointState>>,
+    /// Of the backend, for the access log.
+    label: Option<Arc<str>>,
     stats: Rc<ClusterStats>,
     timeout: Duration,
 }
@@ -65,16 +70,21 @@ pub(crate) type Plan = Result<Chosen, (Rc<ClusterStats>, Flags)>;
 /// Sends a connection where its rule says.
 pub(crate) async fn forward(cx: &Context<'_>, plan: Plan, mut detected: Detected) {
     if let Some(early) = detected.early.take() {
+        cx.access.chosen(early.in_flight.endpoint());
+        if let Some(label) = &early.label {
+            cx.access.backend(label);
+        }
         return carry(cx, &early.upstream, early.in_flight, &early.stats, detected).await;
     }
     match plan {
         Ok(chosen) => run(cx, chosen, detected).await,
-        Err((stats, flags)) => refuse(&stats, flags),
+        Err((stats, flags)) => refuse(cx, &stats, flags),
     }
 }
 
 /// Unmatched: forwarded unchanged to the original destination (LIS-60, LIS-66).
 pub(crate) async fn passthrough(cx: &Context<'_>, detected: Detected) {
+    cx.access.passthrough();
     if cx.original_is_self {
         let counter = &cx.shard.counts.self_connects;
         counter.set(counter.get() + 1);
@@ -82,11 +92,12 @@ pub(crate) async fn passthrough(cx: &Context<'_>, detected: Detected) {
             original = %cx.original,
             "connection closed: nothing recognises it, and its original destination is this gateway itself"
         );
-        return refuse(&cx.shard.passthrough, Flags::NR);
+        return refuse(cx, &cx.shard.passthrough, Flags::NR);
     }
     let chosen = Chosen {
         cluster: None,
         endpoint: Some(cx.shard.original(cx.original)),
+        label: None,
         stats: cx.shard.passthrough.clone(),
         timeout: cx.shard.settings.timeouts.connect.0,
     };
@@ -96,7 +107,8 @@ pub(crate) async fn passthrough(cx: &Context<'_>, detected: Detected) {
 /// Unmatched in REGISTRY_ONLY mode: accepted, then closed without data (LIS-60).
 pub(crate) fn blackhole(cx: &Context<'_>, detected: Detected) {
     drop(detected);
-    refuse(&cx.shard.blackhole, Flags::UH);
+    cx.access.blackhole();
+    refuse(cx, &cx.shard.blackhole, Flags::UH);
 }
 
 /// Opens a connection to the backend that the table names for this connection as bytes.
@@ -121,6 +133,7 @@ pub(crate) fn plan(cx: &Context<'_>, view: &View, rule: &TcpRule) -> Plan {
     let timeout = cluster.cluster.policy.pool.connect_timeout;
     let mut chosen = Chosen {
         endpoint: None,
+        label: Some(cluster.cluster.label.clone()),
         stats: cluster.stats.clone(),
         timeout: timeout.unwrap_or(shard.settings.timeouts.connect.0),
         cluster: None,
@@ -160,6 +173,7 @@ impl Chosen {
                 .ok_or(Flags::UH)?,
             (None, None) => return Err(Flags::UH),
         };
+        cx.access.chosen(in_flight.endpoint());
         let connect = in_flight.endpoint().connect();
         match cx.lease.within(self.timeout, connect).await {
             Ok(Ok(upstream)) => Ok((upstream, in_flight)),
@@ -169,11 +183,14 @@ impl Chosen {
 }
 
 async fn run(cx: &Context<'_>, chosen: Chosen, detected: Detected) {
+    if let Some(label) = &chosen.label {
+        cx.access.backend(label);
+    }
     match chosen.connect(cx).await {
         Ok((upstream, in_flight)) => {
             carry(cx, &upstream, in_flight, &chosen.stats, detected).await;
         }
-        Err(flags) => refuse(&chosen.stats, flags),
+        Err(flags) => refuse(cx, &chosen.stats, flags),
     }
 }
 
@@ -184,6 +201,7 @@ async fn carry(
     stats: &Rc<ClusterStats>,
     detected: Detected,
 ) {
+    cx.access.connected(upstream);
     stats.tcp_opened();
     let live = cx.shard.live(stats);
     let summary = tunnel::run(
@@ -198,7 +216,14 @@ async fn carry(
     )
     .await;
     drop(live);
-    stats.tcp_closed(flags(&summary), 0, 0);
+    let flags = flags(&summary);
+    stats.tcp_closed(flags, 0, 0);
+    cx.access.finish(&Ending {
+        status: 0,
+        flags,
+        details: "",
+        bytes: (summary.received, summary.sent),
+    });
     drop(in_flight);
 }
 
@@ -211,7 +236,13 @@ fn flags(summary: &Summary) -> Flags {
 }
 
 /// Closes a connection that cannot be served: counted as opened and closed, with the reason.
-fn refuse(stats: &ClusterStats, flags: Flags) {
+fn refuse(cx: &Context<'_>, stats: &ClusterStats, flags: Flags) {
     stats.tcp_opened();
     stats.tcp_closed(flags, 0, 0);
+    cx.access.finish(&Ending {
+        status: 0,
+        flags,
+        details: "",
+        bytes: (0, 0),
+    });
 }

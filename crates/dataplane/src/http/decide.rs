@@ -160,11 +160,13 @@ pub(crate) fn decide(
         Ok(None) => return Step::NeedMore,
         Err(refusal) => return Step::Refuse(refusal),
     };
+    let view = cx.shard.view();
+    let started = Instant::now();
+    cx.access.request(&head, view.generation(), started);
     let path = match path::normalize(head.path) {
         Ok(path) => path,
         Err(refusal) => return Step::Refuse(refusal),
     };
-    let view = cx.shard.view();
     let facts = RequestFacts {
         head_len: head.len,
         body: head.body,
@@ -173,7 +175,7 @@ pub(crate) fn decide(
         version: head.version,
         idempotent: is_idempotent(head.method),
         upgrade: head.upgrade.is_some_and(|upgrade| upgrade.is_websocket()),
-        started: Instant::now(),
+        started,
     };
     let reply = |local, stats: &Rc<ClusterStats>| {
         Step::Reply(Reply {
@@ -197,6 +199,7 @@ pub(crate) fn decide(
         Found::Table(table) => view.table().request(table, &request, &mut NoTrace),
         Found::Bytes => match decide_connection(&view, cx) {
             ConnectionDecision::Forward(rule) => {
+                cx.access.decided_by(&rule.origin);
                 return forward_bytes(cx, &view, facts, &rule.split, &head, &path, out);
             }
             ConnectionDecision::Blackhole => RequestDecision::Blackhole,
@@ -204,8 +207,14 @@ pub(crate) fn decide(
         },
     };
     match decision {
-        RequestDecision::NotFound(_) => reply(local::NO_ROUTE, &cx.shard.blackhole),
-        RequestDecision::Blackhole => reply(local::BLACKHOLE, &cx.shard.blackhole),
+        RequestDecision::NotFound(_) => {
+            cx.access.edit(|record| record.why = "no_rule".into());
+            reply(local::NO_ROUTE, &cx.shard.blackhole)
+        }
+        RequestDecision::Blackhole => {
+            cx.access.blackhole();
+            reply(local::BLACKHOLE, &cx.shard.blackhole)
+        }
         RequestDecision::Passthrough if cx.original_is_self => {
             cx.shard
                 .counts
@@ -219,6 +228,7 @@ pub(crate) fn decide(
             reply(local::SELF_CONNECT, &cx.shard.passthrough)
         }
         RequestDecision::Passthrough => {
+            cx.access.passthrough();
             write_plain(&facts, &head, &path, out);
             Step::Forward(Forward {
                 facts,
@@ -241,6 +251,7 @@ fn execute(
     out: &mut Vec<u8>,
 ) -> Step {
     let rule = matched.rule;
+    cx.access.decided_by(&rule.origin);
     let split = match &rule.action {
         Action::Forward(split) => split,
         Action::Redirect(redirect) => {
@@ -282,6 +293,7 @@ fn execute(
             });
         }
     };
+    cx.access.backend(&cluster.cluster.label);
     let index = split
         .targets()
         .iter()
@@ -343,6 +355,7 @@ fn forward_bytes(
         .and_then(|id| cx.shard.cluster(view, id))
     {
         Some(cluster) => {
+            cx.access.backend(&cluster.cluster.label);
             write_plain(&facts, head, path, out);
             Step::Forward(Forward {
                 facts,

@@ -93,6 +93,7 @@ async fn receive(
         input.drain(..head.len.min(input.len()));
         if !head.interim {
             progress.answering.set(true);
+            cx.access.answered();
             break head;
         }
         interims += 1;

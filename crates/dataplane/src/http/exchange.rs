@@ -93,6 +93,7 @@ async fn attempts(
             Err(local) => return Outcome::Reply(local),
         };
         let endpoint = in_flight.endpoint();
+        cx.access.chosen(endpoint);
         let pooled = if fresh_only {
             None
         } else {
@@ -112,6 +113,7 @@ async fn attempts(
                 }
             },
         };
+        cx.access.connected(&upstream);
         match attempt(cx, forward, &upstream, out, input, body, progress).await {
             End::Finished {
                 status,

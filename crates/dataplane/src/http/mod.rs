@@ -14,7 +14,10 @@ mod rewrite;
 mod serve;
 mod upload;
 
-use crate::shard::{Shard, registry::Lease};
+use crate::{
+    access::pending::Pending,
+    shard::{Shard, registry::Lease},
+};
 use pointsman_wire::http1::{BodyLength, RequestKind, Version};
 pub(crate) use serve::{refuse_http2, serve};
 use std::{net::SocketAddr, rc::Rc, time::Instant};
@@ -29,6 +32,8 @@ pub(crate) struct Context<'a> {
     pub(crate) original: SocketAddr,
     /// True when `original` is this very process: passing through would loop.
     pub(crate) original_is_self: bool,
+    /// The access log record of what is going on now.
+    pub(crate) access: Pending,
 }
 
 /// What must be remembered of a request once its head is written anew.

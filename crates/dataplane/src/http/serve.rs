@@ -3,15 +3,16 @@ use super::{
     Context, RequestFacts,
     decide::{Forward, Reply, Step, TableCache, decide},
     exchange::{Outcome, exchange},
-    local,
+    local::{self, Local},
 };
 use crate::{
-    shard::{endpoint_state::InFlight, registry::IdleEnd},
+    access::pending::Ending,
+    shard::endpoint_state::InFlight,
     stream,
     tunnel::{self, Progress},
 };
 use pointsman_telemetry::{ClusterStats, Flags, RequestProtocol};
-use pointsman_wire::http1::{BodyLength, head_may_be_complete};
+use pointsman_wire::http1::{BodyLength, Refusal, head_may_be_complete};
 use std::time::Duration;
 use tokio::net::TcpStream;
 
@@ -28,12 +29,13 @@ pub(crate) async fn serve(cx: &Context<'_>, mut input: Vec<u8>) {
     let mut served: u32 = 0;
     loop {
         let mut out = buffers.small();
-        let step = match next_head(cx, &mut cache, &mut input, &mut out, served > 0).await {
+        let step = match next_head(cx, &mut cache, &mut input, &mut out).await {
             Ok(step) => step,
             Err(End::Silent) => break,
             Err(End::Late) => {
                 local::HEAD_TIMEOUT.write(&mut out, None, false);
                 cx.shard.counts.limit("timeouts.request_head");
+                cx.access.finish(&Ending::of(&local::HEAD_TIMEOUT));
                 send_and_close(cx, &out).await;
                 break;
             }
@@ -58,6 +60,7 @@ pub(crate) async fn refuse_http2(cx: &Context<'_>) {
     let mut out = cx.shard.buffers.small();
     local::HTTP2_UNSUPPORTED.write(&mut out, None, false);
     cx.shard.counts.refuse("http2_not_supported");
+    cx.access.finish(&Ending::of(&local::HTTP2_UNSUPPORTED));
     send_and_close(cx, &out).await;
     cx.shard.buffers.give(out);
 }
@@ -75,20 +78,14 @@ async fn next_head(
     cache: &mut TableCache,
     input: &mut Vec<u8>,
     out: &mut Vec<u8>,
-    again: bool,
 ) -> Result<Step, End> {
     let timeouts = &cx.shard.settings.timeouts;
     let most = cx.shard.settings.limits.head_bytes;
     if input.is_empty() {
-        let first = if again {
-            timeouts.keep_alive.0
-        } else {
-            timeouts.keep_alive.0.min(timeouts.request_head.0 * 6)
-        };
-        match cx.lease.idle(first, cx.client.readable()).await {
+        let first = cx.client.readable();
+        match cx.lease.idle(timeouts.keep_alive.0, first).await {
             Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(IdleEnd::Draining) => return Err(End::Silent),
-            Err(IdleEnd::Elapsed) => return Err(End::Silent),
+            Ok(Err(_)) | Err(_) => return Err(End::Silent),
         }
         if input.capacity() == 0 {
             *input = cx.shard.buffers.small();
@@ -131,6 +128,7 @@ async fn handle(
         Step::Refuse(refusal) => {
             cx.shard.counts.refuse(refusal.reason.as_str());
             tracing::debug!(reason = refusal.reason.as_str(), "request refused");
+            cx.access.finish(&Ending::refused(&refusal));
             local::refuse(out, &refusal);
             send_and_close(cx, out).await;
             false
@@ -143,13 +141,11 @@ async fn handle(
             input.drain(..facts.head_len.min(input.len()));
             let keep = facts.keep_alive && facts.body == BodyLength::None;
             local.write(out, Some(&facts), keep);
-            record(
-                &stats,
-                local.status,
-                local.flags,
-                &facts,
-                &Progress::default(),
-            );
+            let ending = Ending {
+                bytes: (0, body_of(out)),
+                ..Ending::of(&local)
+            };
+            record(cx, &stats, &facts, ending);
             answer(cx, out, keep).await
         }
         Step::Answered {
@@ -158,7 +154,13 @@ async fn handle(
             stats,
         } => {
             input.drain(..facts.head_len.min(input.len()));
-            record(&stats, status, Flags::EMPTY, &facts, &Progress::default());
+            let ending = Ending {
+                status,
+                flags: Flags::EMPTY,
+                details: "direct_response",
+                bytes: (0, body_of(out)),
+            };
+            record(cx, &stats, &facts, ending);
             answer(cx, out, facts.keep_alive && facts.body == BodyLength::None).await
         }
         Step::Forward(mut forward) => {
@@ -179,21 +181,30 @@ async fn proxy(
     let progress = Progress::default();
     let outcome = exchange(cx, forward, out, input, &progress).await;
     let facts = &forward.facts;
-    let record = |status, flags| record(forward.stats(), status, flags, facts, &progress);
+    let record = |status, flags, details| {
+        let ending = Ending {
+            status,
+            flags,
+            details,
+            bytes: (progress.received.get(), progress.sent.get()),
+        };
+        record(cx, forward.stats(), facts, ending);
+    };
     match outcome {
         Outcome::Answered { status, keep } => {
-            record(status, Flags::EMPTY);
+            record(status, Flags::EMPTY, "via_upstream");
             keep
         }
         Outcome::Reply(local) => {
-            record(local.status, local.flags);
             let keep = facts.keep_alive && facts.body == BodyLength::None;
             out.clear();
             local.write(out, Some(facts), keep);
+            progress.sent.set(body_of(out));
+            record(local.status, local.flags, local.details);
             answer(cx, out, keep).await
         }
         Outcome::Refused(refusal) => {
-            record(refusal.status, Flags::DPE);
+            record(refusal.status, Flags::DPE, refusal.reason.as_str());
             cx.shard.counts.refuse(refusal.reason.as_str());
             out.clear();
             local::refuse(out, &refusal);
@@ -201,7 +212,7 @@ async fn proxy(
             false
         }
         Outcome::Abort { status, flags } => {
-            record(status, flags);
+            record(status, flags, details_of_cut(flags));
             // A cut response must never look whole.
             stream::reset_on_close(cx.client);
             false
@@ -211,7 +222,7 @@ async fn proxy(
             in_flight,
             reply,
         } => {
-            record(101, Flags::EMPTY);
+            record(101, Flags::EMPTY, "via_upstream");
             upgraded(cx, forward, &upstream, in_flight, input, reply).await;
             false
         }
@@ -248,22 +259,55 @@ async fn upgraded(
     drop(in_flight);
 }
 
-fn record(
-    stats: &ClusterStats,
-    status: u16,
-    flags: Flags,
-    facts: &RequestFacts,
-    progress: &Progress,
-) {
+fn record(cx: &Context<'_>, stats: &ClusterStats, facts: &RequestFacts, ending: Ending) {
     let micros = u64::try_from(facts.started.elapsed().as_micros()).unwrap_or(u64::MAX);
     stats.request(
-        status,
-        flags,
+        ending.status,
+        ending.flags,
         RequestProtocol::Http,
         micros,
-        progress.received.get(),
-        progress.sent.get(),
+        ending.bytes.0,
+        ending.bytes.1,
     );
+    cx.access.finish(&ending);
+}
+
+/// Bytes of the body of a reply of our own.
+fn body_of(reply: &[u8]) -> u64 {
+    let end = b"\r\n\r\n";
+    let head = memchr::memmem::find(reply, end).map_or(reply.len(), |at| at + end.len());
+    (reply.len() - head) as u64
+}
+
+/// Envoy's words for a response that was cut.
+fn details_of_cut(flags: Flags) -> &'static str {
+    match flags {
+        Flags::DC => "downstream_remote_disconnect",
+        Flags::UT => "response_timeout",
+        Flags::SI => "stream_idle_timeout",
+        Flags::UPE => "upstream_reset_after_response_started{protocol_error}",
+        _ => "upstream_reset_after_response_started{connection_termination}",
+    }
+}
+
+impl Ending {
+    fn of(local: &Local) -> Self {
+        Self {
+            status: local.status,
+            flags: local.flags,
+            details: local.details,
+            bytes: (0, 0),
+        }
+    }
+
+    fn refused(refusal: &Refusal) -> Self {
+        Self {
+            status: refusal.status,
+            flags: Flags::DPE,
+            details: refusal.reason.as_str(),
+            bytes: (0, 0),
+        }
+    }
 }
 
 async fn answer(cx: &Context<'_>, out: &[u8], keep: bool) -> bool {

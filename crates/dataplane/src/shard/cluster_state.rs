@@ -1,5 +1,6 @@
 //! A backend as a shard uses it: the compiled cluster, the state of its endpoints, whose turn it is.
 use super::endpoint_state::{EndpointState, InFlight};
+use crate::extension::CustomBalancer;
 use pointsman_balance::{Algorithm, Candidates};
 use pointsman_route::{Cluster, Health};
 use pointsman_telemetry::ClusterStats;
@@ -11,7 +12,7 @@ pub type Tried = SmallVec<[*const EndpointState; 4]>;
 
 /// One backend on one shard.
 ///
-/// Made on first use after a swap; takes over the algorithm (whose turn it is), the statistics and
+/// Made on first use after a swap; takes over the balancer (whose turn it is), the statistics and
 /// the endpoint states of its predecessor, so that a change of one endpoint forgets nothing about
 /// the others.
 pub struct ClusterState {
@@ -21,6 +22,8 @@ pub struct ClusterState {
     pub stats: Rc<ClusterStats>,
     pub(crate) endpoints: Box<[Member]>,
     pub(crate) algorithm: Rc<Algorithm>,
+    /// An extension's balancer, asked instead of `algorithm`.
+    custom: Option<Rc<CustomBalancer>>,
     equal_weights: bool,
 }
 
@@ -32,13 +35,14 @@ pub(crate) struct Member {
 }
 
 impl ClusterState {
-    /// `endpoint` finds or makes the state of an address; `predecessor` is the same backend in an
-    /// earlier generation.
+    /// `endpoint` finds or makes the state of an address, `balancer` makes what the policy names;
+    /// `predecessor` is the same backend in an earlier generation.
     pub(crate) fn new(
         cluster: Arc<Cluster>,
         predecessor: Option<&Self>,
         stats: impl FnOnce() -> Rc<ClusterStats>,
         endpoint: impl Fn(&pointsman_route::EndpointAddress) -> Rc<EndpointState>,
+        balancer: impl FnOnce(&Arc<str>) -> Option<CustomBalancer>,
     ) -> Self {
         let endpoints: Box<[Member]> = cluster
             .endpoints
@@ -58,24 +62,35 @@ impl ClusterState {
                 || Rc::new(Algorithm::of(&cluster.policy.algorithm)),
                 |old| old.algorithm.clone(),
             );
+        let custom = match predecessor {
+            Some(old) if old.cluster.policy.custom == cluster.policy.custom => old.custom.clone(),
+            _ => cluster
+                .policy
+                .custom
+                .as_ref()
+                .and_then(balancer)
+                .map(Rc::new),
+        };
         Self {
             stats: predecessor.map_or_else(stats, |old| old.stats.clone()),
             cluster,
             endpoints,
             algorithm,
+            custom,
             equal_weights,
         }
     }
 
     /// Chooses an endpoint that is ready and not in `tried`.
     pub(crate) fn pick(&self, tried: &Tried, random: &RefCell<fastrand::Rng>) -> Option<InFlight> {
-        let index = self.algorithm.pick(
-            &Untried {
-                cluster: self,
-                tried,
-            },
-            random,
-        )?;
+        let candidates = Untried {
+            cluster: self,
+            tried,
+        };
+        let index = match &self.custom {
+            None => self.algorithm.pick(&candidates, random),
+            Some(custom) => custom.pick(&candidates),
+        }?;
         self.endpoints.get(index).map(|member| member.state.enter())
     }
 }

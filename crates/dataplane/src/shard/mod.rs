@@ -6,8 +6,8 @@ pub mod registry;
 pub mod view;
 
 use crate::{
-    capture::Capture, extension::Extensions, message::InstallSnapshot, settings::Settings,
-    tunnel::Progress,
+    access::Ring, capture::Capture, extension::Extensions, message::InstallSnapshot,
+    settings::Settings, tunnel::Progress,
 };
 use buffers::Buffers;
 use cluster_state::ClusterState;
@@ -53,6 +53,8 @@ pub struct Shard {
     pub counts: Counts,
     /// What extensions registered.
     pub extensions: Extensions,
+    /// Records of requests and connections; `None` when nobody wants them.
+    pub(crate) access: Option<Ring>,
     /// Unmatched traffic.
     pub passthrough: Rc<ClusterStats>,
     /// Refused unmatched traffic.
@@ -169,6 +171,9 @@ impl Shard {
         drain: Watch,
     ) -> Rc<Self> {
         let stats = |labels| Rc::new(ClusterStats::new(source.clone(), labels));
+        let access = extensions
+            .has_sinks()
+            .then(|| Ring::new(settings.limits.access_log_ring));
         Rc::new(Self {
             index,
             settings,
@@ -179,6 +184,7 @@ impl Shard {
             random: RefCell::new(fastrand::Rng::new()),
             counts: Counts::default(),
             extensions,
+            access,
             passthrough: stats(ClusterLabels::PASSTHROUGH),
             blackhole: stats(ClusterLabels::BLACK_HOLE),
             local: stats(LOCAL),
@@ -218,6 +224,7 @@ impl Shard {
             old.map(|old| &*old.state),
             || Rc::new(ClusterStats::new(self.source.clone(), labels(cluster))),
             |address| self.endpoint(address),
+            |name| self.extensions.balancer(name, &cluster.label),
         ));
         clusters.insert(
             cluster.label.clone(),

@@ -31,19 +31,26 @@ impl<'a> Direction<'a> {
         }
     }
 
-    /// Moves what can be moved. `Ready(Ok)` once the end has been passed on.
+    /// Has the end been passed on?
+    pub(crate) fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// Moves what can be moved. `Ready(Ok)` once the end has been passed on. `last` says that the
+    /// other direction has ended already.
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         from: &TcpStream,
         to: &TcpStream,
         buffers: &Buffers,
+        last: bool,
     ) -> Poll<Result<(), Side>> {
         while !self.done {
             ready!(self.poll_flush(cx, to, buffers))?;
             if let Some(splice) = &mut self.splice {
                 match ready!(splice.poll(cx, from, to, self.moved)) {
-                    Ok(()) => self.finish(to),
+                    Ok(()) => self.finish(to, last),
                     Err(side) => return Poll::Ready(Err(side)),
                 }
                 continue;
@@ -54,10 +61,10 @@ impl<'a> Direction<'a> {
             } else {
                 buffers.small()
             };
-            match from.try_read_buf(&mut buffer) {
+            match stream::try_read(from, &mut buffer) {
                 Ok(0) => {
                     buffers.give(buffer);
-                    self.finish(to);
+                    self.finish(to, last);
                 }
                 Ok(_) => {
                     self.buffer = Some(buffer);
@@ -100,8 +107,11 @@ impl<'a> Direction<'a> {
         Poll::Ready(Ok(()))
     }
 
-    fn finish(&mut self, to: &TcpStream) {
-        stream::half_close(to);
+    fn finish(&mut self, to: &TcpStream, last: bool) {
+        // The last end needs no FIN of its own: both sockets are closed at once.
+        if !last {
+            stream::half_close(to);
+        }
         self.splice = None;
         self.done = true;
     }

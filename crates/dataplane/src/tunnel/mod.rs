@@ -71,8 +71,8 @@ pub async fn run(
     let end = loop {
         let before = (progress.received.get(), progress.sent.get());
         let both = poll_fn(|cx| {
-            let one = up.poll(cx, client, upstream, buffers);
-            let two = down.poll(cx, upstream, client, buffers);
+            let one = up.poll(cx, client, upstream, buffers, down.is_done());
+            let two = down.poll(cx, upstream, client, buffers, up.is_done());
             match (one, two) {
                 (Poll::Ready(Err(side)), _) => Poll::Ready(side.of_upward()),
                 (_, Poll::Ready(Err(side))) => Poll::Ready(side.of_downward()),

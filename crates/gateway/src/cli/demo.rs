@@ -16,9 +16,9 @@ pub(super) fn demo(command: &args::Demo) -> anyhow::Result<ExitCode> {
     // The shop is nobody else's business: listen on the loopback interface only.
     flags.push(("capture.interface", "lo".to_owned()));
     let mut process = command.process.clone();
-    if process.shards.is_none() {
-        process.shards = Some(1);
-    }
+    process.shards.get_or_insert(1);
+    // Ctrl-C stops everything: nobody's work is in flight in a demonstration.
+    process.drain_time.get_or_insert_with(|| "1s".to_owned());
     let mut loaded = args::load(
         &args::ConfigArgs::default(),
         &args::ClientArgs::default(),

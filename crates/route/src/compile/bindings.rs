@@ -120,14 +120,6 @@ impl<'w> Bindings<'w> {
         self.ordered.get(index).copied()
     }
 
-    /// Is this VirtualService the one that has the host?
-    pub(crate) fn owns_http(&self, service: &Arc<VirtualService>, host: &HostPattern) -> bool {
-        self.http_exact
-            .get(&text_of(host))
-            .and_then(|&index| self.ordered.get(index))
-            .is_some_and(|owner| Arc::ptr_eq(owner, service))
-    }
-
     /// All whose `tls` and `tcp` rules speak of a service, in order (VS-S-3).
     pub(crate) fn raw_for(&self, service: &Service<'_>) -> Vec<&'w Arc<VirtualService>> {
         if self.raw_exact.is_empty() && self.raw_wildcards.is_empty() {

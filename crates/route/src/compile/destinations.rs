@@ -3,11 +3,12 @@ use crate::{
     cluster::ClusterId,
     split::{Missing, Split, Target},
 };
+use foldhash::HashMap;
 use pointsman_model::{
-    ClientContext, Destination, Finding, Level, ObjectKey, Place, ServicePort, WeightedDestination,
-    World, action::HeaderOps,
+    ClientContext, Destination, Finding, KubeService, Level, ObjectKey, Place, ServicePort,
+    WeightedDestination, World, action::HeaderOps,
 };
-use std::sync::Arc;
+use std::{cell::OnceCell, sync::Arc};
 
 use super::{
     backends::Backends,
@@ -22,6 +23,9 @@ pub(crate) struct Destinations<'a, 'w> {
     pub(crate) world: &'w World,
     pub(crate) context: &'a ClientContext,
     no_headers: Arc<HeaderOps>,
+    /// Some Service of each name, made when the first unknown host asks for it: looking through
+    /// all Services for every finding would be quadratic.
+    by_name: OnceCell<HashMap<&'w str, &'w Arc<KubeService>>>,
 }
 
 impl<'a, 'w> Destinations<'a, 'w> {
@@ -37,6 +41,7 @@ impl<'a, 'w> Destinations<'a, 'w> {
             world,
             context,
             no_headers: Arc::default(),
+            by_name: OnceCell::new(),
         }
     }
 
@@ -157,11 +162,14 @@ impl<'a, 'w> Destinations<'a, 'w> {
             ));
         }
         let name = host.split('.').next().unwrap_or_default();
-        let elsewhere = self
-            .world
-            .services
-            .values()
-            .find(|service| &*service.meta.key.name == name);
+        let by_name = self.by_name.get_or_init(|| {
+            let mut all: HashMap<&str, &Arc<KubeService>> = HashMap::default();
+            for service in self.world.services.values() {
+                all.entry(&service.meta.key.name).or_insert(service);
+            }
+            all
+        });
+        let elsewhere = by_name.get(name).copied();
         if let Some(other) = elsewhere {
             let own = other.host(domain);
             let help = if other.meta.visible_to(&self.context.namespace, &[]) {

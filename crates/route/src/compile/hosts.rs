@@ -227,7 +227,8 @@ impl<'a, 'w> Builder<'a, 'w> {
     }
 
     /// Hosts that are no service: on port 80, and on ports of a service that the same
-    /// VirtualService speaks for (VSB-8, VSB-10).
+    /// VirtualService speaks for (VSB-8, VSB-10). The first that has something to say on a port
+    /// keeps the host there (VSB-9, HST-20).
     fn add_literals(
         &self,
         speaker: &Arc<VirtualService>,
@@ -238,7 +239,6 @@ impl<'a, 'w> Builder<'a, 'w> {
         let unknown: Vec<&HostPattern> = speaker
             .hosts
             .iter()
-            .filter(|host| self.bindings.owns_http(speaker, host))
             .filter(|host| match host {
                 HostPattern::Exact(name) => self.registry.exact(name).is_none(),
                 pattern => self.registry.exact(&pattern.to_string()).is_none(),

@@ -1,5 +1,5 @@
 //! Which DestinationRule is in force for a service, and what policy follows (BE-11..27).
-use crate::cluster::Policy;
+use crate::cluster::{BALANCER_LABEL, Policy};
 use foldhash::HashMap;
 use pointsman_model::{
     ClientContext, DestinationRule, HostPattern, Subset, World,
@@ -137,6 +137,7 @@ impl InForce<'_> {
             return policy;
         };
         policy.origin = Some((rule.meta.key.clone(), rule.meta.place.clone()));
+        policy.custom = rule.meta.labels.get(BALANCER_LABEL).cloned();
         if let Some(top) = self.policy {
             match port_level(top, port) {
                 // Replaces the whole policy, unset blocks included (BE-22).

@@ -3,7 +3,7 @@ use super::{Candidate, Explanation, Verdict};
 use std::fmt;
 
 /// Widest column that is padded to; longer texts push their line.
-const COLUMN: usize = 52;
+const COLUMN: usize = 60;
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -57,21 +57,23 @@ impl fmt::Display for Explanation {
 }
 
 fn head(f: &mut fmt::Formatter<'_>, number: u8, name: &str, text: &str, tail: &str) -> fmt::Result {
-    let line = format!("{number} {name:<10} {text:<18} {tail}");
+    let line = format!("{number} {name:<10} {text:<16}   {tail}");
     writeln!(f, "{}", line.trim_end())
 }
 
 fn lines(f: &mut fmt::Formatter<'_>, candidates: &[Candidate]) -> fmt::Result {
-    let widest = candidates
-        .iter()
-        .map(|line| line.what.chars().count())
-        .max();
-    let width = widest.unwrap_or(0).min(COLUMN);
+    let widest = |text: fn(&Candidate) -> &str| {
+        let all = candidates.iter().map(|line| text(line).chars().count());
+        all.max().unwrap_or(0).min(COLUMN)
+    };
+    let what_width = widest(|line| &line.what);
+    let word_width = widest(|line| word(line.verdict));
+    let detail_width = widest(|line| &line.detail);
     for line in candidates {
-        let (mark, verdict) = match line.verdict {
-            Verdict::Match => ('+', "MATCH"),
-            Verdict::NotUsed => (' ', "not used"),
-            Verdict::No(reason) => (' ', reason.as_str()),
+        let mark = if line.verdict == Verdict::Match {
+            '+'
+        } else {
+            ' '
         };
         let place = line
             .place
@@ -79,10 +81,20 @@ fn lines(f: &mut fmt::Formatter<'_>, candidates: &[Candidate]) -> fmt::Result {
             .map(ToString::to_string)
             .unwrap_or_default();
         let text = format!(
-            "   {mark} {:<width$}  {verdict:<14}  {:<28}  {place}",
-            line.what, line.detail
+            "   {mark} {:<what_width$}   {:<word_width$}   {:<detail_width$}   {place}",
+            line.what,
+            word(line.verdict),
+            line.detail
         );
         writeln!(f, "{}", text.trim_end())?;
     }
     Ok(())
+}
+
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Match => "MATCH",
+        Verdict::NotUsed => "not used",
+        Verdict::No(reason) => reason.as_str(),
+    }
 }

@@ -1,0 +1,843 @@
+//! HTTP/1.1 through the gateway: framing, connections, routing and what rules do to a message.
+mod common;
+
+use common::*;
+use pointsman_testkit::{
+    HttpUpstream, RawHttp, Reply, eventually, free_port, fresh_ip,
+    message::{Framing, has_token},
+    within,
+};
+use std::{collections::HashMap, net::SocketAddr, time::Duration};
+
+/// A gateway with the service `web` in front of one upstream, and where to dial it.
+async fn web(upstream: &HttpUpstream) -> (Gateway, SocketAddr) {
+    let (vip, port) = (fresh_ip(), free_port());
+    let gateway = Gateway::serve(&http("web", vip, port, upstream.addr())).await;
+    (gateway, SocketAddr::new(vip, port))
+}
+
+#[tokio::test]
+async fn one_connection_carries_many_requests_and_pipelined_ones_are_answered_in_order() {
+    let upstream = HttpUpstream::named("web")
+        .on(
+            "/slow",
+            Reply::text(200, "slow").after(Duration::from_millis(100)),
+        )
+        .on("/fast", Reply::text(200, "fast"))
+        .start()
+        .await;
+    let (_gateway, web) = web(&upstream).await;
+    let mut client = connect(web).await;
+    for _ in 0..3 {
+        let reply = client.get("web", "/").await.expect("an answer");
+        assert_eq!(reply.status, 200);
+        assert!(reply.keeps_alive());
+    }
+    let one = |target: &str| format!("GET {target} HTTP/1.1\r\nHost: web\r\n\r\n");
+    let all = [one("/slow"), one("/fast"), one("/slow"), one("/fast")].concat();
+    client.send(all).await.expect("sent");
+    for expected in ["slow", "fast", "slow", "fast"] {
+        assert_eq!(
+            client.read_response().await.expect("answer").text(),
+            expected
+        );
+    }
+    assert_eq!(upstream.requests(), 7);
+    assert_eq!(upstream.connections(), 1);
+    assert!(upstream.malformed().is_empty());
+}
+
+#[tokio::test]
+async fn a_pipelined_request_with_a_body_does_not_disturb_its_neighbours() {
+    let upstream = HttpUpstream::named("web")
+        .on("/echo", Reply::echo_body())
+        .start()
+        .await;
+    let (_gateway, web) = web(&upstream).await;
+    let mut client = connect(web).await;
+    client
+        .send(
+            "POST /echo HTTP/1.1\r\nHost: web\r\nContent-Length: 5\r\n\r\nfirst\
+             POST /echo HTTP/1.1\r\nHost: web\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nsecond\r\n0\r\n\r\n\
+             GET /after HTTP/1.1\r\nHost: web\r\n\r\n",
+        )
+        .await
+        .expect("sent");
+    assert_eq!(client.read_response().await.expect("one").text(), "first");
+    assert_eq!(client.read_response().await.expect("two").text(), "second");
+    let third = client.read_response().await.expect("three");
+    assert_eq!(third.json()["target"], "/after");
+    assert!(
+        upstream.malformed().is_empty(),
+        "{:?}",
+        upstream.malformed()
+    );
+}
+
+#[tokio::test]
+async fn answers_without_a_body_keep_the_connection_in_step() {
+    let upstream = HttpUpstream::named("web")
+        .on("/sized", Reply::sized(1234))
+        .on("/none", Reply::text(204, ""))
+        .on("/unchanged", Reply::text(304, "ignored"))
+        .start()
+        .await;
+    let (_gateway, web) = web(&upstream).await;
+    let mut client = connect(web).await;
+    for _ in 0..2 {
+        let head = client
+            .request("HEAD", "web", "/sized", &[], None)
+            .await
+            .expect("an answer");
+        assert_eq!(head.field("content-length"), Some("1234"));
+        assert_eq!(head.framing, Framing::None);
+        let none = client.get("web", "/none").await.expect("an answer");
+        assert_eq!((none.status, none.field("content-length")), (204, None));
+        assert_eq!(none.field("transfer-encoding"), None);
+        let unchanged = client.get("web", "/unchanged").await.expect("an answer");
+        assert_eq!((unchanged.status, unchanged.body.len()), (304, 0));
+        let full = client.get("web", "/sized").await.expect("an answer");
+        assert_eq!(full.body.len(), 1234);
+    }
+    assert_eq!(upstream.connections(), 1);
+}
+
+#[tokio::test]
+async fn chunks_and_trailers_travel_both_ways() {
+    let upstream = HttpUpstream::named("web")
+        .on(
+            "/",
+            Reply::chunked(&["one", "two", "three"]).trailer("X-Sum", "6"),
+        )
+        .start()
+        .await;
+    let (_gateway, web) = web(&upstream).await;
+    let mut client = connect(web).await;
+    client
+        .send(
+            "POST / HTTP/1.1\r\nHost: web\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n\r\n\
+             5;ext=1\r\nhello\r\n7\r\n, world\r\n0\r\nX-Check: 42\r\n\r\n",
+        )
+        .await
+        .expect("sent");
+    let reply = client.read_response().await.expect("an answer");
+    assert_eq!(reply.framing, Framing::Chunked);
+    assert_eq!(reply.text(), "onetwothree");
+    assert_eq!(reply.trailers, [("X-Sum".to_owned(), "6".to_owned())]);
+    let seen = upstream.last_seen().expect("a request");
+    assert_eq!(seen.body, b"hello, world");
+    assert!(!seen.chunks.is_empty(), "still chunked");
+    assert_eq!(seen.trailers, [("X-Check".to_owned(), "42".to_owned())]);
+    // And the connection is in step.
+    assert_eq!(
+        client.get("web", "/").await.expect("again").text(),
+        "onetwothree"
+    );
+}
+
+#[tokio::test]
+async fn a_slow_chunked_answer_arrives_piece_by_piece() {
+    let upstream = HttpUpstream::named("web")
+        .on("/", Reply::endless(b"tick", Duration::from_millis(20)))
+        .start()
+        .await;
+    let (_gateway, web) = web(&upstream).await;
+    let mut client = connect(web).await;
+    client
+        .send("GET / HTTP/1.1\r\nHost: web\r\n\r\n")
+        .await
+        .expect("sent");
+    client.read_head().await.expect("a head");
+    for _ in 0..10 {
+        assert_eq!(
+            client.read_chunk().await.expect("a chunk"),
+            Some(b"tick".to_vec())
+        );
+    }
+    drop(client);
+    // The client is gone, so the upstream is let go too: nobody pays for an answer without reader.
+    eventually(SOON, || async { upstream.open_connections() == 0 }).await;
+}
+
+#[tokio::test]
+async fn http_1_0_closes_unless_asked_to_stay() {
+    let upstream = HttpUpstream::named("web")
+        .on("/chunked", Reply::chunked(&["a", "b"]))
+        .on("/text", Reply::text(200, "text"))
+        .on(
+            "/hints",
+            Reply::text(200, "done").preceded_by(b"HTTP/1.1 103 Early Hints\r\n\r\n"),
+        )
+        .start()
+        .await;
+    let (_gateway, web) = web(&upstream).await;
+
+    let mut client = connect(web).await;
+    client
+        .send("GET /text HTTP/1.0\r\nHost: web\r\n\r\n")
+        .await
+        .expect("sent");
+    let whole = client.read_to_end().await.expect("closed in order");
+    assert!(
+        whole.ends_with(b"\r\n\r\ntext"),
+        "{}",
+        String::from_utf8_lossy(&whole)
+    );
+
+    // HTTP/1.0 knows no chunks: the end of the connection ends the body.
+    let mut client = connect(web).await;
+    client
+        .send("GET /chunked HTTP/1.0\r\nHost: web\r\nConnection: keep-alive\r\n\r\n")
+        .await
+        .expect("sent");
+    let reply = client.read_response().await.expect("an answer");
+    assert_eq!(
+        (reply.framing, reply.text()),
+        (Framing::UntilClose, "ab".to_owned())
+    );
+
+    // Nor interim responses (RFC 9110 section 15.2).
+    let mut client = connect(web).await;
+    for path in ["/text", "/hints", "/text"] {
+        client
+            .send(format!(
+                "GET {path} HTTP/1.0\r\nHost: web\r\nConnection: keep-alive\r\n\r\n"
+            ))
+            .await
+            .expect("sent");
+        let reply = client.read_response().await.expect("an answer");
+        assert!(reply.interim.is_empty());
+        assert!(
+            has_token(&reply.fields, "connection", "keep-alive"),
+            "{:?}",
+            reply.fields
+        );
+    }
+    // Backends are always spoken to in HTTP/1.1.
+    assert!(
+        upstream
+            .seen()
+            .iter()
+            .all(|seen| seen.version == "HTTP/1.1")
+    );
+}
+
+#[tokio::test]
+async fn expect_100_continue_is_answered_by_the_backend() {
+    let upstream = HttpUpstream::named("web")
+        .on("/echo", Reply::echo_body())
+        .start()
+        .await;
+    let (_gateway, web) = web(&upstream).await;
+    let mut client = connect(web).await;
+    for _ in 0..2 {
+        client
+            .send("POST /echo HTTP/1.1\r\nHost: web\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n")
+            .await
+            .expect("sent");
+        let interim = client.read_head().await.expect("an interim response");
+        assert!(
+            interim.first_line.starts_with("HTTP/1.1 100"),
+            "{}",
+            interim.first_line
+        );
+        client.send("body").await.expect("sent");
+        assert_eq!(
+            client.read_response().await.expect("an answer").text(),
+            "body"
+        );
+    }
+    let interim = upstream
+        .seen()
+        .iter()
+        .all(|seen| seen.field("expect") == Some("100-continue"));
+    assert!(interim, "PS-83: passed on");
+}
+
+#[tokio::test]
+async fn an_early_answer_reaches_a_client_that_still_sends() {
+    let upstream = HttpUpstream::named("web")
+        .on("/upload", Reply::text(413, "too much").early())
+        .start()
+        .await;
+    let (_gateway, web) = web(&upstream).await;
+    let mut client = connect(web).await;
+    client
+        .send("POST /upload HTTP/1.1\r\nHost: web\r\nContent-Length: 1000000\r\n\r\nonly this")
+        .await
+        .expect("sent");
+    let reply = client.read_response().await.expect("an answer");
+    assert_eq!((reply.status, reply.text()), (413, "too much".to_owned()));
+    // Half a body is left: neither connection can carry another request.
+    within(SOON, client.read_to_end())
+        .await
+        .expect("closed in order");
+    eventually(SOON, || async { upstream.open_connections() == 0 }).await;
+}
+
+#[tokio::test]
+async fn large_bodies_arrive_unchanged_both_ways() {
+    let upstream = HttpUpstream::named("web")
+        .on("/echo", Reply::echo_body())
+        .start()
+        .await;
+    let (_gateway, web) = web(&upstream).await;
+    let body = pattern(10 << 20);
+    for chunked in [false, true] {
+        let (reader, mut writer) = within(SOON, tokio::net::TcpStream::connect(web))
+            .await
+            .expect("connects")
+            .into_split();
+        let sent = body.clone();
+        let sending = tokio::spawn(async move {
+            use tokio::io::AsyncWriteExt;
+            let framing = match chunked {
+                true => "Transfer-Encoding: chunked".to_owned(),
+                false => format!("Content-Length: {}", sent.len()),
+            };
+            let head = format!("POST /echo HTTP/1.1\r\nHost: web\r\n{framing}\r\n\r\n");
+            writer.write_all(head.as_bytes()).await?;
+            if !chunked {
+                writer.write_all(&sent).await?;
+                return std::io::Result::Ok(writer);
+            }
+            // A size that is prime to every buffer.
+            for piece in sent.chunks(77_773) {
+                let size = format!("{:x}\r\n", piece.len());
+                writer.write_all(size.as_bytes()).await?;
+                writer.write_all(piece).await?;
+                writer.write_all(b"\r\n").await?;
+            }
+            writer.write_all(b"0\r\n\r\n").await?;
+            Ok(writer)
+        });
+        let mut client =
+            RawHttp::over(tokio::io::join(reader, tokio::io::sink())).with_deadline(SOON);
+        let reply = client.read_response().await.expect("an answer");
+        assert_eq!(reply.body.len(), body.len());
+        assert_eq!(digest(&reply.body), digest(&body));
+        let seen = upstream.last_seen().expect("a request");
+        assert_eq!(seen.chunks.is_empty(), !chunked);
+        assert_eq!(digest(&seen.body), digest(&body));
+        sending.await.expect("no panic").expect("sent");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_has_ended_its_side_still_gets_its_answer() {
+    let upstream = HttpUpstream::named("web")
+        .otherwise(Reply::text(200, "late").after(Duration::from_millis(150)))
+        .start()
+        .await;
+    let (_gateway, web) = web(&upstream).await;
+    let mut client = connect(web).await;
+    client
+        .send("POST / HTTP/1.1\r\nHost: web\r\nContent-Length: 2\r\n\r\nhi")
+        .await
+        .expect("sent");
+    client.half_close().await.expect("half-closed");
+    assert_eq!(
+        client.read_response().await.expect("an answer").text(),
+        "late"
+    );
+    assert_eq!(client.read_to_end().await.expect("then closed"), b"");
+}
+
+#[tokio::test]
+async fn every_name_of_a_service_finds_it_in_any_letter_case_and_with_any_port() {
+    let upstream = HttpUpstream::named("web").start().await;
+    let (_gateway, web) = web(&upstream).await;
+    // The address the client dials plays no role (LIS-30).
+    let anywhere = SocketAddr::from(([127, 0, 0, 1], web.port()));
+    let mut client = connect(anywhere).await;
+    let names = [
+        "web".to_owned(),
+        "web.default".to_owned(),
+        "web.default.svc".to_owned(),
+        "web.default.svc.cluster.local".to_owned(),
+        web.ip().to_string(),
+    ];
+    for name in &names {
+        for host in [
+            name.clone(),
+            name.to_uppercase(),
+            format!("{name}:{}", web.port()),
+            format!("{name}:1"),
+        ] {
+            let reply = client.get(&host, "/").await.expect("an answer");
+            assert_eq!(reply.status, 200, "{host}");
+            assert_eq!(
+                reply.json()["host"],
+                host.as_str(),
+                "Host is passed on as sent"
+            );
+        }
+    }
+    for host in [
+        "webb",
+        "web.other",
+        "web.default.svc.cluster.local.evil",
+        "",
+    ] {
+        let reply = client.get(host, "/").await.expect("an answer");
+        assert_eq!(reply.status, 404, "{host}");
+    }
+    // The authority of an absolute target wins over Host (RFC 9112 section 3.2.2).
+    client
+        .send("GET http://web/p?q HTTP/1.1\r\nHost: nobody\r\n\r\n")
+        .await
+        .expect("sent");
+    let reply = client.read_response().await.expect("an answer");
+    assert_eq!(
+        (reply.status, reply.json()["host"].as_str()),
+        (200, Some("web"))
+    );
+    assert_eq!(reply.json()["target"], "/p?q");
+}
+
+#[tokio::test]
+async fn a_path_is_routed_and_sent_in_the_one_form_everybody_reads_alike() {
+    let upstream = HttpUpstream::named("web").start().await;
+    let (vip, port) = (fresh_ip(), free_port());
+    let text = http("web", vip, port, upstream.addr())
+        + &rules(
+            "web",
+            "- match: [{uri: {prefix: /admin}}]
+  directResponse: {status: 403}
+- route: [{destination: {host: web}}]",
+        );
+    let _gateway = Gateway::serve(&text).await;
+    let mut client = connect((vip, port).into()).await;
+    for target in [
+        "/admin",
+        "/x/../admin",
+        "/./admin",
+        "/../../admin",
+        "/%61dmin",
+    ] {
+        let reply = client.get("web", target).await.expect("an answer");
+        assert_eq!(reply.status, 403, "{target}");
+    }
+    for (target, sent) in [
+        ("/a/../b?c=/../d", "/b?c=/../d"),
+        ("/../../etc", "/etc"),
+        ("/a%2Fb", "/a%2Fb"),
+        ("/a/./b/", "/a/b/"),
+    ] {
+        let reply = client.get("web", target).await.expect("an answer");
+        assert_eq!(reply.json()["target"], sent);
+    }
+}
+
+#[tokio::test]
+async fn fields_keep_their_case_and_order_and_those_of_one_hop_end_here() {
+    let upstream = HttpUpstream::named("web")
+        .otherwise(Reply::raw(
+            b"HTTP/1.1 200 Fine By Me\r\nX-B: 1\r\nx-a: 2\r\nConnection: x-private\r\n\
+              X-Private: no\r\nKeep-Alive: timeout=5\r\nX-B: 3\r\nSet-Cookie: a=b\r\n\
+              Set-Cookie: c=d\r\nContent-Length: 2\r\n\r\nok",
+        ))
+        .start()
+        .await;
+    let (_gateway, web) = web(&upstream).await;
+    let mut client = connect(web).await;
+    client
+        .send(
+            "GET /Path%20A?Q=%2f HTTP/1.1\r\nX-Zeta: 1\r\nHost: WeB\r\nx-ALPHA: two words\r\n\
+             Connection: keep-alive, X-Secret\r\nX-Secret: hide\r\nKeep-Alive: 300\r\n\
+             Proxy-Connection: keep-alive\r\nTE: trailers\r\nX-Zeta: again\r\nX-Empty:\r\n\r\n",
+        )
+        .await
+        .expect("sent");
+    let reply = client.read_response().await.expect("an answer");
+    assert_eq!(
+        (reply.reason.as_str(), reply.text().as_str()),
+        ("Fine By Me", "ok")
+    );
+    let ours = |fields: &[(String, String)], foreign: &[&str]| -> Vec<String> {
+        fields
+            .iter()
+            .filter(|(name, _)| !foreign.iter().any(|it| name.eq_ignore_ascii_case(it)))
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect()
+    };
+    assert_eq!(
+        ours(&reply.fields, &["content-length"]),
+        [
+            "X-B=1",
+            "x-a=2",
+            "X-B=3",
+            "Set-Cookie=a=b",
+            "Set-Cookie=c=d"
+        ]
+    );
+    let seen = upstream.last_seen().expect("a request");
+    assert_eq!(
+        (seen.host(), seen.target.as_str()),
+        ("WeB", "/Path%20A?Q=%2f")
+    );
+    assert_eq!(
+        ours(&seen.fields, &["host", "te", "connection"]),
+        ["X-Zeta=1", "x-ALPHA=two words", "X-Zeta=again", "X-Empty="]
+    );
+    assert!(!has_token(&seen.fields, "connection", "x-secret"));
+}
+
+#[tokio::test]
+async fn weights_divide_requests_and_zero_means_none() {
+    let (v1, v2, v3) = (
+        HttpUpstream::named("v1").at((fresh_ip(), 0)).start().await,
+        HttpUpstream::named("v2").at((fresh_ip(), 0)).start().await,
+        HttpUpstream::named("v3").at((fresh_ip(), 0)).start().await,
+    );
+    let (vip, port) = (fresh_ip(), free_port());
+    let endpoints = [(v1.addr(), "v1"), (v2.addr(), "v2"), (v3.addr(), "v3")];
+    let text = [
+        service("web", vip, port, "http", &endpoints),
+        subsets("web", &["v1", "v2", "v3"], "{}"),
+        rules(
+            "web",
+            "- route:
+  - {destination: {host: web, subset: v1}, weight: 80}
+  - {destination: {host: web, subset: v2}, weight: 20}
+  - {destination: {host: web, subset: v3}, weight: 0}",
+        ),
+    ]
+    .concat();
+    let _gateway = Gateway::serve(&text).await;
+    let mut client = connect((vip, port).into()).await;
+    let mut count: HashMap<String, u32> = HashMap::new();
+    for _ in 0..1000 {
+        let reply = client.get("web", "/").await.expect("an answer");
+        *count
+            .entry(reply.answered_by().expect("a name"))
+            .or_default() += 1;
+    }
+    // Seven standard deviations of a binomial with 1000 draws at 0.8 are 89.
+    let v1 = count.get("v1").copied().unwrap_or_default();
+    assert!(v1.abs_diff(800) < 89, "{count:?}");
+    assert_eq!(count.get("v3"), None, "{count:?}");
+    assert_eq!(v3.requests(), 0);
+}
+
+#[tokio::test]
+async fn the_first_rule_that_matches_decides_and_no_rule_is_404() {
+    let (v1, v2) = (
+        HttpUpstream::named("v1").at((fresh_ip(), 0)).start().await,
+        HttpUpstream::named("v2").at((fresh_ip(), 0)).start().await,
+    );
+    let (vip, port) = (fresh_ip(), free_port());
+    let text = [
+        service(
+            "web",
+            vip,
+            port,
+            "http",
+            &[(v1.addr(), "v1"), (v2.addr(), "v2")],
+        ),
+        subsets("web", &["v1", "v2", "none"], "{}"),
+        rules(
+            "web",
+            "- match: [{headers: {end-user: {exact: jason}}}]
+  route: [{destination: {host: web, subset: v2}}]
+- match: [{uri: {prefix: /empty}}]
+  route: [{destination: {host: web, subset: none}}]
+- match: [{uri: {prefix: /dangling}}]
+  route: [{destination: {host: nobody}}]
+- match: [{uri: {exact: /}}, {uri: {prefix: /v1}, method: {exact: POST}}]
+  route: [{destination: {host: web, subset: v1}}]",
+        ),
+    ]
+    .concat();
+    let _gateway = Gateway::serve(&text).await;
+    let mut client = connect((vip, port).into()).await;
+    let jason: &[(&str, &str)] = &[("End-User", "jason")];
+    let other: &[(&str, &str)] = &[("end-user", "Jason")];
+    for (method, target, fields, expected) in [
+        ("GET", "/", jason, Ok("v2")),
+        ("GET", "/anything", jason, Ok("v2")),
+        ("GET", "/", other, Ok("v1")),
+        ("GET", "/v1/x", other, Err(404)),
+        ("POST", "/v1/x", other, Ok("v1")),
+        ("GET", "/nothing", &[], Err(404)),
+        ("GET", "/empty", &[], Err(503)),
+        ("GET", "/dangling", &[], Err(503)),
+        ("GET", "/", &[], Ok("v1")),
+    ] {
+        let body = (method == "POST").then_some(&b"x"[..]);
+        let reply = client
+            .request(method, "web", target, fields, body)
+            .await
+            .expect("an answer");
+        match expected {
+            Ok(name) => assert_eq!(
+                reply.answered_by().as_deref(),
+                Some(name),
+                "{method} {target}"
+            ),
+            Err(status) => assert_eq!(reply.status, status, "{method} {target}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn rules_redirect_answer_rewrite_and_edit_fields() {
+    let upstream = HttpUpstream::named("web")
+        .otherwise(
+            Reply::identity()
+                .field("Server", "secret")
+                .field("X-Old", "1"),
+        )
+        .start()
+        .await;
+    let (vip, port) = (fresh_ip(), free_port());
+    let text = http("web", vip, port, upstream.addr())
+        + &rules(
+            "web",
+            "- match: [{uri: {prefix: /old}}]
+  redirect: {uri: /new, authority: new.example.com, redirectCode: 308}
+- match: [{uri: {prefix: /direct}}]
+  directResponse: {status: 418, body: {string: short and stout}}
+- match: [{uri: {prefix: /api/}}]
+  rewrite: {uri: /, authority: internal}
+  headers:
+    request:
+      set: {x-set: 'yes', X-Both: replaced}
+      add: {x-add: more}
+      remove: [x-remove]
+    response:
+      remove: [server]
+      set: {x-old: '2'}
+      add: {x-new: here}
+  route: [{destination: {host: web}}]
+- route: [{destination: {host: web}}]",
+        );
+    let _gateway = Gateway::serve(&text).await;
+    let mut client = connect((vip, port).into()).await;
+
+    let reply = client.get("web", "/old/x?q=1").await.expect("an answer");
+    assert_eq!(reply.status, 308);
+    assert_eq!(
+        reply.field("location"),
+        Some("http://new.example.com/new?q=1")
+    );
+    assert!(reply.keeps_alive());
+
+    let reply = client.get("web", "/direct").await.expect("an answer");
+    assert_eq!(
+        (reply.status, reply.text()),
+        (418, "short and stout".to_owned())
+    );
+    // A body that nobody reads makes the connection useless, but the answer arrives.
+    let mut other = connect((vip, port).into()).await;
+    let reply = other
+        .request("POST", "web", "/direct", &[], Some(b"ignored"))
+        .await
+        .expect("an answer");
+    assert_eq!(reply.status, 418);
+    assert_eq!(upstream.requests(), 0, "no backend was asked");
+
+    let fields = [
+        ("X-Both", "original"),
+        ("X-Remove", "1"),
+        ("X-Keep", "k"),
+        ("x-add", "first"),
+    ];
+    let reply = client
+        .request("GET", "web", "/api/users?id=7", &fields, None)
+        .await
+        .expect("an answer");
+    assert_eq!(reply.field("server"), None);
+    assert_eq!(reply.values("x-old").collect::<Vec<_>>(), ["2"]);
+    assert_eq!(reply.field("x-new"), Some("here"));
+    let seen = upstream.last_seen().expect("a request");
+    assert_eq!(
+        (seen.target.as_str(), seen.host()),
+        ("/users?id=7", "internal")
+    );
+    assert_eq!(seen.field("x-set"), Some("yes"));
+    assert_eq!(seen.field("x-both"), Some("replaced"));
+    assert_eq!(seen.field("x-remove"), None);
+    assert_eq!(seen.field("x-keep"), Some("k"));
+    let added: Vec<_> = seen
+        .fields
+        .iter()
+        .filter(|(name, _)| name.eq_ignore_ascii_case("x-add"))
+        .map(|(_, value)| value.as_str())
+        .collect();
+    assert_eq!(added, ["first", "more"]);
+
+    let plain = client.get("web", "/other").await.expect("an answer");
+    assert_eq!(plain.field("server"), Some("secret"));
+}
+
+#[tokio::test]
+async fn a_rule_timeout_is_504_and_the_client_connection_stays() {
+    let upstream = HttpUpstream::named("web")
+        .on("/hang", Reply::hang())
+        .on(
+            "/stall",
+            Reply::ticking(&["first"], Duration::from_secs(60)),
+        )
+        .start()
+        .await;
+    let (vip, port) = (fresh_ip(), free_port());
+    let text = http("web", vip, port, upstream.addr())
+        + &rules(
+            "web",
+            "- timeout: 300ms\n  route: [{destination: {host: web}}]",
+        );
+    let _gateway = Gateway::serve(&text).await;
+    let mut client = connect((vip, port).into()).await;
+    let (reply, took) = timed(client.get("web", "/hang")).await;
+    let reply = reply.expect("an answer");
+    assert_eq!(
+        (reply.status, reply.text()),
+        (504, "upstream request timeout".to_owned())
+    );
+    assert!(
+        took >= Duration::from_millis(300) && took < Duration::from_secs(5),
+        "{took:?}"
+    );
+    // The connection that never answered is let go, never reused.
+    let next = client.get("web", "/").await.expect("an answer");
+    assert_eq!(next.json()["connection"], 1);
+    // Part of the answer has left: only a visible cut can say that the rest will not come.
+    let cut = client.get("web", "/stall").await;
+    assert!(cut.is_err(), "{cut:?}");
+}
+
+#[tokio::test]
+async fn services_with_the_same_endpoint_share_its_connections() {
+    let upstream = HttpUpstream::named("both").start().await;
+    let (vip, port) = (fresh_ip(), free_port());
+    let text =
+        http("one", vip, port, upstream.addr()) + &http("two", fresh_ip(), port, upstream.addr());
+    let _gateway = Gateway::serve(&text).await;
+    let mut client = connect((vip, port).into()).await;
+    for host in ["one", "two", "one", "two"] {
+        assert_eq!(client.get(host, "/").await.expect("an answer").status, 200);
+    }
+    assert_eq!(upstream.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_get_on_a_connection_that_died_in_the_pool_is_sent_again_and_a_post_is_not() {
+    let upstream = HttpUpstream::named("web")
+        .on("/get", Reply::text(200, "one"))
+        .on("/get", Reply::close())
+        .on("/get", Reply::text(200, "two"))
+        .on("/reset", Reply::text(200, "one"))
+        .on("/reset", Reply::reset())
+        .on("/reset", Reply::text(200, "two"))
+        .on("/post", Reply::text(200, "one"))
+        .on("/post", Reply::close())
+        .on("/post", Reply::text(200, "never"))
+        .start()
+        .await;
+    let (_gateway, web) = web(&upstream).await;
+    let mut client = connect(web).await;
+    for path in ["/get", "/reset"] {
+        for expected in ["one", "two"] {
+            let reply = client.get("web", path).await.expect("an answer");
+            assert_eq!(
+                (reply.status, reply.text().as_str()),
+                (200, expected),
+                "{path}"
+            );
+        }
+    }
+    let before = upstream.requests();
+    let mut post = async || {
+        client
+            .request("POST", "web", "/post", &[], Some(b"x"))
+            .await
+    };
+    assert_eq!(post().await.expect("an answer").text(), "one");
+    let failed = post().await.expect("an answer");
+    assert_eq!(failed.status, 503, "it may have been acted on");
+    assert_eq!(upstream.requests(), before + 2, "sent once each");
+}
+
+#[tokio::test]
+async fn a_connection_the_backend_has_closed_is_never_used_even_for_a_post() {
+    let upstream = HttpUpstream::named("web")
+        // Answers as if it would stay, then closes: what servers with an idle timeout do.
+        .otherwise(Reply::text(200, "ok").then(Reply::close()))
+        .start()
+        .await;
+    let (_gateway, web) = web(&upstream).await;
+    let mut client = connect(web).await;
+    for round in 1..=20 {
+        let reply = client
+            .request("POST", "web", "/", &[], Some(b"x"))
+            .await
+            .expect("an answer");
+        assert_eq!(reply.status, 200, "round {round}");
+        eventually(SOON, || async { upstream.open_connections() == 0 }).await;
+    }
+    assert_eq!(upstream.connections(), 20);
+}
+
+#[tokio::test]
+async fn a_backend_that_cannot_be_reached_is_left_out_or_503() {
+    let upstream = HttpUpstream::named("web").start().await;
+    let (vip, port) = (fresh_ip(), free_port());
+    let dead = SocketAddr::new(fresh_ip(), free_port());
+    let half = service(
+        "web",
+        vip,
+        port,
+        "http",
+        &[(dead, "v0"), (upstream.addr(), "v0")],
+    );
+    let none = service("gone", fresh_ip(), port, "http", &[(dead, "v0")]);
+    let empty = service("empty", fresh_ip(), port, "http", &[]);
+    let _gateway = Gateway::serve(&[half, none, empty].concat()).await;
+    let mut client = connect((vip, port).into()).await;
+    for _ in 0..20 {
+        // Nothing was sent to the dead one, so any request may be tried on the other.
+        let reply = client
+            .request("POST", "web", "/", &[], Some(b"x"))
+            .await
+            .expect("an answer");
+        assert_eq!(reply.status, 200);
+    }
+    for (host, text) in [
+        ("gone", "connection failure"),
+        ("empty", "no healthy upstream"),
+    ] {
+        let reply = client.get(host, "/").await.expect("an answer");
+        assert_eq!(reply.status, 503);
+        assert!(reply.text().contains(text), "{}", reply.text());
+        assert!(reply.keeps_alive());
+    }
+}
+
+#[tokio::test]
+async fn a_websocket_becomes_a_tunnel() {
+    let upstream = HttpUpstream::named("web")
+        .otherwise(Reply::upgrade())
+        .start()
+        .await;
+    let (_gateway, web) = web(&upstream).await;
+    let mut client = connect(web).await;
+    client
+        .send(
+            "GET /chat HTTP/1.1\r\nHost: web\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        )
+        .await
+        .expect("sent");
+    let reply = client.read_response().await.expect("an answer");
+    assert_eq!(
+        (reply.status, reply.field("upgrade")),
+        (101, Some("websocket"))
+    );
+    for round in 0..3 {
+        let frame = vec![round; 70_000];
+        client.send(&frame).await.expect("sent");
+        assert!(client.read_exact(frame.len()).await.expect("echoed") == frame);
+    }
+    client.half_close().await.expect("half-closed");
+    assert_eq!(client.read_to_end().await.expect("ends in order"), b"");
+}

@@ -1,0 +1,144 @@
+#!/usr/bin/env python3
+"""Runs what the documents print.
+
+    docs/check.py FILE.md ...   every ```console block: `$ command`, then the output it must give
+    docs/check.py --demo        every command that `pointsman demo` prints
+
+Commands run in order, in a folder of their own where `pointsman demo` is running, with the debug
+build of `pointsman` on the PATH. `…` in an expected output stands for anything. A command whose
+block shows exit code N ends in `; echo $?`, as a person would ask for it.
+"""
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+DEADLINE = 30
+
+
+class Demo:
+    """The demo in a temporary folder; what it printed is in `banner`."""
+
+    def __enter__(self):
+        self.folder = tempfile.TemporaryDirectory()
+        # Names beginning with POINTSMAN_ are settings; CI's or a person's must not leak in.
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith("POINTSMAN_")}
+        self.env["PATH"] = f"{ROOT}/target/debug:{self.env['PATH']}"
+        self.env["no_proxy"] = "*"
+        self.env["NO_COLOR"] = "1"
+        self.log = Path(self.folder.name, "demo.log")
+        self.process = subprocess.Popen(
+            ["pointsman", "demo"],
+            cwd=self.folder.name,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=self.log.open("wb"),
+            stderr=subprocess.STDOUT,
+        )
+        end = time.monotonic() + DEADLINE
+        while "Ctrl-C stops everything" not in self.banner:
+            if self.process.poll() is not None or time.monotonic() > end:
+                sys.exit(f"the demo does not run:\n{self.banner}")
+            time.sleep(0.05)
+        return self
+
+    @property
+    def banner(self):
+        return self.log.read_text()
+
+    def run(self, command):
+        return subprocess.run(
+            ["bash", "-c", command],
+            cwd=self.folder.name,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            timeout=DEADLINE,
+            check=False,
+        )
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        try:
+            code = self.process.wait(DEADLINE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            sys.exit("the demo does not end when told to")
+        if code != 0:
+            sys.exit(f"the demo ended with {code}:\n{self.banner}")
+        self.folder.cleanup()
+
+
+def examples(text):
+    """Pairs of command and expected output, in order, with the line they begin at."""
+    block = None
+    found = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line == "```console":
+            block = True
+        elif line == "```":
+            block = None
+        elif block and line.startswith("$ "):
+            found.append([number, line[2:], []])
+        elif block and found and found[-1][1].endswith("\\"):
+            found[-1][1] += "\n" + line
+        elif block and found:
+            found[-1][2].append(line)
+    return found
+
+
+def check_document(path, demo):
+    bad = 0
+    for number, command, expected in examples(path.read_text()):
+        output = demo.run(command).stdout.decode(errors="replace")
+        pattern = ".*".join(re.escape(part) for part in "\n".join(expected).split("…"))
+        good = re.fullmatch(pattern.rstrip(), output.rstrip(), re.DOTALL) is not None
+        print(f"{'ok  ' if good else 'BAD '} {path.name}:{number}  {command}")
+        if not good:
+            bad += 1
+            print(f"--- expected\n{chr(10).join(expected)}\n--- got\n{output}")
+    return bad
+
+
+def check_banner(demo):
+    lines = demo.banner.split("Try, in another terminal:", 1)[1].splitlines()
+    commands = [it.strip() for it in lines if it.startswith("  ") and not it.startswith("  # ")]
+    bad = 0
+    for command in commands:
+        endless = "curl -N " in command
+        answer = demo.run(f"timeout 2 {command}" if endless else command)
+        # An endless command is right to be ended by `timeout`, which says 124.
+        good = answer.returncode == (124 if endless else 0) and answer.stdout.strip()
+        print(f"{'ok  ' if good else 'BAD '} {command}")
+        if not good:
+            bad += 1
+            print(f"--- exit {answer.returncode}\n{answer.stdout}\n{answer.stderr}")
+    if not commands or "reviews-v3" not in answer.stdout.decode():
+        bad += 1
+        print(f"BAD  the last command does not show the changed route\n{answer.stdout}")
+    ready = urllib.request.urlopen("http://127.0.0.1:15000/ready", timeout=5)
+    assert ready.status == 200
+    return bad
+
+
+def main():
+    arguments = sys.argv[1:]
+    if not arguments:
+        sys.exit(__doc__)
+    with Demo() as demo:
+        if arguments == ["--demo"]:
+            bad = check_banner(demo)
+        else:
+            bad = sum(check_document(Path(it), demo) for it in arguments)
+    if bad:
+        sys.exit(f"{bad} do not do what they say")
+
+
+if __name__ == "__main__":
+    main()
