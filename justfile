@@ -1,5 +1,5 @@
 # What CI runs, and what a developer runs; the same lines. `just` lists them.
-# Tools: just, cargo-deny 0.20, and what `just bench-smoke` compares with (nginx, haproxy).
+# Tools: just, cargo-deny 0.20, python3, and what `just bench-smoke` compares with (nginx, haproxy).
 
 set positional-arguments
 
@@ -7,7 +7,7 @@ _list:
     @just --list --unsorted
 
 # Everything CI checks, in its order
-ci: fmt-check clippy doc deny fuzz-check test readme demo-smoke bench-smoke
+ci: fmt-check clippy doc deny fuzz-check test docs demo-smoke bench-smoke
 
 # Format all code
 fmt:
@@ -42,10 +42,11 @@ test:
     echo "+ $command"
     eval "$command"
 
-# Every command of README.md that has its output beside it prints that
-readme:
+# Every command in the documents prints what stands beside it, and their lists are complete
+docs:
     cargo build --locked
-    python3 docs/check.py README.md
+    python3 docs/check.py --tables
+    python3 docs/check.py README.md docs/*.md
 
 # The demo starts, and every command it prints works
 demo-smoke:

@@ -3,6 +3,7 @@
 
     docs/check.py FILE.md ...   every ```console block: `$ command`, then the output it must give
     docs/check.py --demo        every command that `pointsman demo` prints
+    docs/check.py --tables      lists in the documents hold what the code has, and no more
 
 Commands run in order, in a folder of their own where `pointsman demo` is running, with the debug
 build of `pointsman` on the PATH. `…` in an expected output stands for anything. A command whose
@@ -127,10 +128,51 @@ def check_banner(demo):
     return bad
 
 
+def check_tables():
+    """Lists that people copy out of the code by hand, and forget to."""
+    def found(pattern, *paths):
+        texts = (path.read_text() for pattern in paths for path in ROOT.glob(pattern))
+        return {it for text in texts for it in re.findall(pattern, text, re.MULTILINE)}
+
+    # First cell of a row; several names may share it.
+    def rows(path, pattern):
+        cells = found(r"^\| ([^|]*) \|", path)
+        return {it for cell in cells for it in re.findall(pattern, cell)}
+
+    codes = found(r"const \w+: Code = Code\((\d+)\)", "crates/*/src/**/*.rs")
+    lists = [
+        (
+            "metrics",
+            found(r'"((?:istio|pointsman)_\w+)"', "crates/telemetry/src/names.rs"),
+            rows("docs/operating.md", r"`((?:istio|pointsman)_\w+)`"),
+        ),
+        (
+            "refusals",
+            found(r'^    \w+ "(\w+)" \d{3} "', "crates/wire/src/http1/refusal.rs"),
+            rows("docs/framing.md", r"^`(\w+)`$"),
+        ),
+        (
+            "findings",
+            {f"PM{int(code):04}" for code in codes},
+            rows("docs/findings.md", r"PM\d{4}"),
+        ),
+    ]
+    bad = 0
+    for name, code, document in lists:
+        print(f"{'ok  ' if code == document else 'BAD '} {len(code)} {name}")
+        bad += code != document
+        for word, only in (("not in the document", code - document), ("gone", document - code)):
+            for it in sorted(only):
+                print(f"     {it}: {word}")
+    return bad
+
+
 def main():
     arguments = sys.argv[1:]
     if not arguments:
         sys.exit(__doc__)
+    if arguments == ["--tables"]:
+        sys.exit(bool(check_tables()))
     with Demo() as demo:
         if arguments == ["--demo"]:
             bad = check_banner(demo)

@@ -11,11 +11,11 @@ fn main() -> anyhow::Result<()> {
         let at = ([127, 81, 0, 2], 8080).into();
         let documents = sniffed_service("mixed", at, &[web.addr()]);
         let stage = Stage::open(&documents, sniffer_protocol::register).await?;
-        println!("{at} speaks HTTP and SHOUT/1:");
+        println!("{at} speaks HTTP and @shout:");
         println!("  curl http://{at}/ -H 'Host: mixed.example'");
-        println!("  printf 'SHOUT/1 hello\\n' | nc -q 1 127.81.0.2 8080");
+        println!("  printf '@shout hello\\n' | nc -q 1 127.81.0.2 8080");
         println!("Make the protocol's actor panic, then shout again: it counts from 1.");
-        println!("  printf 'SHOUT/1 panic\\n' | nc -q 1 127.81.0.2 8080");
+        println!("  printf '@shout panic\\n' | nc -q 1 127.81.0.2 8080");
         stage.until_interrupted().await
     })?
 }

@@ -1,4 +1,4 @@
-//! A protocol of one's own: lines that begin with `SHOUT/1` are answered in capitals.
+//! A protocol of one's own: lines that begin with `@shout` are answered in capitals.
 //!
 //! The sniffer recognises it by its first bytes, so it shares a port with HTTP and TLS; the actor,
 //! one per shard, serves the recognised connections.
@@ -7,7 +7,7 @@ use pointsman_sdk::{Arrival, Host, Session, Sniffed, Sniffer};
 use std::{cell::Cell, rc::Rc};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-const MAGIC: &[u8] = b"SHOUT/1 ";
+const MAGIC: &[u8] = b"@shout ";
 /// The longest line that is answered: a client must not fill memory.
 const LINE: usize = 4096;
 
@@ -49,7 +49,7 @@ impl Handler<Session> for Shouter {
         // Kills the actor with everything it knows: what a defect would do. The overseer makes a
         // new one, whose count begins at zero; sessions that run already are not disturbed.
         assert!(
-            !session.received.starts_with(b"SHOUT/1 panic"),
+            !session.received.starts_with(b"@shout panic"),
             "the shouter was told to panic"
         );
         let lines = self.lines.clone();

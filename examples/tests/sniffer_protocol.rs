@@ -1,4 +1,4 @@
-//! SHOUT/1 beside HTTP.
+//! @shout beside HTTP.
 mod common;
 
 use common::{Bystander, SOON, ask, place, restarts};
@@ -7,7 +7,7 @@ use pointsman_examples::{
     stage::{Stage, sniffed_service},
 };
 use pointsman_testkit::{HttpUpstream, eventually, within};
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -43,26 +43,27 @@ fn lines_are_answered_beside_http_and_the_actor_is_made_anew() {
             .expect("a gateway");
 
         let mut first = client(at).await;
-        assert_eq!(shout(&mut first, "SHOUT/1 hello\n").await, "1 HELLO\n");
-        assert_eq!(shout(&mut first, "SHOUT/1 again\n").await, "2 AGAIN\n");
+        assert_eq!(shout(&mut first, "@shout hello\n").await, "1 HELLO\n");
+        assert_eq!(shout(&mut first, "@shout again\n").await, "2 AGAIN\n");
         assert_eq!(ask(at, "mixed.example").await, "web");
         // In pieces: the sniffer needs more before it can tell.
         let mut pieces = client(at).await;
         pieces.set_nodelay(true).expect("a socket");
-        for piece in ["SH", "OUT", "/1"] {
+        for piece in ["@", "sho", "ut"] {
             pieces.write_all(piece.as_bytes()).await.expect("sent");
-            tokio::task::yield_now().await;
+            // So that it arrives alone; nothing tells when it has.
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
         assert_eq!(shout(&mut pieces, " in pieces\n").await, "3 IN PIECES\n");
 
         bystander.is_served().await;
-        assert_eq!(shout(&mut client(at).await, "SHOUT/1 panic\n").await, "");
+        assert_eq!(shout(&mut client(at).await, "@shout panic\n").await, "");
         eventually(SOON, || async { restarts("shout") == 1 }).await;
         bystander.is_served().await;
         // A session of the old actor goes on; the new actor counts from one.
         assert_eq!(shout(&mut first, "still\n").await, "4 STILL\n");
         assert_eq!(
-            shout(&mut client(at).await, "SHOUT/1 back\n").await,
+            shout(&mut client(at).await, "@shout back\n").await,
             "1 BACK\n"
         );
         assert_eq!(ask(at, "mixed.example").await, "web");

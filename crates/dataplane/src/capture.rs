@@ -25,6 +25,8 @@ pub struct Capture {
     pub port: u16,
     /// Listen on this network interface only (`lo` keeps a demonstration private).
     pub interface: Option<String>,
+    /// Mark of our own packets (`SO_MARK`), for capture rules that leave them alone.
+    pub mark: Option<u32>,
 }
 
 impl Default for Capture {
@@ -33,6 +35,7 @@ impl Default for Capture {
             mode: Mode::Bind,
             port: 15001,
             interface: None,
+            mark: None,
         }
     }
 }

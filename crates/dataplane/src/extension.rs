@@ -21,6 +21,16 @@ pub struct Extensions {
 /// A protocol actor that a sniffer has named.
 pub(crate) type Recognised = Outlet<Session>;
 
+/// What all sniffers together say.
+pub(crate) enum Opinion {
+    /// Nobody's.
+    No,
+    /// Somebody cannot tell yet.
+    NeedMore,
+    /// Somebody's.
+    Yes(Recognised),
+}
+
 impl Extensions {
     /// Makes the instances and starts the protocol actors on the present thread.
     pub fn start(host: &Arc<Host>, overseer: &Overseer) -> Self {
@@ -37,19 +47,20 @@ impl Extensions {
     }
 
     /// Asks the sniffers in their order.
-    pub(crate) fn sniff(
-        &self,
-        bytes: &[u8],
-        peer: SocketAddr,
-        original: SocketAddr,
-    ) -> Option<Recognised> {
+    pub(crate) fn sniff(&self, bytes: &[u8], peer: SocketAddr, original: SocketAddr) -> Opinion {
         let arrival = Arrival { peer, original };
-        self.sniffers
-            .iter()
-            .find_map(|sniffer| match sniffer.sniff(bytes, &arrival) {
-                Sniffed::Yes(name) => self.protocols.get(name).cloned(),
-                Sniffed::No | Sniffed::NeedMore => None,
-            })
+        let mut opinion = Opinion::No;
+        for sniffer in &self.sniffers {
+            match sniffer.sniff(bytes, &arrival) {
+                Sniffed::Yes(name) => match self.protocols.get(name) {
+                    Some(protocol) => return Opinion::Yes(protocol.clone()),
+                    None => tracing::warn!(protocol = name, "a sniffer names an unknown protocol"),
+                },
+                Sniffed::NeedMore => opinion = Opinion::NeedMore,
+                Sniffed::No => {}
+            }
+        }
+        opinion
     }
 
     /// Is there anybody to tell of requests and connections?

@@ -8,7 +8,10 @@ use std::{
     net::{Shutdown, SocketAddr},
     time::Duration,
 };
-use tokio::{io::Interest, net::TcpStream};
+use tokio::{
+    io::Interest,
+    net::{TcpSocket, TcpStream},
+};
 
 /// Reads once into the spare room of `buffer`; 0 is the end of the stream.
 pub(crate) async fn read(stream: &TcpStream, buffer: &mut Vec<u8>) -> io::Result<usize> {
@@ -71,9 +74,21 @@ pub(crate) fn is_disturbed(stream: &TcpStream) -> bool {
     }
 }
 
-/// Connects without delaying small writes.
-pub(crate) async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(address).await?;
+/// Connects without delaying small writes. `mark` is put on the packets, so that capture rules can
+/// tell our own traffic from the rest; it needs CAP_NET_ADMIN.
+pub(crate) async fn connect(address: SocketAddr, mark: Option<u32>) -> io::Result<TcpStream> {
+    let stream = match mark {
+        None => TcpStream::connect(address).await?,
+        Some(mark) => {
+            let socket = if address.is_ipv4() {
+                TcpSocket::new_v4()?
+            } else {
+                TcpSocket::new_v6()?
+            };
+            SockRef::from(&socket).set_mark(mark)?;
+            socket.connect(address).await?
+        }
+    };
     stream.set_nodelay(true)?;
     Ok(stream)
 }

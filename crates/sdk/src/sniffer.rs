@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 pub enum Sniffed {
     /// Not mine.
     No,
-    /// Could become mine: ask again when there is more. The bytes are also shown to others.
+    /// Could become mine: ask again when there is more. The connection waits, until the deadline of
+    /// `timeouts.client_hello` or 4096 bytes; then what it is without this sniffer is taken.
     NeedMore,
     /// Mine: hand the connection to the protocol actor of this name.
     Yes(&'static str),

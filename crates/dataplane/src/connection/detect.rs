@@ -1,13 +1,21 @@
 //! What does the client speak? On undeclared ports the first bytes decide, and if there are none
 //! for a while, whoever speaks first does.
 use super::{decide_tcp, tcp::Early};
-use crate::{extension::Recognised, http::Context, shard::view::View, stream};
+use crate::{
+    extension::{Opinion, Recognised},
+    http::Context,
+    shard::view::View,
+    stream,
+};
 use pointsman_route::{Class, ConnectionDecision, Inspection};
 use pointsman_wire::{
     sniff::{Verdict, sniff},
     tls::{HelloError, MAX_CLIENT_HELLO, client_hello},
 };
 use std::net::SocketAddr;
+
+/// Bytes after which extensions' sniffers must have decided: one that never does must not fill memory.
+const SNIFFED_BYTES: usize = 4096;
 
 /// What was found out, and the bytes that were read to find it.
 pub(crate) struct Detected {
@@ -146,6 +154,8 @@ async fn read(
     };
     let mut deadline = cx.lease.after(silence);
     let mut begun = false;
+    // A sniffer of an extension waits for more; it may until the deadline.
+    let (mut held, mut patient) = (false, true);
     loop {
         let read = async {
             cx.client.readable().await?;
@@ -155,6 +165,7 @@ async fn read(
             stream::read(cx.client, &mut bytes).await
         };
         match cx.lease.until(deadline, read).await {
+            Ok(Ok(0)) | Err(_) if held => patient = false,
             Ok(Ok(0)) if !bytes.is_empty() => {
                 // The client has said all it will say: as bytes it may still make sense.
                 return Ok(Detected::of(Class::Tcp, bytes));
@@ -168,15 +179,22 @@ async fn read(
             }
             Err(_) => return Err(Undecided::TimedOut),
         }
-        if let Some(recognised) = cx.shard.extensions.sniff(&bytes, peer, cx.original) {
-            let mut found = Detected::of(Class::Tcp, bytes);
-            found.extension = Some(recognised);
-            return Ok(found);
-        }
         if !begun {
             begun = true;
             let limit = timeouts.request_head.0.min(timeouts.client_hello.0);
             deadline = cx.lease.after(limit);
+        }
+        match cx.shard.extensions.sniff(&bytes, peer, cx.original) {
+            Opinion::Yes(recognised) => {
+                let mut found = Detected::of(Class::Tcp, bytes);
+                found.extension = Some(recognised);
+                return Ok(found);
+            }
+            Opinion::NeedMore if patient && bytes.len() < SNIFFED_BYTES => {
+                held = true;
+                continue;
+            }
+            Opinion::NeedMore | Opinion::No => held = false,
         }
         match sniff(&bytes) {
             Verdict::NeedMore => {}

@@ -156,3 +156,19 @@ fn decide_tcp<'v>(view: &'v View, cx: &Context<'_>, peer: SocketAddr) -> Connect
         &mut NoTrace,
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<A, B, F>(_: impl Fn(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// A careless local held over an await shows up here as bytes of every connection.
+    #[test]
+    fn a_connection_is_small() {
+        let size = size_of_future(serve);
+        assert!(size <= 4608, "{size} bytes");
+    }
+}

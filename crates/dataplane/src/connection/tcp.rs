@@ -4,13 +4,13 @@ use crate::{
     access::pending::Ending,
     http::Context,
     shard::{
-        cluster_state::{ClusterState, Tried},
+        cluster_state::{ClusterState, Dialled, Tried},
         endpoint_state::{EndpointState, InFlight},
         view::View,
     },
     tunnel::{self, End, Summary},
 };
-use pointsman_route::{ClusterKind, ConnectionDecision, EndpointAddress, TcpRule};
+use pointsman_route::{ConnectionDecision, TcpRule};
 use pointsman_telemetry::{ClusterStats, Flags};
 use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 use tokio::net::TcpStream;
@@ -138,27 +138,11 @@ pub(crate) fn plan(cx: &Context<'_>, view: &View, rule: &TcpRule) -> Plan {
         timeout: timeout.unwrap_or(shard.settings.timeouts.connect.0),
         cluster: None,
     };
-    if let ClusterKind::OriginalDestination { port } = cluster.cluster.kind {
-        let dialled = cx.original.ip();
-        let member = cluster.endpoints.iter().find(|member| {
-            matches!(member.state.address, EndpointAddress::Socket(it) if it.ip() == dialled)
-        });
-        match member {
-            Some(member) => chosen.endpoint = Some(member.state.clone()),
-            None if cx.original_is_self && !cluster.endpoints.is_empty() => {
-                chosen.cluster = Some(cluster);
-            }
-            None if cx.original_is_self => {
-                return Err((cluster.stats.clone(), Flags::NR));
-            }
-            None => {
-                let mut address = cx.original;
-                address.set_port(port.unwrap_or(address.port()));
-                chosen.endpoint = Some(shard.original(address));
-            }
-        }
-    } else {
-        chosen.cluster = Some(cluster);
+    match cluster.dialled(cx.original, cx.original_is_self) {
+        None | Some(Dialled::Any) => chosen.cluster = Some(cluster),
+        Some(Dialled::Endpoint(endpoint)) => chosen.endpoint = Some(endpoint),
+        Some(Dialled::Address(address)) => chosen.endpoint = Some(shard.original(address)),
+        Some(Dialled::Ourselves) => return Err((cluster.stats.clone(), Flags::NR)),
     }
     Ok(chosen)
 }
@@ -174,7 +158,7 @@ impl Chosen {
             (None, None) => return Err(Flags::UH),
         };
         cx.access.chosen(in_flight.endpoint());
-        let connect = in_flight.endpoint().connect();
+        let connect = in_flight.endpoint().connect(cx.shard.capture.mark);
         match cx.lease.within(self.timeout, connect).await {
             Ok(Ok(upstream)) => Ok((upstream, in_flight)),
             Ok(Err(_)) | Err(_) => Err(Flags::UF),

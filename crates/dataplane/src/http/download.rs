@@ -92,7 +92,6 @@ async fn receive(
         };
         input.drain(..head.len.min(input.len()));
         if !head.interim {
-            progress.answering.set(true);
             cx.access.answered();
             break head;
         }
@@ -119,10 +118,7 @@ async fn receive(
         progress,
     };
     let end = match head.body {
-        ResponseBody::None => match stream::write_all(cx.client, out).await {
-            Ok(()) => Ok(()),
-            Err(_) => Err(Broken::Client),
-        },
+        ResponseBody::None => body.send(out).await,
         ResponseBody::Length(length) => body.fixed(length, input, out).await,
         ResponseBody::Chunked => body.chunked(input, out).await,
         ResponseBody::UntilClose => body.until_close(input, out).await,
@@ -140,6 +136,9 @@ async fn receive(
             status,
             malformed: false,
         },
+        Err(Broken::Framing(refusal)) if !progress.answering.get() => {
+            Download::Malformed(refusal.reason.as_str())
+        }
         Err(Broken::Framing(refusal)) => {
             cx.shard.counts.refuse(refusal.reason.as_str());
             Download::Cut {
@@ -250,6 +249,7 @@ struct Body<'a> {
 
 impl Body<'_> {
     async fn send(&self, bytes: &[u8]) -> Result<(), Broken> {
+        self.progress.answering.set(true);
         stream::write_all(self.client, bytes)
             .await
             .map_err(|_| Broken::Client)

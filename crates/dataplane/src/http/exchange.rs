@@ -8,13 +8,12 @@ use super::{
 };
 use crate::{
     shard::{
-        cluster_state::Tried,
+        cluster_state::{Dialled, Tried},
         endpoint_state::{EndpointState, InFlight},
     },
     stream,
     tunnel::Progress,
 };
-use pointsman_route::{ClusterKind, EndpointAddress};
 use pointsman_telemetry::Flags;
 use pointsman_wire::http1::{BodyLength, Refusal};
 use std::{
@@ -166,27 +165,16 @@ fn pick(cx: &Context<'_>, forward: &Forward, tried: &Tried) -> Result<InFlight, 
         To::Original(..) => return Err(local::CONNECT_FAILED),
         To::Cluster(cluster) => cluster,
     };
-    if let ClusterKind::OriginalDestination { port } = cluster.cluster.kind {
-        // The endpoint the client dialled, at the port it really listens on; a client that dialled
-        // no endpoint reached us by Host (BE-123, BE-124).
-        let dialled = cx.original.ip();
-        let member = cluster.endpoints.iter().find(|member| {
-            matches!(member.state.address, EndpointAddress::Socket(it) if it.ip() == dialled)
-        });
-        match member {
-            Some(member) if tried.is_empty() => return Ok(member.state.enter()),
-            Some(_) => return Err(local::CONNECT_FAILED),
-            // In bind capture the dialled address is our own. Balancing is what the client's
-            // resolver would have done.
-            None if cx.original_is_self && !cluster.endpoints.is_empty() => {}
-            None if cx.original_is_self => return Err(local::SELF_CONNECT),
-            None if tried.is_empty() => {
-                let mut address = cx.original;
-                address.set_port(port.unwrap_or(address.port()));
-                return Ok(cx.shard.original(address).enter());
-            }
-            None => return Err(local::CONNECT_FAILED),
-        }
+    let dialled = match cluster.dialled(cx.original, cx.original_is_self) {
+        None | Some(Dialled::Any) => None,
+        Some(Dialled::Endpoint(endpoint)) => Some(endpoint),
+        Some(Dialled::Address(address)) => Some(cx.shard.original(address)),
+        Some(Dialled::Ourselves) => return Err(local::SELF_CONNECT),
+    };
+    match dialled {
+        Some(endpoint) if tried.is_empty() => return Ok(endpoint.enter()),
+        Some(_) => return Err(local::CONNECT_FAILED),
+        None => {}
     }
     cluster
         .pick(tried, &cx.shard.random)
@@ -199,7 +187,11 @@ async fn connect(
     endpoint: &EndpointState,
 ) -> Result<TcpStream, Local> {
     let limit = forward.connect_timeout(&cx.shard.settings);
-    match cx.lease.within(limit, endpoint.connect()).await {
+    match cx
+        .lease
+        .within(limit, endpoint.connect(cx.shard.capture.mark))
+        .await
+    {
         Ok(Ok(upstream)) => Ok(upstream),
         Ok(Err(_)) => Err(local::CONNECT_FAILED),
         Err(_) => Err(local::CONNECT_TIMEOUT),

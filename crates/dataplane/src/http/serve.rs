@@ -81,6 +81,8 @@ async fn next_head(
 ) -> Result<Step, End> {
     let timeouts = &cx.shard.settings.timeouts;
     let most = cx.shard.settings.limits.head_bytes;
+    // Method, blanks and version around the longest target fit into 64 bytes.
+    let line = cx.shard.settings.limits.target_bytes.saturating_add(64);
     if input.is_empty() {
         let first = cx.client.readable();
         match cx.lease.idle(timeouts.keep_alive.0, first).await {
@@ -94,7 +96,9 @@ async fn next_head(
     let deadline = cx.lease.after(timeouts.request_head.0);
     let mut scanned = 0;
     loop {
-        let parse = scanned == 0 && !input.is_empty();
+        // A first look refuses garbage at once, a second one a request line without end: its sender
+        // is told that, rather than that it was too slow.
+        let parse = (scanned == 0 && !input.is_empty()) || (scanned <= line && input.len() > line);
         if parse || head_may_be_complete(input, scanned) || input.len() >= most {
             match decide(cx, cache, input, out) {
                 Step::NeedMore => {}

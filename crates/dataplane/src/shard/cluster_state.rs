@@ -2,10 +2,10 @@
 use super::endpoint_state::{EndpointState, InFlight};
 use crate::extension::CustomBalancer;
 use pointsman_balance::{Algorithm, Candidates};
-use pointsman_route::{Cluster, Health};
+use pointsman_route::{Cluster, ClusterKind, EndpointAddress, Health};
 use pointsman_telemetry::ClusterStats;
 use smallvec::SmallVec;
-use std::{cell::RefCell, rc::Rc, sync::Arc};
+use std::{cell::RefCell, net::SocketAddr, rc::Rc, sync::Arc};
 
 /// Endpoints already tried for one request.
 pub type Tried = SmallVec<[*const EndpointState; 4]>;
@@ -34,7 +34,46 @@ pub(crate) struct Member {
     pub(crate) ready: bool,
 }
 
+/// Where a backend sends that has no choice of its own: the client has dialled it (BE-92, BE-123).
+pub(crate) enum Dialled {
+    /// The endpoint the client dialled, at the port it really listens on.
+    Endpoint(Rc<EndpointState>),
+    /// The dialled address itself (BE-124).
+    Address(SocketAddr),
+    /// The client reached us by Host at an address of our own. Any endpoint will do: that is what
+    /// the client's resolver would have chosen from.
+    Any,
+    /// The dialled address is this gateway, and nothing says where else to go.
+    Ourselves,
+}
+
 impl ClusterState {
+    /// Where a client that dialled `original` goes; `None` for a backend that chooses itself.
+    pub(crate) fn dialled(&self, original: SocketAddr, original_is_self: bool) -> Option<Dialled> {
+        let ClusterKind::OriginalDestination { port } = self.cluster.kind else {
+            return None;
+        };
+        let member = self
+            .endpoints
+            .iter()
+            .find_map(|member| match member.state.address {
+                EndpointAddress::Socket(address) if address.ip() == original.ip() => {
+                    Some((member, address))
+                }
+                _ => None,
+            });
+        Some(match member {
+            Some((_, address)) if original_is_self && address == original => Dialled::Ourselves,
+            Some((member, _)) => Dialled::Endpoint(member.state.clone()),
+            None if original_is_self && self.endpoints.is_empty() => Dialled::Ourselves,
+            None if original_is_self => Dialled::Any,
+            None => Dialled::Address(SocketAddr::new(
+                original.ip(),
+                port.unwrap_or(original.port()),
+            )),
+        })
+    }
+
     /// `endpoint` finds or makes the state of an address, `balancer` makes what the policy names;
     /// `predecessor` is the same backend in an earlier generation.
     pub(crate) fn new(

@@ -83,13 +83,13 @@ impl EndpointState {
     ///
     /// # Errors
     /// As connecting fails; a name that does not resolve is `NotFound`.
-    pub(crate) async fn connect(&self) -> io::Result<TcpStream> {
+    pub(crate) async fn connect(&self, mark: Option<u32>) -> io::Result<TcpStream> {
         match &self.address {
-            EndpointAddress::Socket(address) => stream::connect(*address).await,
+            EndpointAddress::Socket(address) => stream::connect(*address, mark).await,
             EndpointAddress::Name { host, port } => {
                 let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
                 for address in tokio::net::lookup_host((&**host, *port)).await? {
-                    match stream::connect(address).await {
+                    match stream::connect(address, mark).await {
                         Ok(stream) => return Ok(stream),
                         Err(error) => last = error,
                     }
@@ -118,5 +118,75 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.active.set(self.0.active.get() - 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use tokio::{io::AsyncWriteExt, net::TcpListener};
+
+    async fn pair(listener: &TcpListener) -> (TcpStream, TcpStream) {
+        let address = listener.local_addr().unwrap();
+        let (ours, theirs) = tokio::join!(TcpStream::connect(address), listener.accept());
+        (ours.unwrap(), theirs.unwrap().0)
+    }
+
+    /// Lets the runtime see what the kernel knows.
+    async fn settle(streams: &[&TcpStream]) {
+        for stream in streams {
+            stream.readable().await.unwrap();
+        }
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_closed_or_talking_connection_is_not_handed_out() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let state = EndpointState::new(EndpointAddress::Socket(listener.local_addr().unwrap()));
+        let now = Instant::now();
+        let (sound, _peer) = pair(&listener).await;
+        let sound_address = sound.local_addr().unwrap();
+        let (closed, peer) = pair(&listener).await;
+        drop(peer);
+        let (talking, mut peer) = pair(&listener).await;
+        peer.write_all(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
+            .await
+            .unwrap();
+        settle(&[&closed, &talking]).await;
+        state.keep(sound, 8, now);
+        state.keep(closed, 8, now);
+        state.keep(talking, 8, now);
+        let taken = state.take_idle().expect("the sound one");
+        assert_eq!(taken.local_addr().unwrap(), sound_address);
+        assert!(state.take_idle().is_none());
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn the_pool_is_bounded_and_ages() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let state = EndpointState::new(EndpointAddress::Socket(listener.local_addr().unwrap()));
+        let now = Instant::now();
+        let mut peers = Vec::new();
+        for _ in 0..3 {
+            let (ours, theirs) = pair(&listener).await;
+            state.keep(ours, 2, now);
+            peers.push(theirs);
+        }
+        assert_eq!(state.idle(), 2);
+        state.prune(now + Duration::from_secs(1), Duration::from_secs(2));
+        assert_eq!(state.idle(), 2);
+        state.prune(now + Duration::from_secs(3), Duration::from_secs(2));
+        assert_eq!(state.idle(), 0);
+    }
+
+    #[test]
+    fn in_flight_is_counted_until_dropped() {
+        let address = EndpointAddress::Socket(([127, 0, 0, 1], 1).into());
+        let state = Rc::new(EndpointState::new(address));
+        let (one, two) = (state.enter(), state.enter());
+        assert_eq!(state.active(), 2);
+        drop((one, two));
+        assert_eq!(state.active(), 0);
     }
 }

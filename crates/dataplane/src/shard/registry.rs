@@ -258,3 +258,80 @@ impl Drop for Lease {
         self.registry.slots.borrow_mut().try_remove(self.key);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+    use std::future::pending;
+
+    /// Sweeps until the future is done, as the shard's clock does.
+    async fn swept<T>(registry: &Registry, future: impl Future<Output = T>) -> T {
+        let mut future = pin!(future);
+        for _ in 0..100 {
+            if let Some(output) = future.as_mut().now_or_never() {
+                return output;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            registry.sweep();
+        }
+        panic!("nothing fired within two seconds");
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_deadline_fires_and_never_early() {
+        let registry = Rc::new(Registry::new());
+        let lease = registry.join(1);
+        let limit = Duration::from_millis(150);
+        let begun = Instant::now();
+        let end = swept(&registry, lease.within(limit, pending::<()>())).await;
+        assert_eq!(end, Err(Elapsed));
+        assert!(begun.elapsed() >= limit, "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn what_is_ready_in_time_is_not_cut() {
+        let registry = Rc::new(Registry::new());
+        let lease = registry.join(1);
+        assert_eq!(
+            lease.within(Duration::from_secs(9), async { 7 }).await,
+            Ok(7)
+        );
+        // The deadline of a finished wait is forgotten, also one that had passed.
+        let late = lease.within(Duration::from_millis(1), async { 8 }).await;
+        assert_eq!(late, Ok(8));
+        let sleep = tokio::time::sleep(Duration::from_millis(300));
+        assert!(
+            swept(&registry, lease.within(Duration::ZERO, sleep))
+                .await
+                .is_ok()
+        );
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_drain_ends_idle_waits_only() {
+        let registry = Rc::new(Registry::new());
+        let (idle, busy) = (registry.join(1), registry.join(1));
+        let hour = Duration::from_secs(3600);
+        let mut idle = pin!(idle.idle(hour, pending::<()>()));
+        let mut busy = pin!(busy.within(hour, pending::<()>()));
+        assert!(idle.as_mut().now_or_never().is_none());
+        assert!(busy.as_mut().now_or_never().is_none());
+        registry.drain();
+        assert_eq!(idle.as_mut().now_or_never(), Some(Err(IdleEnd::Draining)));
+        assert!(busy.as_mut().now_or_never().is_none());
+    }
+
+    #[test]
+    fn connections_are_counted_by_generation() {
+        let registry = Rc::new(Registry::new());
+        let (one, two) = (registry.join(4), registry.join(4));
+        two.hold(5);
+        assert_eq!(registry.generations(), BTreeMap::from([(4, 1), (5, 1)]));
+        drop(one);
+        assert_eq!(registry.generations(), BTreeMap::from([(5, 1)]));
+        assert_eq!(registry.len(), 1);
+        drop(two);
+        assert!(registry.is_empty() && registry.generations().is_empty());
+    }
+}

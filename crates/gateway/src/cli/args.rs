@@ -178,6 +178,9 @@ pub(crate) struct Run {
     /// Port that redirected traffic is sent to [default: 15001]
     #[arg(long, value_name = "PORT")]
     pub(crate) capture_port: Option<u16>,
+    /// Mark our own packets, for capture rules that leave them alone (needs CAP_NET_ADMIN)
+    #[arg(long, value_name = "MARK")]
+    pub(crate) capture_mark: Option<u32>,
     #[command(flatten)]
     pub(crate) process: ProcessArgs,
     #[command(flatten)]

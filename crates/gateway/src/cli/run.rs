@@ -14,6 +14,9 @@ pub(super) fn run(command: &args::Run) -> anyhow::Result<ExitCode> {
     if let Some(port) = command.capture_port {
         flags.push(("capture.port", port.to_string()));
     }
+    if let Some(mark) = command.capture_mark {
+        flags.push(("capture.mark", mark.to_string()));
+    }
     let loaded = args::load(&command.config, &command.client, &command.process, flags)?;
     init_log(&loaded.settings.log);
     let mut builder = Gateway::builder().settings(loaded.settings);

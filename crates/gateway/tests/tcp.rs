@@ -1,0 +1,406 @@
+//! Raw TCP through the gateway: bytes both ways, ends and resets, and who speaks first.
+mod common;
+
+use common::*;
+use pointsman_gateway::Settings;
+use pointsman_testkit::{
+    HttpUpstream, RawHttp, TcpUpstream, eventually, free_port, fresh_ip,
+    message::MessageError,
+    tcp::{Behaviour, Deaf, GREETING},
+    within,
+};
+use std::{net::SocketAddr, time::Duration};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+/// A gateway with one TCP service; an empty `port_name` leaves the protocol to detection.
+async fn tcp(settings: Settings, port_name: &str, upstream: SocketAddr) -> (Gateway, SocketAddr) {
+    let (vip, port) = (fresh_ip(), free_port());
+    let text = service("db", vip, port, port_name, &plain(&[upstream]));
+    (
+        Gateway::serve_with(settings, &text).await,
+        (vip, port).into(),
+    )
+}
+
+#[tokio::test]
+async fn the_address_alone_decides_where_bytes_go() {
+    let (one, two) = (
+        TcpUpstream::start(Behaviour::ServerFirst(b"one".to_vec())).await,
+        TcpUpstream::start(Behaviour::ServerFirst(b"two".to_vec())).await,
+    );
+    let port = free_port();
+    let (first, second) = (fresh_ip(), fresh_ip());
+    let text = service("one", first, port, "tcp", &plain(&[one.addr()]))
+        + &service("two", second, port, "tcp-other", &plain(&[two.addr()]));
+    let _gateway = Gateway::serve(&text).await;
+    for (vip, said) in [(first, b"one"), (second, b"two"), (first, b"one")] {
+        let mut client = connect((vip, port).into()).await;
+        assert_eq!(client.read_exact(3).await.expect("greeted"), said);
+        // Bytes that look like a protocol are bytes here.
+        client.send("GET / HTTP/1.1\r\n\r\n").await.expect("sent");
+        assert_eq!(
+            client.read_exact(18).await.expect("echoed"),
+            b"GET / HTTP/1.1\r\n\r\n"
+        );
+    }
+    assert_eq!((one.connections(), two.connections()), (2, 1));
+}
+
+#[tokio::test]
+async fn tcp_rules_send_an_address_elsewhere() {
+    let (a, b) = (
+        TcpUpstream::start(Behaviour::ServerFirst(b"a".to_vec())).await,
+        TcpUpstream::start(Behaviour::ServerFirst(b"b".to_vec())).await,
+    );
+    let (vip, port) = (fresh_ip(), free_port());
+    let text = service("a", vip, port, "tcp", &plain(&[a.addr()]))
+        + &service("b", fresh_ip(), port, "tcp", &plain(&[b.addr()]))
+        + &tcp_rules("a", "- route: [{destination: {host: b}}]");
+    let _gateway = Gateway::serve(&text).await;
+    let mut client = connect((vip, port).into()).await;
+    assert_eq!(client.read_exact(1).await.expect("greeted"), b"b");
+}
+
+#[tokio::test]
+async fn the_end_of_one_direction_leaves_the_other_open() {
+    let upstream = TcpUpstream::start(Behaviour::AnswerAfterEnd).await;
+    let (_gateway, db) = tcp(settings(), "tcp", upstream.addr()).await;
+    let mut client = connect(db).await;
+    client.send("12345").await.expect("sent");
+    client.half_close().await.expect("half-closed");
+    assert_eq!(
+        client.read_to_end().await.expect("in order"),
+        b"got 5 bytes"
+    );
+
+    let upstream = TcpUpstream::start(Behaviour::EndFirst(b"bye".to_vec())).await;
+    let (_gateway, db) = tcp(settings(), "tcp", upstream.addr()).await;
+    let mut client = connect(db).await;
+    assert_eq!(client.read_to_end().await.expect("in order"), b"bye");
+    // The upstream has nothing more to say, and still listens.
+    client.send("more").await.expect("sent");
+    eventually(SOON, || async { upstream.received() == 4 }).await;
+    assert_eq!(upstream.open_connections(), 1);
+    client.half_close().await.expect("half-closed");
+    eventually(SOON, || async { upstream.open_connections() == 0 }).await;
+}
+
+#[tokio::test]
+async fn a_reset_on_one_side_is_a_reset_on_the_other() {
+    for behaviour in [Behaviour::ResetAtOnce, Behaviour::ResetAfterRead] {
+        let upstream = TcpUpstream::start(behaviour.clone()).await;
+        let (_gateway, db) = tcp(settings(), "tcp", upstream.addr()).await;
+        let mut client = connect(db).await;
+        let _ = client.send("x").await;
+        let end = client.read_to_end().await;
+        assert!(is_reset(&end), "{behaviour:?}: {end:?}");
+    }
+
+    // The other way round: an upstream of the test's own, to see what it gets.
+    let listener = within(SOON, tokio::net::TcpListener::bind((fresh_ip(), 0)))
+        .await
+        .expect("binds");
+    let (_gateway, db) = tcp(settings(), "tcp", listener.local_addr().expect("bound")).await;
+    let mut client = connect(db).await;
+    client.send("x").await.expect("sent");
+    let (mut accepted, _) = within(SOON, listener.accept()).await.expect("accepts");
+    let mut buffer = [0; 8];
+    assert_eq!(
+        within(SOON, accepted.read(&mut buffer))
+            .await
+            .expect("read"),
+        1
+    );
+    client.reset();
+    let end = within(SOON, accepted.read(&mut buffer)).await;
+    assert_eq!(
+        end.map_err(|error| error.kind()),
+        Err(std::io::ErrorKind::ConnectionReset)
+    );
+}
+
+#[tokio::test]
+async fn bulk_arrives_unchanged_both_ways_at_once() {
+    let upstream = TcpUpstream::echo().await;
+    for splice_after in [0, 256 * 1024] {
+        let mut settings = settings();
+        settings.limits.splice_after = splice_after;
+        let (_gateway, db) = tcp(settings, "tcp", upstream.addr()).await;
+        let sent = pattern((32 << 20) + 7);
+        let (mut reader, mut writer) = within(SOON, TcpStream::connect(db))
+            .await
+            .expect("connects")
+            .into_split();
+        let copy = sent.clone();
+        let sending = tokio::spawn(async move {
+            // Pieces of every size, so that buffers end everywhere.
+            let mut rest = &copy[..];
+            for size in (1..).map(|round: usize| 1 + (round * 7919) % 300_000) {
+                let (piece, after) = rest.split_at(size.min(rest.len()));
+                writer.write_all(piece).await?;
+                rest = after;
+                if rest.is_empty() {
+                    return writer.shutdown().await;
+                }
+            }
+            Ok(())
+        });
+        let mut got = Vec::with_capacity(sent.len());
+        within(SOON, reader.read_to_end(&mut got))
+            .await
+            .expect("in order");
+        sending.await.expect("no panic").expect("sent");
+        assert_eq!(got.len(), sent.len(), "splice after {splice_after}");
+        assert_eq!(digest(&got), digest(&sent), "splice after {splice_after}");
+    }
+}
+
+#[tokio::test]
+async fn a_slow_reader_stops_its_sender_and_costs_no_memory() {
+    const MUCH: u64 = 1 << 30;
+    let upstream = TcpUpstream::start(Behaviour::Source(MUCH)).await;
+    let sink = TcpUpstream::start(Behaviour::Stall).await;
+    let (_one, source) = tcp(settings(), "tcp", upstream.addr()).await;
+    let (_two, stall) = tcp(settings(), "tcp", sink.addr()).await;
+    let before = resident();
+    // Clients that never read, and one that writes to somebody who never reads.
+    let mut silent = Vec::new();
+    for _ in 0..8 {
+        silent.push(connect(source).await);
+    }
+    let mut writer = within(SOON, TcpStream::connect(stall))
+        .await
+        .expect("connects");
+    let mut written = 0_usize;
+    let piece = vec![0; 1 << 20];
+    // Stuck is when nothing moves for a while: socket buffers and one buffer of the gateway are full.
+    while let Ok(result) =
+        tokio::time::timeout(Duration::from_millis(700), writer.write(&piece)).await
+    {
+        written += result.expect("open");
+        assert!(written < 64 << 20, "{written} bytes are somewhere");
+    }
+    let grown = resident().saturating_sub(before);
+    assert!(
+        grown < 48 << 20,
+        "{grown} bytes more for nine stuck connections"
+    );
+    // And the rest comes as soon as somebody reads.
+    let reader = silent.first_mut().expect("a client");
+    let some = within(SOON, reader.read_exact(64 << 20))
+        .await
+        .expect("it flows");
+    assert!(some.iter().all(|byte| *byte == 0));
+}
+
+/// Resident memory of this process, gateway and test, in bytes.
+fn resident() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").expect("/proc");
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .expect("VmRSS");
+    let kib: u64 = line
+        .split_whitespace()
+        .nth(1)
+        .and_then(|it| it.parse().ok())
+        .expect("a number");
+    kib * 1024
+}
+
+#[tokio::test]
+async fn whoever_speaks_first_decides_on_an_undeclared_port() {
+    let upstream = TcpUpstream::server_first().await;
+    let (gateway, db) = tcp(settings(), "", upstream.addr()).await;
+    for _ in 0..3 {
+        let ((mut client, greeting), took) = timed(async {
+            let mut client = connect(db).await;
+            let greeting = client.read_exact(GREETING.len()).await;
+            (client, greeting)
+        })
+        .await;
+        assert_eq!(greeting.expect("greeted without a word"), GREETING);
+        // After the 50 ms of silence that detection waits; the upper bound is for a busy machine.
+        assert!(took >= Duration::from_millis(45), "{took:?}");
+        assert!(took < Duration::from_secs(2), "{took:?}");
+        client.send("login").await.expect("sent");
+        assert_eq!(client.read_exact(5).await.expect("echoed"), b"login");
+    }
+    assert_eq!(
+        upstream.connections(),
+        3,
+        "the early connection is the one that is used"
+    );
+    gateway
+        .metrics_until(|it| {
+            it.sum(
+                "pointsman_detection_outcomes_total",
+                &[("outcome", "server_first")],
+            ) == 3.0
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_slow_http_client_on_an_undeclared_port_is_still_http() {
+    let upstream = HttpUpstream::named("web").start().await;
+    let (gateway, web) = tcp(settings(), "", upstream.addr()).await;
+    // At once, after the silence of detection, and in two halves around it.
+    for (first, second) in [(0, 0), (150, 0), (0, 150), (150, 150)] {
+        let mut client = connect(web).await;
+        tokio::time::sleep(Duration::from_millis(first)).await; // the client's slowness is the test
+        client.send("GE").await.expect("sent");
+        tokio::time::sleep(Duration::from_millis(second)).await;
+        client
+            .send("T /x HTTP/1.1\r\nHost: db\r\n\r\n")
+            .await
+            .expect("sent");
+        let reply = client.read_response().await.expect("an answer");
+        assert_eq!(
+            (reply.status, reply.json()["target"].as_str()),
+            (200, Some("/x"))
+        );
+        // Requests are routed one by one: a name nobody has is told from one that is known.
+        assert_eq!(client.get("db", "/y").await.expect("an answer").status, 200);
+    }
+    let scrape = gateway
+        .metrics_until(|it| {
+            it.sum(
+                "pointsman_detection_outcomes_total",
+                &[("outcome", "http1")],
+            ) == 4.0
+        })
+        .await;
+    assert_eq!(
+        scrape.sum("istio_requests_total", &[("response_code", "200")]),
+        8.0
+    );
+}
+
+#[tokio::test]
+async fn a_client_that_speaks_first_in_no_known_protocol_is_raw_tcp() {
+    let upstream = TcpUpstream::echo().await;
+    let (_gateway, db) = tcp(settings(), "", upstream.addr()).await;
+    for first in [
+        &b"\x00\x01\x02"[..],
+        b"HELLO\r\n",
+        b"x",
+        b"GETTING somewhere\r\n",
+    ] {
+        let mut client = connect(db).await;
+        client.send(first).await.expect("sent");
+        if first == b"x" {
+            // One letter may still become a method; what follows says that it does not.
+            client.send("\n").await.expect("sent");
+            assert_eq!(client.read_exact(2).await.expect("echoed"), b"x\n");
+            continue;
+        }
+        assert_eq!(client.read_exact(first.len()).await.expect("echoed"), first);
+    }
+    // A client that says a little and ends is passed on too, and gets its answer.
+    let mut client = connect(db).await;
+    client.send("G").await.expect("sent");
+    client.half_close().await.expect("half-closed");
+    assert_eq!(client.read_to_end().await.expect("in order"), b"G");
+}
+
+#[tokio::test]
+async fn a_declared_tcp_port_waits_for_nobody() {
+    let upstream = TcpUpstream::server_first().await;
+    let mut settings = settings();
+    // If anything were detected here, the greeting would come after a minute.
+    settings.detection.server_first_after = written("1m");
+    let (gateway, db) = tcp(settings, "tcp", upstream.addr()).await;
+    let mut client = connect(db).await;
+    let (greeting, took) = timed(client.read_exact(GREETING.len())).await;
+    assert_eq!(greeting.expect("greeted"), GREETING);
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    let outcomes = gateway.metrics().await;
+    assert_eq!(outcomes.sum("pointsman_detection_outcomes_total", &[]), 0.0);
+}
+
+#[tokio::test]
+async fn a_backend_that_refuses_or_does_not_answer_ends_the_connection() {
+    let nobody = SocketAddr::new(fresh_ip(), free_port());
+    let (gateway, db) = tcp(settings(), "tcp", nobody).await;
+    let mut client = connect(db).await;
+    let end = client.read_to_end().await;
+    assert!(
+        end.as_ref().is_ok_and(Vec::is_empty) || is_reset(&end),
+        "{end:?}"
+    );
+    let failed: &[(&str, &str)] = &[("response_flags", "UF"), ("destination_service_name", "db")];
+    gateway
+        .metrics_until(|it| it.sum("istio_tcp_connections_closed_total", failed) == 1.0)
+        .await;
+
+    let deaf = Deaf::start();
+    let mut settings = settings();
+    settings.timeouts.connect = written("300ms");
+    let (_gateway, db) = tcp(settings, "tcp", deaf.addr()).await;
+    let mut client = connect(db).await;
+    let (end, took) = timed(client.read_to_end()).await;
+    assert!(
+        end.as_ref().is_ok_and(Vec::is_empty) || is_reset(&end),
+        "{end:?}"
+    );
+    assert!(
+        took >= Duration::from_millis(250) && took < Duration::from_secs(5),
+        "{took:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_tunnel_is_cut_after_silence_and_not_before() {
+    let upstream = TcpUpstream::echo().await;
+    let mut settings = settings();
+    settings.timeouts.tunnel_idle = written("600ms");
+    let (_gateway, db) = tcp(settings, "tcp", upstream.addr()).await;
+    let mut client = connect(db).await;
+    // Longer than the limit in all, never as long between two bytes.
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_millis(150)).await; // the pause is the test
+        client.send("x").await.expect("sent");
+        assert_eq!(client.read_exact(1).await.expect("echoed"), b"x");
+    }
+    let (end, took) = timed(client.read_to_end()).await;
+    assert!(!matches!(end, Err(MessageError::TimedOut)), "never cut");
+    assert!(
+        took >= Duration::from_millis(500) && took < Duration::from_secs(5),
+        "{took:?}"
+    );
+    eventually(SOON, || async { upstream.open_connections() == 0 }).await;
+}
+
+#[tokio::test]
+async fn what_a_tunnel_carries_is_counted_to_the_byte() {
+    let upstream = TcpUpstream::start(Behaviour::AnswerAfterEnd).await;
+    let (gateway, db) = tcp(settings(), "tcp", upstream.addr()).await;
+    let mut client: RawHttp = connect(db).await;
+    client.send(pattern(300_000)).await.expect("sent");
+    let of_db: &[(&str, &str)] = &[
+        ("destination_service_name", "db"),
+        ("request_protocol", "tcp"),
+    ];
+    // While it is open already.
+    gateway
+        .metrics_until(|it| {
+            it.sum("istio_tcp_received_bytes_total", of_db) == 300_000.0
+                && it.sum("istio_tcp_connections_opened_total", of_db) == 1.0
+                && it.sum("istio_tcp_connections_closed_total", of_db) == 0.0
+        })
+        .await;
+    client.half_close().await.expect("half-closed");
+    let answer = client.read_to_end().await.expect("in order");
+    let length = answer.len() as f64;
+    gateway
+        .metrics_until(|it| {
+            it.sum("istio_tcp_sent_bytes_total", of_db) == length
+                && it.sum("istio_tcp_received_bytes_total", of_db) == 300_000.0
+                && it.sum("istio_tcp_connections_closed_total", of_db) == 1.0
+        })
+        .await;
+}
