@@ -48,6 +48,8 @@ pub fn await_ready(
     loop {
         let why = match ready(admin) {
             Ok(200) => break,
+            // Asked wrongly: waiting would not help.
+            Ok(status @ 400..500) => anyhow::bail!("{}: /ready says {status}", running.name),
             Ok(status) => format!("/ready says {status}"),
             Err(error) => format!("/ready: {error}"),
         };
@@ -76,7 +78,7 @@ fn ready(admin: SocketAddr) -> std::io::Result<u16> {
     let limit = Duration::from_secs(2);
     let mut stream = TcpStream::connect_timeout(&admin, limit)?;
     stream.set_read_timeout(Some(limit))?;
-    stream.write_all(b"GET /ready HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n")?;
+    stream.write_all(b"GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
     // `HTTP/1.1 200`; what follows does not matter.
     let mut head = [0; 12];
     stream.read_exact(&mut head)?;

@@ -14,7 +14,7 @@ pub struct Extensions {
     sniffers: Vec<Box<dyn Sniffer>>,
     protocols: HashMap<&'static str, Outlet<Session>>,
     host: Option<Arc<Host>>,
-    /// Balancers that documents name and nobody registered, so that each is told once.
+    /// Balancers and protocols that are named and nobody registered, so that each is told once.
     missing: RefCell<BTreeSet<Arc<str>>>,
 }
 
@@ -54,7 +54,9 @@ impl Extensions {
             match sniffer.sniff(bytes, &arrival) {
                 Sniffed::Yes(name) => match self.protocols.get(name) {
                     Some(protocol) => return Opinion::Yes(protocol.clone()),
-                    None => tracing::warn!(protocol = name, "a sniffer names an unknown protocol"),
+                    None => self.say_missing(name, || {
+                        tracing::warn!(protocol = name, "a sniffer names an unknown protocol");
+                    }),
                 },
                 Sniffed::NeedMore => opinion = Opinion::NeedMore,
                 Sniffed::No => {}
@@ -80,14 +82,24 @@ impl Extensions {
                 instance: RefCell::default(),
             })
         });
-        if found.is_none() && self.missing.borrow_mut().insert(name.clone()) {
-            tracing::warn!(
-                balancer = &**name,
-                backend,
-                "no extension registered this balancer; the policy's own algorithm is used"
-            );
+        if found.is_none() {
+            self.say_missing(name, || {
+                tracing::warn!(
+                    balancer = &**name,
+                    backend,
+                    "no extension registered this balancer; the policy's own algorithm is used"
+                );
+            });
         }
         found
+    }
+
+    fn say_missing(&self, name: &str, say: impl FnOnce()) {
+        let mut missing = self.missing.borrow_mut();
+        if !missing.contains(name) {
+            missing.insert(name.into());
+            say();
+        }
     }
 }
 

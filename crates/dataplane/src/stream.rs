@@ -39,6 +39,14 @@ pub(crate) fn try_read(stream: &TcpStream, buffer: &mut Vec<u8>) -> io::Result<u
     Ok(read)
 }
 
+/// Waits until there is something to read, be it the end, and leaves it there.
+///
+/// The kernel is asked. What the runtime believes may be a guess: it takes a socket that was just
+/// accepted for readable, so that waiting for its own notice is over at once.
+pub(crate) async fn arrival(stream: &TcpStream) -> io::Result<()> {
+    stream.peek(&mut [0u8; 1]).await.map(drop)
+}
+
 /// Writes all of `bytes`.
 pub(crate) async fn write_all(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {

@@ -4,9 +4,13 @@ mod common;
 use common::*;
 use pointsman_gateway::Gateway as Facade;
 use pointsman_sdk::{AccessRecord, Sink};
-use pointsman_testkit::{HttpUpstream, TcpUpstream, eventually, free_port, fresh_ip, within};
+use pointsman_testkit::{
+    Child, HttpUpstream, TcpUpstream, eventually, free_port, fresh_ip, wait_for_port, within,
+};
 use std::{
+    io::Read,
     net::SocketAddr,
+    process::{Command, Stdio},
     sync::{Arc, Mutex},
 };
 use tokio::{
@@ -203,4 +207,92 @@ async fn a_connection_is_recorded_at_its_end() {
         cluster.ends_with("||raw.default.svc.cluster.local"),
         "{cluster}"
     );
+}
+
+#[tokio::test]
+async fn standard_output_has_every_line_before_the_process_ends() {
+    let upstream = HttpUpstream::named("web").start().await;
+    let web = SocketAddr::new(fresh_ip(), free_port());
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("mesh.yaml");
+    std::fs::write(&file, http("web", web.ip(), web.port(), upstream.addr())).expect("written");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
+    command
+        .args(["run", "--shards", "1", "--admin", "127.0.0.1:0"])
+        .args(["--access-log", "json", "-f"])
+        .arg(&file)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    let mut gateway = Child::spawn(&mut command).expect("it starts");
+    wait_for_port(web, SOON).await.expect("it listens");
+    let mut client = connect(web).await;
+    for _ in 0..3 {
+        assert_eq!(
+            client.get("web", "/x").await.expect("an answer").status,
+            200
+        );
+    }
+    drop(client);
+    // At once: the tick that would have carried the records has hardly passed.
+    let told = Command::new("kill").arg(gateway.id().to_string()).status();
+    assert!(told.expect("kill runs").success());
+    assert!(gateway.wait(SOON).expect("it ends").success());
+    let mut text = String::new();
+    let mut stdout = gateway.inner().stdout.take().expect("a pipe");
+    stdout.read_to_string(&mut text).expect("text");
+    let lines: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    assert_eq!(lines.len(), 3, "{text}");
+    for line in lines {
+        assert_eq!(line["path"], "/x");
+        assert_eq!(line["response_code"], 200);
+        assert_eq!(line["upstream_host"], upstream.addr().to_string());
+        assert_eq!(line["why"], "default_route");
+    }
+}
+
+/// Waits for its channel before it takes a batch.
+struct Stuck(Arc<Mutex<std::sync::mpsc::Receiver<()>>>);
+
+impl Sink for Stuck {
+    fn name(&self) -> &str {
+        "stuck"
+    }
+
+    fn records(&mut self, _: &[AccessRecord]) {
+        // An error is the end of the test.
+        let _ = self.0.lock().expect("not poisoned").recv();
+    }
+}
+
+#[tokio::test]
+async fn a_sink_that_blocks_holds_up_neither_traffic_nor_changes() {
+    let (one, two) = (
+        HttpUpstream::named("one").start().await,
+        HttpUpstream::named("two").start().await,
+    );
+    let web = SocketAddr::new(fresh_ip(), free_port());
+    let to = |upstream: &HttpUpstream| http("web", web.ip(), web.port(), upstream.addr());
+    let (release, stuck) = std::sync::mpsc::channel();
+    let stuck = Arc::new(Mutex::new(stuck));
+    let notes = Notes::default();
+    let other = notes.clone();
+    let builder = Facade::builder().settings(settings()).extend(move |host| {
+        host.sink("stuck", move || Stuck(stuck.clone()));
+        host.sink("notes", move || other.clone());
+    });
+    let gateway = Gateway::start(Some(&to(&one)), builder).await;
+    let mut client = connect(web).await;
+    for (upstream, name) in [(&one, "one"), (&two, "two")] {
+        if name == "two" {
+            gateway.apply(&to(upstream)).await;
+        }
+        let reply = client.get("web", "/").await.expect("an answer");
+        assert_eq!(reply.answered_by().as_deref(), Some(name));
+        // The other sink is told while this one sits on its first batch.
+        assert_eq!(notes.next().await.upstream_host, Some(upstream.addr()));
+    }
+    drop(release);
 }

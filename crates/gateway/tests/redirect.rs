@@ -89,7 +89,7 @@ fn forwarded_traffic_is_routed_and_the_rest_passes_unchanged() {
     site.run(&site.gateway, &script(&["print", "--forwarded"]));
     assert!(site.check(&site.gateway, &["--forwarded"]), "rules are in");
     assert!(!site.check(&site.client, &["--forwarded"]), "none here");
-    let site = site.serve(&[]);
+    let site = site.serve(&[], &[]);
     routes(&site, &site.client.name);
     let other = |to: &str| site.ask(&site.client.name, to, b"x");
     // The capture port itself: there is nowhere to go but back to the gateway (LIS-66).
@@ -98,19 +98,27 @@ fn forwarded_traffic_is_routed_and_the_rest_passes_unchanged() {
 }
 
 #[test]
-fn traffic_of_the_same_machine_is_routed_and_the_gateways_own_left_alone() {
-    let Some(site) = Site::new("out") else { return };
-    site.run(&site.gateway, &script(&["print", "--gid", "1337"]));
-    assert!(
-        site.check(&site.gateway, &["--gid", "1337"]),
-        "rules are in"
-    );
-    assert!(!site.check(&site.gateway, &["--gid", "1338"]), "not these");
+fn traffic_of_the_same_machine_is_routed_and_the_gateways_own_is_known_by_its_group() {
     // Another group, the same user: it may read the binary wherever the test lies.
-    let site = site.serve(&["setpriv", "--regid", "1337", "--clear-groups"]);
+    let prefix = ["setpriv", "--regid", "1337", "--clear-groups"];
+    on_one_machine("gid", ["--gid", "1337"], &prefix, &[]);
+}
+
+#[test]
+fn traffic_of_the_same_machine_is_routed_and_the_gateways_own_is_known_by_its_mark() {
+    on_one_machine("mark", ["--mark", "1337"], &[], &["--capture-mark", "1337"]);
+}
+
+fn on_one_machine(label: &str, own: [&str; 2], prefix: &[&str], options: &[&str]) {
+    let Some(site) = Site::new(label) else { return };
+    let [by, name] = own;
+    site.run(&site.gateway, &script(&["print", by, name]));
+    assert!(site.check(&site.gateway, &own), "rules are in");
+    assert!(!site.check(&site.gateway, &[by, "1338"]), "not these");
+    let site = site.serve(prefix, options);
     routes(&site, &site.gateway.name);
-    let other = site.ask(&site.gateway.name, "127.0.0.1:15001", b"x");
-    assert_eq!(other, b"", "closed without a byte");
+    let itself = site.ask(&site.gateway.name, "127.0.0.1:15001", b"x");
+    assert_eq!(itself, b"", "closed without a byte");
 }
 
 /// What must hold for a client in namespace `from`, however its traffic was captured.
@@ -240,7 +248,7 @@ impl Site {
     }
 
     /// Starts the servers and the gateway, and waits until both serve.
-    fn serve(mut self, prefix: &[&str]) -> Self {
+    fn serve(mut self, prefix: &[&str], options: &[&str]) -> Self {
         let ready = self.folder.path().join("servers");
         let mut servers = peer(&self.server.name, &format!("serve {SERVERS}"), &ready);
         self.start(&mut servers, "servers.log");
@@ -248,7 +256,8 @@ impl Site {
         fs::write(&manifests, MANIFESTS).expect("written");
         let mut gateway = inside(&self.gateway.name);
         gateway.args(prefix).arg(env!("CARGO_BIN_EXE_pointsman"));
-        gateway.args(["run", "--capture", "redirect", "--shards", "2", "-f"]);
+        gateway.args(["run", "--capture", "redirect", "--shards", "2"]);
+        gateway.args(options).arg("-f");
         self.start(gateway.arg(&manifests), "gateway.log");
         self.until("the servers listen", || ready.exists());
         self.until("the gateway is ready", || {

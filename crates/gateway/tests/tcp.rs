@@ -90,14 +90,21 @@ async fn the_end_of_one_direction_leaves_the_other_open() {
 
 #[tokio::test]
 async fn a_reset_on_one_side_is_a_reset_on_the_other() {
-    for behaviour in [Behaviour::ResetAtOnce, Behaviour::ResetAfterRead] {
-        let upstream = TcpUpstream::start(behaviour.clone()).await;
-        let (_gateway, db) = tcp(settings(), "tcp", upstream.addr()).await;
-        let mut client = connect(db).await;
-        let _ = client.send("x").await;
-        let end = client.read_to_end().await;
-        assert!(is_reset(&end), "{behaviour:?}: {end:?}");
-    }
+    let upstream = TcpUpstream::start(Behaviour::ResetAfterRead).await;
+    let (_gateway, db) = tcp(settings(), "tcp", upstream.addr()).await;
+    let mut client = connect(db).await;
+    client.send("x").await.expect("sent");
+    let end = client.read_to_end().await;
+    assert!(is_reset(&end), "{end:?}");
+
+    // A reset that comes with the connection may count as a failure to connect, which is an end.
+    let upstream = TcpUpstream::start(Behaviour::ResetAtOnce).await;
+    let (_gateway, db) = tcp(settings(), "tcp", upstream.addr()).await;
+    let end = connect(db).await.read_to_end().await;
+    assert!(
+        is_reset(&end) || end.as_ref().is_ok_and(Vec::is_empty),
+        "{end:?}"
+    );
 
     // The other way round: an upstream of the test's own, to see what it gets.
     let listener = within(SOON, tokio::net::TcpListener::bind((fresh_ip(), 0)))

@@ -275,7 +275,7 @@ async fn requests_inside_the_tunnel_are_nobody_s_business() {
         upstream.addr(),
     ) + &entry(
         "plain",
-        &["one.example.com"],
+        &["plain.example.com"],
         http_port,
         "HTTP",
         plain_http.addr(),
@@ -299,8 +299,8 @@ async fn requests_inside_the_tunnel_are_nobody_s_business() {
         .expect("echoed");
     assert_eq!(String::from_utf8_lossy(&heard), format!("one\n{request}"));
     assert_eq!(plain_http.requests(), 0);
-    // On the HTTP port the same name is a Host.
-    let (status, _) = get(([127, 0, 0, 1], http_port).into(), "one.example.com", "/").await;
+    // On the HTTP port names are Hosts.
+    let (status, _) = get(([127, 0, 0, 1], http_port).into(), "plain.example.com", "/").await;
     assert_eq!(status, 200);
     // Plain HTTP on the TLS port is not understood, and goes nowhere.
     let mut client = connect(([127, 0, 0, 1], tls_port).into()).await;

@@ -34,6 +34,18 @@ pub(crate) struct Ending {
     pub(crate) bytes: (u64, u64),
 }
 
+impl Ending {
+    /// Of a connection that was carried as bytes.
+    pub(crate) fn of_connection(flags: Flags, bytes: (u64, u64)) -> Self {
+        Self {
+            status: 0,
+            flags,
+            details: "",
+            bytes,
+        }
+    }
+}
+
 impl Pending {
     pub(crate) fn new(shard: Rc<Shard>, peer: SocketAddr, original: SocketAddr) -> Self {
         Self {

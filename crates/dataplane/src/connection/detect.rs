@@ -12,7 +12,7 @@ use pointsman_wire::{
     sniff::{Verdict, sniff},
     tls::{HelloError, MAX_CLIENT_HELLO, client_hello},
 };
-use std::net::SocketAddr;
+use std::{io::ErrorKind, net::SocketAddr};
 
 /// Bytes after which extensions' sniffers must have decided: one that never does must not fill memory.
 const SNIFFED_BYTES: usize = 4096;
@@ -117,7 +117,7 @@ async fn run(
     let silence = cx.shard.settings.detection.server_first_after.0;
     if inspection.server_may_speak_first && !silence.is_zero() {
         // A precise timer: this is the one wait a person at a database prompt would notice.
-        let spoke = tokio::time::timeout(silence, cx.client.readable()).await;
+        let spoke = tokio::time::timeout(silence, stream::arrival(cx.client)).await;
         if spoke.is_err()
             && let ConnectionDecision::Forward(rule) = decide_tcp(view, cx, peer)
             && let Some(mut candidate) = Early::open(cx, view, rule).await
@@ -158,11 +158,20 @@ async fn read(
     let (mut held, mut patient) = (false, true);
     loop {
         let read = async {
-            cx.client.readable().await?;
-            if bytes.capacity() == 0 {
-                bytes = cx.shard.buffers.small();
+            loop {
+                if bytes.capacity() == 0 {
+                    bytes = cx.shard.buffers.small();
+                }
+                match stream::try_read(cx.client, &mut bytes) {
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                    other => return other,
+                }
+                if bytes.is_empty() {
+                    // A silent client holds no buffer.
+                    cx.shard.buffers.give(std::mem::take(&mut bytes));
+                }
+                cx.client.readable().await?;
             }
-            stream::read(cx.client, &mut bytes).await
         };
         match cx.lease.until(deadline, read).await {
             Ok(Ok(0)) | Err(_) if held => patient = false,

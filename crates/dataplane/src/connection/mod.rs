@@ -4,7 +4,7 @@ mod detect;
 mod tcp;
 
 use crate::{
-    access::pending::Pending,
+    access::pending::{Ending, Pending},
     extension::Recognised,
     http::{self, Context},
     shard::{Shard, endpoint_state::InFlight, view::View},
@@ -13,6 +13,7 @@ use detect::{Detected, detect};
 use pointsman_route::{Class, Connection, ConnectionDecision, Inspection, NoTrace};
 use pointsman_runtime::offer;
 use pointsman_sdk::Session;
+use pointsman_telemetry::Flags;
 use std::{net::SocketAddr, rc::Rc, time::Instant};
 use tokio::net::TcpStream;
 
@@ -68,8 +69,17 @@ pub async fn serve(shard: Rc<Shard>, accepted: Accepted) {
             decided(&cx, view, &accepted, detected, inspection).await;
         }
         Some(protocol) => {
+            cx.access.begin(None, started);
+            cx.access.edit(|record| {
+                record.revision = view.generation();
+                record.route_name = Some(protocol.name().into());
+                record.why = "extension".into();
+            });
             let upstream = tcp::upstream(&cx, &view, accepted.peer).await;
+            let access = cx.access;
             extended(accepted, protocol, detected.bytes, upstream).await;
+            // How many bytes went by is known to the extension alone.
+            access.finish(&Ending::of_connection(Flags::EMPTY, (0, 0)));
         }
     }
 }

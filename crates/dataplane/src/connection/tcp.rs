@@ -8,6 +8,7 @@ use crate::{
         endpoint_state::{EndpointState, InFlight},
         view::View,
     },
+    stream,
     tunnel::{self, End, Summary},
 };
 use pointsman_route::{ConnectionDecision, TcpRule};
@@ -46,8 +47,8 @@ impl Early {
         let first = async {
             tokio::select! {
                 biased;
-                _ = cx.client.readable() => false,
-                _ = self.upstream.readable() => true,
+                _ = stream::arrival(cx.client) => false,
+                _ = stream::arrival(&self.upstream) => true,
             }
         };
         cx.lease.within(limit, first).await.unwrap_or(false)
@@ -118,7 +119,15 @@ pub(crate) async fn upstream(
     peer: SocketAddr,
 ) -> Option<(TcpStream, InFlight)> {
     match super::decide_tcp(view, cx, peer) {
-        ConnectionDecision::Forward(rule) => plan(cx, view, rule).ok()?.connect(cx).await.ok(),
+        ConnectionDecision::Forward(rule) => {
+            let chosen = plan(cx, view, rule).ok()?;
+            if let Some(label) = &chosen.label {
+                cx.access.backend(label);
+            }
+            let (upstream, in_flight) = chosen.connect(cx).await.ok()?;
+            cx.access.connected(&upstream);
+            Some((upstream, in_flight))
+        }
         _ => None,
     }
 }
@@ -202,12 +211,10 @@ async fn carry(
     drop(live);
     let flags = flags(&summary);
     stats.tcp_closed(flags, 0, 0);
-    cx.access.finish(&Ending {
-        status: 0,
+    cx.access.finish(&Ending::of_connection(
         flags,
-        details: "",
-        bytes: (summary.received, summary.sent),
-    });
+        (summary.received, summary.sent),
+    ));
     drop(in_flight);
 }
 
@@ -223,10 +230,5 @@ fn flags(summary: &Summary) -> Flags {
 fn refuse(cx: &Context<'_>, stats: &ClusterStats, flags: Flags) {
     stats.tcp_opened();
     stats.tcp_closed(flags, 0, 0);
-    cx.access.finish(&Ending {
-        status: 0,
-        flags,
-        details: "",
-        bytes: (0, 0),
-    });
+    cx.access.finish(&Ending::of_connection(flags, (0, 0)));
 }
