@@ -10,7 +10,6 @@ pub mod assemble;
 pub mod builder;
 pub mod cli;
 pub mod demo;
-pub mod iptables;
 pub mod running;
 pub mod settings;
 

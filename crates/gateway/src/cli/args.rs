@@ -262,30 +262,30 @@ pub(crate) struct Settings {
 
 /// Arguments of `pointsman iptables`.
 #[derive(Clone, Debug, Args)]
-pub struct Iptables {
+pub(crate) struct Iptables {
     /// Print the rules, or check whether they are in place
     #[arg(value_enum)]
-    pub action: IptablesAction,
+    pub(crate) action: IptablesAction,
     /// Port that traffic is redirected to
     #[arg(long, default_value_t = 15001)]
-    pub capture_port: u16,
+    pub(crate) capture_port: u16,
     /// User id the gateway runs as: its own traffic is left alone
     #[arg(long, value_name = "UID")]
-    pub uid: Option<u32>,
+    pub(crate) uid: Option<u32>,
     /// Group id the gateway runs as: its own traffic is left alone
     #[arg(long, value_name = "GID")]
-    pub gid: Option<u32>,
+    pub(crate) gid: Option<u32>,
     /// Mark of packets that are left alone
     #[arg(long, value_name = "MARK")]
-    pub mark: Option<u32>,
+    pub(crate) mark: Option<u32>,
     /// Redirect what arrives at this machine for others (a router), not what starts on it
     #[arg(long)]
-    pub forwarded: bool,
+    pub(crate) forwarded: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 /// What to do with the rules.
-pub enum IptablesAction {
+pub(crate) enum IptablesAction {
     /// Print them.
     Print,
     /// Check whether they are in place.

@@ -4,12 +4,13 @@ mod args;
 mod demo;
 mod documents;
 mod explain;
+mod iptables;
 pub(crate) mod output;
 mod run;
 mod settings;
 
 use args::{Arguments, Command};
-pub use args::{Iptables, IptablesAction};
+
 use clap::{CommandFactory, Parser};
 use std::process::ExitCode;
 
@@ -44,7 +45,7 @@ pub fn main() -> ExitCode {
         Some(Command::Analyze(command)) => analyze::analyze(&command),
         Some(Command::Explain(command)) => explain::explain(&command),
         Some(Command::Settings(command)) => settings::settings(&command),
-        Some(Command::Iptables(command)) => Ok(crate::iptables::command(&command)),
+        Some(Command::Iptables(command)) => Ok(iptables::command(&command)),
         Some(Command::Completion { shell }) => {
             clap_complete::generate(
                 shell,

@@ -2,7 +2,7 @@
 //!
 //! The gateway's own connections must not be redirected to itself. They are told apart by the user
 //! or group it runs as, or by a packet mark.
-use crate::cli::{Iptables as Arguments, IptablesAction as Action};
+use super::args::{Iptables as Arguments, IptablesAction as Action};
 use std::{fmt::Write as _, process::Command, process::ExitCode};
 
 const CHAIN: &str = "POINTSMAN";
@@ -42,7 +42,7 @@ fn rules(arguments: &Arguments, ipv6: bool) -> Vec<Vec<String>> {
 }
 
 /// The script that `print` prints.
-pub fn script(arguments: &Arguments) -> String {
+fn script(arguments: &Arguments) -> String {
     let mut out = String::from("# Redirects TCP to the gateway. Read it, then run it as root.\n");
     let excluded = arguments.uid.is_some() || arguments.gid.is_some() || arguments.mark.is_some();
     if !excluded && !arguments.forwarded {
@@ -73,7 +73,7 @@ pub fn script(arguments: &Arguments) -> String {
 }
 
 /// `pointsman iptables`: prints the rules, or checks whether they are in place (exit 1 when not).
-pub fn command(arguments: &Arguments) -> ExitCode {
+pub(super) fn command(arguments: &Arguments) -> ExitCode {
     match arguments.action {
         Action::Print => {
             print!("{}", script(arguments));
