@@ -11,10 +11,9 @@ fn main() -> anyhow::Result<()> {
         let at = ([127, 81, 0, 2], 8080).into();
         let documents = sniffed_service("mixed", at, &[web.addr()]);
         let stage = Stage::open(&documents, sniffer_protocol::register).await?;
-        println!("{at} speaks HTTP and @shout:");
+        println!("{at} speaks HTTP and @shout. The last line makes its actor panic:");
         println!("  curl http://{at}/ -H 'Host: mixed.example'");
         println!("  printf '@shout hello\\n' | nc -q 1 127.81.0.2 8080");
-        println!("Make the protocol's actor panic, then shout again: it counts from 1.");
         println!("  printf '@shout panic\\n' | nc -q 1 127.81.0.2 8080");
         stage.until_interrupted().await
     })?

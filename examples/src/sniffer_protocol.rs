@@ -46,8 +46,7 @@ impl Handler<Session> for Shouter {
 
     /// Hands the session to a task and is free for the next one.
     fn handle(&mut self, session: Session, _: &mut Self::Context) {
-        // Kills the actor with everything it knows: what a defect would do. The overseer makes a
-        // new one, whose count begins at zero; sessions that run already are not disturbed.
+        // What a defect would do: the actor and its count are lost, running sessions are not.
         assert!(
             !session.received.starts_with(b"@shout panic"),
             "the shouter was told to panic"
