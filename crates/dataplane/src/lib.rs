@@ -12,6 +12,7 @@ pub mod access;
 pub mod actor;
 pub mod capture;
 pub mod connection;
+mod context;
 pub mod extension;
 mod http;
 pub mod message;

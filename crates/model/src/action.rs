@@ -1,5 +1,5 @@
 //! What a matched rule does.
-use crate::{Place, matches::HttpMatch, matches::StringMatch};
+use crate::{ObjectKey, Place, matches::HttpMatch, matches::StringMatch};
 use std::{sync::Arc, time::Duration};
 
 /// A destination as written, its host completed to a full name (BE-1).
@@ -178,13 +178,25 @@ pub enum HttpAction {
     },
 }
 
+/// Where a rule that a delegate contributed is written (VS-H-113).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delegated {
+    /// The delegate.
+    pub object: ObjectKey,
+    /// Index in its `spec.http`, from 0.
+    pub index: u32,
+}
+
 /// One rule: an item of `spec.http`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpRoute {
     /// `name`, for logs (VS-H-8).
     pub name: Option<Arc<str>>,
-    /// Index in `spec.http`, from 0: the `#N` of outputs.
+    /// Index in `spec.http`, from 0: the `#N` of outputs. Of a delegated rule the index of the
+    /// rule that delegates, in the VirtualService that has the hosts.
     pub index: u32,
+    /// The delegate the rule comes from; `None` in a document as written.
+    pub delegated: Option<Delegated>,
     /// Alternatives; empty matches everything (VS-H-3).
     pub matches: Vec<HttpMatch>,
     /// What to do.
@@ -205,4 +217,17 @@ pub struct HttpRoute {
     pub cors: Option<Cors>,
     /// Where the rule begins.
     pub place: Place,
+}
+
+impl HttpRoute {
+    /// How outputs name the rule inside its VirtualService: `#1`, or `#1>team/reviews#0` where a
+    /// delegate wrote it.
+    pub fn number(&self) -> String {
+        match &self.delegated {
+            None => format!("#{}", self.index),
+            Some(Delegated { object, index }) => {
+                format!("#{}>{}/{}#{index}", self.index, object.namespace, object.name)
+            }
+        }
+    }
 }

@@ -10,6 +10,7 @@
 //! - `compile` makes the table out of all documents as one client sees them: `registry` (which
 //!   services exist), `backends` (clusters, policies, endpoints), `bindings` (which VirtualService
 //!   speaks for which host), `rules`, `hosts`, `listeners`, `binds`, and the findings of all of it.
+//! - [`action`] is what a taken rule changes: target, authority, fields, the `Location` it sends.
 //! - [`trace`] lets a decision be watched; [`explain`] is the watcher that tells people about it.
 //!   It runs the same code as the data path, so it cannot disagree with it.
 //!
@@ -19,6 +20,7 @@
 //! (or takes a whole port); PM0311 an address is already taken.
 #![forbid(unsafe_code)]
 
+pub mod action;
 pub mod cluster;
 mod compile;
 pub mod condition;

@@ -202,10 +202,9 @@ impl<S: AsyncRead + Unpin> MessageReader<S> {
 
     /// Reads some more; false at the end of the stream.
     async fn more(&mut self) -> Result<bool, MessageError> {
-        let mut piece = [0; 16 * 1024];
-        let got = self.stream.read(&mut piece).await?;
-        self.ahead.extend(piece.iter().take(got));
-        Ok(got > 0)
+        // Into the vector itself: a buffer in the future would be in every future around it.
+        self.ahead.reserve(16 * 1024);
+        Ok(self.stream.read_buf(&mut self.ahead).await? > 0)
     }
 
     fn take(&mut self, length: usize) -> Vec<u8> {

@@ -2,8 +2,8 @@
 //! for a while, whoever speaks first does.
 use super::{decide_tcp, tcp::Early};
 use crate::{
+    context::Context,
     extension::{Opinion, Recognised},
-    http::Context,
     shard::view::View,
     stream,
 };

@@ -5,8 +5,9 @@ mod tcp;
 
 use crate::{
     access::pending::{Ending, Pending},
+    context::Context,
     extension::Recognised,
-    http::{self, Context},
+    http,
     shard::{Shard, endpoint_state::InFlight, view::View},
 };
 use detect::{Detected, detect};

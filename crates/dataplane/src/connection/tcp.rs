@@ -2,7 +2,7 @@
 use super::detect::Detected;
 use crate::{
     access::pending::Ending,
-    http::Context,
+    context::Context,
     shard::{
         cluster_state::{ClusterState, Dialled, Tried},
         endpoint_state::{EndpointState, InFlight},
@@ -197,17 +197,7 @@ async fn carry(
     cx.access.connected(upstream);
     stats.tcp_opened();
     let live = cx.shard.live(stats);
-    let summary = tunnel::run(
-        cx.lease,
-        &cx.shard.buffers,
-        &cx.shard.settings,
-        cx.client,
-        upstream,
-        detected.bytes,
-        Vec::new(),
-        live.bytes(),
-    )
-    .await;
+    let summary = tunnel::run(cx, upstream, detected.bytes, Vec::new(), live.bytes()).await;
     drop(live);
     let flags = flags(&summary);
     stats.tcp_closed(flags, 0, 0);

@@ -14,27 +14,10 @@ mod rewrite;
 mod serve;
 mod upload;
 
-use crate::{
-    access::pending::Pending,
-    shard::{Shard, registry::Lease},
-};
+use crate::context::Context;
 use pointsman_wire::http1::{BodyLength, RequestKind, Version};
 pub(crate) use serve::{refuse_http2, serve};
-use std::{net::SocketAddr, rc::Rc, time::Instant};
-use tokio::net::TcpStream;
-
-/// What all stages of one client connection share.
-pub(crate) struct Context<'a> {
-    pub(crate) shard: &'a Rc<Shard>,
-    pub(crate) lease: &'a Lease,
-    pub(crate) client: &'a TcpStream,
-    /// Where the client dialled.
-    pub(crate) original: SocketAddr,
-    /// True when `original` is this very process: passing through would loop.
-    pub(crate) original_is_self: bool,
-    /// The access log record of what is going on now.
-    pub(crate) access: Pending,
-}
+use std::time::Instant;
 
 /// What must be remembered of a request once its head is written anew.
 #[derive(Clone, Copy, Debug)]

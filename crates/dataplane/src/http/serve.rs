@@ -249,17 +249,7 @@ async fn upgraded(
         return;
     }
     let progress = cx.shard.live(forward.stats());
-    tunnel::run(
-        cx.lease,
-        &cx.shard.buffers,
-        &cx.shard.settings,
-        cx.client,
-        upstream,
-        std::mem::take(input),
-        reply,
-        progress.bytes(),
-    )
-    .await;
+    tunnel::run(cx, upstream, std::mem::take(input), reply, progress.bytes()).await;
     drop(in_flight);
 }
 

@@ -6,13 +6,9 @@
 mod direction;
 mod splice;
 
-use crate::{
-    settings::Settings,
-    shard::{buffers::Buffers, registry::Lease},
-    stream,
-};
+use crate::{context::Context, stream};
 use direction::Direction;
-use std::{cell::Cell, future::poll_fn, io, task::Poll, time::Duration};
+use std::{cell::Cell, future::poll_fn, io, task::Poll};
 use tokio::net::TcpStream;
 
 /// How a tunnel ended.
@@ -53,16 +49,14 @@ pub struct Progress {
 
 /// Runs a tunnel to its end. `first` are bytes already read from the client, `reply` bytes already
 /// read from the upstream.
-pub async fn run(
-    lease: &Lease,
-    buffers: &Buffers,
-    settings: &Settings,
-    client: &TcpStream,
+pub(crate) async fn run(
+    cx: &Context<'_>,
     upstream: &TcpStream,
     first: Vec<u8>,
     reply: Vec<u8>,
     progress: &Progress,
 ) -> Summary {
+    let (client, buffers, settings) = (cx.client, &cx.shard.buffers, &cx.shard.settings);
     let bulk = settings.limits.splice_after;
     let mut up = Direction::new(first, bulk, &progress.received);
     let mut down = Direction::new(reply, bulk, &progress.sent);
@@ -80,12 +74,12 @@ pub async fn run(
                 _ => Poll::Pending,
             }
         });
-        match wait(lease, idle, both).await {
-            Some(end) => break end,
+        match cx.lease.within(idle, both).await {
+            Ok(end) => break end,
             // The limit is re-armed as long as anything moved since: cheaper than re-arming per byte,
             // and a tunnel is cut after one to two limits of silence.
-            None if before != (progress.received.get(), progress.sent.get()) => {}
-            None => break End::Idle,
+            Err(_) if before != (progress.received.get(), progress.sent.get()) => {}
+            Err(_) => break End::Idle,
         }
     };
     match end {
@@ -104,10 +98,6 @@ pub async fn run(
         received: progress.received.get(),
         sent: progress.sent.get(),
     }
-}
-
-async fn wait(lease: &Lease, limit: Duration, end: impl Future<Output = End>) -> Option<End> {
-    lease.within(limit, end).await.ok()
 }
 
 /// Which socket of a direction failed.

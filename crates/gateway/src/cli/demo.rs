@@ -12,9 +12,8 @@ pub(super) fn demo(command: &args::Demo) -> anyhow::Result<ExitCode> {
         }
         return Ok(exit::FINE);
     }
-    let mut flags = Vec::new();
     // The shop is nobody else's business: listen on the loopback interface only.
-    flags.push(("capture.interface", "lo".to_owned()));
+    let flags = vec![("capture.interface", "lo".to_owned())];
     let mut process = command.process.clone();
     process.shards.get_or_insert(1);
     // Ctrl-C stops everything: nobody's work is in flight in a demonstration.

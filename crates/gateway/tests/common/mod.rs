@@ -10,9 +10,11 @@
     reason = "every test file is a program of its own and uses a part of this"
 )]
 
+mod feed;
 mod manifests;
 mod metrics;
 
+pub use feed::Feed;
 pub use manifests::*;
 pub use metrics::Scrape;
 

@@ -1,0 +1,99 @@
+//! Routing one request: its original destination to a listener, the listener to its table of
+//! hosts, Host and path to a rule. This is what `route` adds to a request on the hot path.
+//!
+//! Not measured: reading the head, choosing an endpoint, and anything a matched rule has done to
+//! the request. Nothing watches the decision ([`NoTrace`]), as on the data path.
+//!
+//! `same_host` asks for one host again and again, which keeps its entry in the processor's cache;
+//! `all_hosts` goes round all of them, so that at 100,000 each lookup finds its entry cold.
+
+use divan::Bencher;
+use pointsman_model::{ClientContext, World};
+use pointsman_route::{
+    Class, Connection, ConnectionDecision, NoTrace, Request, RequestDecision, Table,
+};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+mod world;
+
+fn main() {
+    divan::main();
+}
+
+/// Services, each with a host.
+const HOSTS: [u32; 3] = [10, 1_000, 100_000];
+/// Rules on one host; the request matches the last.
+const RULES: [u32; 3] = [1, 10, 100];
+
+fn compile(world: &World) -> Table {
+    Table::compile(world, &ClientContext::default(), None).table
+}
+
+/// What a connection task does with a request, down to the rule. Gives the number of alternatives
+/// of the rule, and fails if none was found: a benchmark of misses would look splendid.
+fn route(table: &Table, original: SocketAddr, authority: &str, path: &str) -> usize {
+    let connection = Connection {
+        original,
+        source: None,
+        class: Class::Http,
+        sni: None,
+    };
+    let listener = table.listener(original);
+    let decision = table.connection(listener, &connection, &mut NoTrace);
+    let ConnectionDecision::Http(hosts) = decision else {
+        panic!("not HTTP: {decision:?}");
+    };
+    let fields: Vec<(String, String)> = Vec::new();
+    let request = Request {
+        method: "GET",
+        authority,
+        path,
+        query: None,
+        scheme: "http",
+        fields: &fields,
+    };
+    match table.request(hosts, &request, &mut NoTrace) {
+        RequestDecision::Rule(matched) => matched.rule.alternatives.len(),
+        other => panic!("no rule: {other:?}"),
+    }
+}
+
+/// An original destination and the Host that goes with it.
+fn visit(number: u32) -> (SocketAddr, Arc<str>) {
+    let original = SocketAddr::new(world::address(number), world::PORT);
+    (original, world::host(number))
+}
+
+#[divan::bench(args = HOSTS)]
+fn same_host(bencher: Bencher<'_, '_>, hosts: u32) {
+    let table = compile(&world::world(hosts));
+    let (original, host) = visit(hosts / 2);
+    bencher.bench(|| route(&table, divan::black_box(original), &host, "/"));
+}
+
+#[divan::bench(args = HOSTS)]
+fn all_hosts(bencher: Bencher<'_, '_>, hosts: u32) {
+    let table = compile(&world::world(hosts));
+    // A stride without a common divisor with the number of hosts meets them all, out of order.
+    let visits: Vec<_> = (0..hosts)
+        .map(|n| visit(u32::try_from(u64::from(n) * 7_919 % u64::from(hosts)).expect("a host")))
+        .collect();
+    let mut next = visits.iter().cycle();
+    bencher.bench_local(|| {
+        let (original, host) = next.next().expect("a cycle");
+        route(&table, *original, host, "/")
+    });
+}
+
+#[divan::bench(args = RULES)]
+fn last_rule(bencher: Bencher<'_, '_>, rules: u32) {
+    let mut world = world::world(10);
+    world.upsert(world::rules(rules));
+    let table = compile(&world);
+    let (original, host) = visit(0);
+    let path = format!("/area-{}/item", rules - 1);
+    let one_alternative = route(&table, original, &host, &path);
+    assert_eq!(one_alternative, 1, "the default route took the request");
+    bencher.bench(|| route(&table, original, &host, divan::black_box(&path)));
+}

@@ -1,0 +1,230 @@
+//! Where a redirect sends the client (VS-H-40..49).
+use pointsman_model::action::Redirect;
+use std::fmt::Write as _;
+
+/// What a redirect takes from the request.
+#[derive(Clone, Copy, Debug)]
+pub struct Received<'a> {
+    /// How the request came: `http` or `https`.
+    pub scheme: &'a str,
+    /// `Host` or `:authority`, port included; may be empty.
+    pub authority: &'a str,
+    /// The normalised path.
+    pub path: &'a str,
+    /// Raw query without the `?`.
+    pub query: Option<&'a str>,
+    /// Bytes of the path that the rule's prefix matched.
+    pub matched: usize,
+    /// The port the client dialled.
+    pub port: u16,
+}
+
+/// The `Location` of a redirect.
+pub fn location(redirect: &Redirect, received: &Received<'_>) -> String {
+    let came_by = received.scheme;
+    let scheme = redirect.scheme.as_deref().unwrap_or(came_by);
+    let default_port = |scheme: &str| if scheme == "https" { 443 } else { 80 };
+    let (name, own_port) = split_port(received.authority);
+    let name = redirect.authority.as_deref().unwrap_or(name);
+    // An explicit port that is the scheme's default says nothing (VS-H-44).
+    let explicit = redirect.port.filter(|&port| port != default_port(scheme));
+    let port = match (explicit, redirect.port_from_request) {
+        (Some(port), _) => Some(port),
+        (None, Some(true)) => Some(received.port).filter(|&port| port != default_port(scheme)),
+        (None, Some(false)) => None,
+        (None, None) if redirect.authority.is_some() => None,
+        // The Host's own port stays, unless it is the default of the scheme that is left (VS-H-46).
+        (None, None) => own_port.filter(|&port| scheme == came_by || port != default_port(came_by)),
+    };
+    let mut location = format!("{scheme}://{name}");
+    if let Some(port) = port {
+        let _ = write!(location, ":{port}");
+    }
+    match (&redirect.uri, &redirect.prefix_rewrite) {
+        (Some(uri), _) => {
+            if !uri.starts_with('/') {
+                location.push('/');
+            }
+            location.push_str(uri);
+        }
+        (None, Some(prefix)) => {
+            location.push_str(prefix);
+            location.push_str(received.path.get(received.matched..).unwrap_or_default());
+        }
+        (None, None) => location.push_str(received.path),
+    }
+    let has_query = redirect.uri.as_deref().is_some_and(|uri| uri.contains('?'));
+    if let Some(query) = received.query.filter(|_| !has_query) {
+        location.push('?');
+        location.push_str(query);
+    }
+    location
+}
+
+/// Host and port of an authority; brackets of an IPv6 literal stay.
+fn split_port(host: &str) -> (&str, Option<u16>) {
+    match host.rsplit_once(':') {
+        Some((name, port)) if !name.contains(':') || name.ends_with(']') => {
+            (name, port.parse().ok())
+        }
+        _ => (host, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn redirect(edit: impl FnOnce(&mut Redirect)) -> Redirect {
+        let mut redirect = Redirect {
+            code: 301,
+            ..Redirect::default()
+        };
+        edit(&mut redirect);
+        redirect
+    }
+
+    #[test]
+    fn locations_are_built_as_the_rule_says() {
+        // (redirect, host, path, query, matched prefix, listener port, location); T-H-40..51.
+        let cases = [
+            (
+                redirect(|r| r.uri = Some("/new".into())),
+                "web",
+                "/old",
+                Some("q=1"),
+                0,
+                80,
+                "http://web/new?q=1",
+            ),
+            (
+                redirect(|r| r.uri = Some("/new?z=2".into())),
+                "web",
+                "/old",
+                Some("q=1"),
+                0,
+                80,
+                "http://web/new?z=2",
+            ),
+            (
+                redirect(|r| r.uri = Some("new".into())),
+                "web",
+                "/old",
+                None,
+                0,
+                80,
+                "http://web/new",
+            ),
+            (
+                redirect(|r| r.prefix_rewrite = Some("/bar".into())),
+                "web",
+                "/foo/x",
+                Some("q"),
+                4,
+                80,
+                "http://web/bar/x?q",
+            ),
+            (
+                redirect(|r| r.prefix_rewrite = Some("/".into())),
+                "web",
+                "/foo/x",
+                None,
+                4,
+                80,
+                "http://web//x",
+            ),
+            (
+                redirect(|r| r.authority = Some("new.com".into())),
+                "web",
+                "/a",
+                Some("b"),
+                0,
+                80,
+                "http://new.com/a?b",
+            ),
+            (
+                redirect(|r| r.scheme = Some("https".into())),
+                "web:8080",
+                "/a",
+                None,
+                0,
+                80,
+                "https://web:8080/a",
+            ),
+            (
+                redirect(|r| r.scheme = Some("https".into())),
+                "web:80",
+                "/a",
+                None,
+                0,
+                80,
+                "https://web/a",
+            ),
+            (
+                redirect(|r| {
+                    r.scheme = Some("https".into());
+                    r.port = Some(8443);
+                }),
+                "web",
+                "/a",
+                None,
+                0,
+                80,
+                "https://web:8443/a",
+            ),
+            (
+                redirect(|r| {
+                    r.scheme = Some("https".into());
+                    r.port = Some(443);
+                }),
+                "web",
+                "/a",
+                None,
+                0,
+                80,
+                "https://web/a",
+            ),
+            (
+                redirect(|r| r.port = Some(80)),
+                "web:8080",
+                "/a",
+                None,
+                0,
+                80,
+                "http://web:8080/a",
+            ),
+            (
+                redirect(|r| {
+                    r.authority = Some("new.com".into());
+                    r.port_from_request = Some(true);
+                }),
+                "web",
+                "/",
+                None,
+                0,
+                8080,
+                "http://new.com:8080/",
+            ),
+            (
+                redirect(|r| r.scheme = Some("https".into())),
+                "[fd00::1]:80",
+                "/a",
+                None,
+                0,
+                80,
+                "https://[fd00::1]/a",
+            ),
+        ];
+        for (redirect, host, path, query, matched, port, expected) in cases {
+            let received = Received {
+                scheme: "http",
+                authority: host,
+                path,
+                query,
+                matched,
+                port,
+            };
+            assert_eq!(location(&redirect, &received), expected, "{redirect:?}");
+        }
+    }
+}
