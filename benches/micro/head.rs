@@ -24,7 +24,7 @@ fn request(name: &str) -> Vec<u8> {
     }
 }
 
-#[divan::bench(args = REQUESTS)]
+#[divan::bench(args = REQUESTS, sample_size = 1_000)]
 fn read_request(bencher: Bencher<'_, '_>, name: &str) {
     let (bytes, limits) = (request(name), HeadLimits::default());
     bencher.counter(BytesCount::new(bytes.len())).bench(|| {
@@ -34,7 +34,7 @@ fn read_request(bencher: Bencher<'_, '_>, name: &str) {
     });
 }
 
-#[divan::bench(args = REQUESTS)]
+#[divan::bench(args = REQUESTS, sample_size = 1_000)]
 fn read_and_write_request(bencher: Bencher<'_, '_>, name: &str) {
     let (bytes, limits) = (request(name), HeadLimits::default());
     let mut out = Vec::with_capacity(4096);
@@ -50,7 +50,7 @@ fn read_and_write_request(bencher: Bencher<'_, '_>, name: &str) {
         });
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 1_000)]
 fn read_response(bencher: Bencher<'_, '_>) {
     let (bytes, limits) = (answer(0), HeadLimits::default());
     bencher.counter(BytesCount::new(bytes.len())).bench(|| {

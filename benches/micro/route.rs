@@ -17,6 +17,10 @@ use std::sync::Arc;
 
 mod world;
 
+/// The product's allocator, which has a share in these figures.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     divan::main();
 }
@@ -65,14 +69,14 @@ fn visit(number: u32) -> (SocketAddr, Arc<str>) {
     (original, world::host(number))
 }
 
-#[divan::bench(args = HOSTS)]
+#[divan::bench(args = HOSTS, sample_size = 1_000)]
 fn same_host(bencher: Bencher<'_, '_>, hosts: u32) {
     let table = compile(&world::world(hosts));
     let (original, host) = visit(hosts / 2);
     bencher.bench(|| route(&table, divan::black_box(original), &host, "/"));
 }
 
-#[divan::bench(args = HOSTS)]
+#[divan::bench(args = HOSTS, sample_size = 1_000)]
 fn all_hosts(bencher: Bencher<'_, '_>, hosts: u32) {
     let table = compile(&world::world(hosts));
     // A stride without a common divisor with the number of hosts meets them all, out of order.
@@ -86,7 +90,7 @@ fn all_hosts(bencher: Bencher<'_, '_>, hosts: u32) {
     });
 }
 
-#[divan::bench(args = RULES)]
+#[divan::bench(args = RULES, sample_size = 1_000)]
 fn last_rule(bencher: Bencher<'_, '_>, rules: u32) {
     let mut world = world::world(10);
     world.upsert(world::rules(rules));

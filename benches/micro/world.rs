@@ -81,6 +81,7 @@ pub(crate) fn rules(rules: u32) -> Object {
     let http = (0..rules).map(|index| HttpRoute {
         name: None,
         index,
+        delegated: None,
         matches: vec![under(&format!("/area-{index}/"))],
         action: HttpAction::Route(vec![WeightedDestination {
             destination: Destination {

@@ -226,7 +226,10 @@ impl HttpRoute {
         match &self.delegated {
             None => format!("#{}", self.index),
             Some(Delegated { object, index }) => {
-                format!("#{}>{}/{}#{index}", self.index, object.namespace, object.name)
+                format!(
+                    "#{}>{}/{}#{index}",
+                    self.index, object.namespace, object.name
+                )
             }
         }
     }

@@ -16,7 +16,8 @@
 //!
 //! Findings raised here: PM0101 subset, PM0102 host and PM0103 port of a destination are unknown;
 //! PM0206 a pattern cannot be used; PM0207 a rule can never match; PM0208 two VirtualServices want
-//! one host; PM0209 a delegate is not followed; PM0310 a ServiceEntry without addresses is guarded
+//! one host; PM0209 a delegate cannot be followed, or one of its
+//! rules not be used; PM0310 a ServiceEntry without addresses is guarded
 //! (or takes a whole port); PM0311 an address is already taken.
 #![forbid(unsafe_code)]
 

@@ -16,13 +16,15 @@ use std::{sync::Arc, time::Duration};
 pub struct Origin {
     /// The VirtualService, or the service whose default route this is.
     pub object: ObjectKey,
-    /// Index in its `http`, `tls` or `tcp` list; `None` for a default route.
+    /// Index in its `http`, `tls` or `tcp` list; `None` for a default route. The rules of a
+    /// delegate have the index of the rule that delegates.
     pub rule: Option<u32>,
     /// `name` of the rule (VS-H-8).
     pub name: Option<Arc<str>>,
     /// Where it is written.
     pub place: Place,
-    /// Made once, to be cloned per request: `default/reviews#1`, `default/reviews.tcp#0`, or
+    /// Made once, to be cloned per request: `default/reviews#1`, `default/reviews.tcp#0`,
+    /// `default/shop#1>team/cart#0` where a delegate wrote rule 0, or
     /// `default route of reviews.default.svc.cluster.local`.
     pub label: Arc<str>,
 }
@@ -69,13 +71,14 @@ pub struct Rule {
     pub timeout: Option<Duration>,
     /// `mirror`, `mirrors`.
     pub mirrors: Box<[CompiledMirror]>,
-    /// The VirtualService that wrote it, and the position in its `http` list.
+    /// The VirtualService, its delegates' rules in place, and the position in that list.
     pub(crate) source: Option<(Arc<VirtualService>, usize)>,
 }
 
 impl Rule {
-    /// The rule as written, with everything that is executed rather than decided: rewrite,
-    /// headers, retries, fault, CORS. `None` for a default route, which has none of them (VSB-16).
+    /// The rule with everything that is executed rather than decided: rewrite, headers, retries,
+    /// fault, CORS; as written, or merged with that of its delegate (VS-H-115). `None` for a
+    /// default route, which has none of them (VSB-16).
     pub fn model(&self) -> Option<&HttpRoute> {
         let (service, index) = self.source.as_ref()?;
         service.http.get(*index)

@@ -15,3 +15,8 @@ fn hosts_aliases_and_bindings() {
 fn rules() {
     common::case::run(include_str!("golden/rules.txt"));
 }
+
+#[test]
+fn delegates() {
+    common::case::run(include_str!("golden/delegates.txt"));
+}

@@ -4,7 +4,7 @@ use super::{decide_tcp, tcp::Early};
 use crate::{
     context::Context,
     extension::{Opinion, Recognised},
-    shard::view::View,
+    shard::{registry::IdleEnd, view::View},
     stream,
 };
 use pointsman_route::{Class, ConnectionDecision, Inspection};
@@ -173,7 +173,15 @@ async fn read(
                 cx.client.readable().await?;
             }
         };
-        match cx.lease.until(deadline, read).await {
+        let read = if begun || inspection.server_may_speak_first {
+            cx.lease.until(deadline, read).await.map_err(IdleEnd::from)
+        } else {
+            // Neither side has said anything, and this server will not: nothing to wait for when
+            // the process drains.
+            cx.lease.idle(silence, read).await
+        };
+        match read {
+            Err(IdleEnd::Draining) => return Err(Undecided::ClientGone),
             Ok(Ok(0)) | Err(_) if held => patient = false,
             Ok(Ok(0)) if !bytes.is_empty() => {
                 // The client has said all it will say: as bytes it may still make sense.

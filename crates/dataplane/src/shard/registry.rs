@@ -28,6 +28,12 @@ pub enum IdleEnd {
     Draining,
 }
 
+impl From<Elapsed> for IdleEnd {
+    fn from(Elapsed: Elapsed) -> Self {
+        Self::Elapsed
+    }
+}
+
 /// All client connections of one shard.
 ///
 /// Deadlines are cells that a sweep looks at every [`TICK`]: arming one is a store, where a timer

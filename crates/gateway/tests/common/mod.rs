@@ -6,6 +6,7 @@
 //! [`service`], [`rules`] and the like write the YAML.
 #![allow(
     dead_code,
+    unused_imports,
     unreachable_pub,
     reason = "every test file is a program of its own and uses a part of this"
 )]
@@ -13,10 +14,12 @@
 mod feed;
 mod manifests;
 mod metrics;
+mod process;
 
 pub use feed::Feed;
 pub use manifests::*;
 pub use metrics::Scrape;
+pub use process::{Process, pointsman};
 
 use pointsman_control::{Catalogue, Progress};
 use pointsman_dataplane::settings::Duration as Written;

@@ -155,6 +155,7 @@ pub(super) fn redirect(
     key: &Key,
     map: &Map,
     matches: &[HttpMatch],
+    is_delegate: bool,
     context: &mut Context<'_>,
 ) -> Redirect {
     context.exclusive(map, "uri", "prefixRewrite", "VS-H-166");
@@ -176,9 +177,13 @@ pub(super) fn redirect(
             "set one of uri, prefixRewrite, authority, port, derivePort, scheme",
         );
     }
-    let by_prefix = |one: &HttpMatch| matches!(one.uri, Some(StringMatch::Prefix(_)));
+    // A delegate may have its prefixes from the rules that delegate to it (VS-H-116).
+    let by_prefix = |one: &HttpMatch| match &one.uri {
+        Some(uri) => matches!(uri, StringMatch::Prefix(_)),
+        None => is_delegate,
+    };
     if let Some((written, _)) = map.entry("prefixRewrite")
-        && (matches.is_empty() || !matches.iter().all(by_prefix))
+        && ((matches.is_empty() && !is_delegate) || !matches.iter().all(by_prefix))
     {
         context.report.error(
             codes::COMBINATION,

@@ -192,6 +192,8 @@ fn named(
 /// The gateways a VirtualService is bound to.
 pub(super) struct Gateways {
     names: HashSet<Arc<str>>,
+    /// Those of a delegate are decided by the VirtualServices that delegate to it.
+    is_known: bool,
 }
 
 impl Gateways {
@@ -201,7 +203,18 @@ impl Gateways {
         if names.is_empty() {
             names.insert("mesh".into());
         }
-        Self { names }
+        Self {
+            names,
+            is_known: true,
+        }
+    }
+
+    /// As those of a delegate, which is bound to nothing by itself (VS-H-110).
+    pub(super) fn of_delegate(self) -> Self {
+        Self {
+            is_known: false,
+            ..self
+        }
     }
 
     /// Bound to transparent clients?
@@ -243,7 +256,7 @@ fn client(map: &Map, top: &Gateways, context: &mut Context<'_>) -> ClientMatch {
     let gateways = Gateways::read(map, context);
     for (name, span) in &gateways {
         // VS-H-169.
-        if !top.names.contains(name) {
+        if top.is_known && !top.names.contains(name) {
             context.report.warning(
                 codes::MATCH_GATEWAY,
                 *span,

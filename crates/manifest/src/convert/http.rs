@@ -34,6 +34,7 @@ pub(super) fn rule(
     let rule = HttpRoute {
         name: Context::text(map, "name"),
         index,
+        delegated: None,
         matches,
         action: action?,
         rewrite,
@@ -93,7 +94,7 @@ fn action(
     match name {
         "route" => Some(HttpAction::Route(action::destinations(key, value, context))),
         "redirect" => {
-            let redirect = action::redirect(key, value.as_map()?, matches, context);
+            let redirect = action::redirect(key, value.as_map()?, matches, is_delegate, context);
             Some(HttpAction::Redirect(redirect))
         }
         "directResponse" => Some(HttpAction::Respond(action::respond(

@@ -23,6 +23,11 @@ pub(super) fn virtual_service(meta: Meta, spec: &Map, context: &mut Context<'_>)
     let gateways = Gateways::new(&names);
     let (hosts, host_set) = hosts(spec, gateways.has_mesh(), context);
     let is_delegate = hosts.is_empty();
+    let gateways = if is_delegate {
+        gateways.of_delegate()
+    } else {
+        gateways
+    };
     sections(spec, is_delegate, context);
     let http = numbered(spec, "http", |node, index| {
         http::rule(node, index, is_delegate, &gateways, context)

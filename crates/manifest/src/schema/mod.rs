@@ -10,7 +10,7 @@
 //!   spec! VirtualServiceSpec                             `!`: required
 //! type HTTPRoute                                         a map that allows no other fields
 //!   - fault HTTPFaultInjection "no fault is injected"    `-`: known, not acted upon: PM0005 says so
-//!   -! delegate Delegate "the rule contributes …"        `-!`: a warning: traffic goes wrong meanwhile
+//!   -! proxyProtocol ProxyProtocol "no PROXY header …"   `-!`: a warning: traffic goes wrong meanwhile
 //!   . statPrefix string                                  `.`: known, without meaning for routing
 //! open PodStatus                                         a map that may hold more
 //! ```
@@ -49,7 +49,7 @@ mod tests {
             Some(Standing::NotYet)
         );
         let grave = |path: &str| table.field(path).is_some_and(|field| field.grave);
-        assert!(grave("VirtualService.spec.http.delegate"));
+        assert!(grave("DestinationRule.spec.trafficPolicy.tunnel"));
         assert!(!grave("VirtualService.spec.http.fault"));
         assert_eq!(standing("Service.spec.nodePort"), None);
         assert_eq!(

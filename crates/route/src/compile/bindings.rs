@@ -1,6 +1,6 @@
 //! Which VirtualService speaks for which host (VSB-1..18, VS-S-2, VS-T-2).
 use foldhash::HashMap;
-use pointsman_model::{ClientContext, Finding, HostPattern, Level, VirtualService, World};
+use pointsman_model::{ClientContext, Finding, HostPattern, Level, VirtualService};
 use std::sync::Arc;
 
 use super::{
@@ -8,7 +8,7 @@ use super::{
     registry::Service,
 };
 
-/// The VirtualServices of transparent clients that this client may see.
+/// Who speaks for which host, among the VirtualServices that this client may see.
 pub(crate) struct Bindings<'w> {
     /// In the order of VSB-3.
     ordered: Vec<&'w Arc<VirtualService>>,
@@ -23,17 +23,12 @@ pub(crate) struct Bindings<'w> {
 
 impl<'w> Bindings<'w> {
     pub(crate) fn build(
-        world: &'w World,
+        speakers: &'w [Arc<VirtualService>],
         context: &ClientContext,
         findings: &mut Findings,
     ) -> Self {
         let client = &*context.namespace;
-        let mut ordered: Vec<_> = world
-            .virtual_services
-            .values()
-            .filter(|service| service.applies_to_mesh() && !service.hosts.is_empty())
-            .filter(|service| service.meta.visible_to(client, &[]))
-            .collect();
+        let mut ordered: Vec<_> = speakers.iter().collect();
         ordered.sort_by_key(|service| (export_rank(service, client), service.meta.age_key()));
         let mut made = Self {
             ordered: Vec::new(),

@@ -6,11 +6,13 @@
 mod backends;
 mod bindings;
 mod chains;
+mod delegates;
 mod destinations;
 mod endpoints;
 mod findings;
 mod hosts;
 mod listeners;
+mod merge;
 mod policies;
 mod registry;
 mod rules;
@@ -76,9 +78,10 @@ pub(crate) fn compile(
     previous: Option<&Table>,
 ) -> Compiled {
     let mut findings = findings::Findings::default();
+    let speakers = delegates::speakers(world, context, &mut findings);
     let registry = registry::Registry::build(world, context);
     let backends = backends::Backends::build(&registry, world, context, previous);
-    let bindings = bindings::Bindings::build(world, context, &mut findings);
+    let bindings = bindings::Bindings::build(&speakers, context, &mut findings);
     let known = hosts::Known::of(previous);
     let mut rules = rules::Compiler::new(&registry, &backends, world, context, previous, &known);
     for service in bindings.all() {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use super::{
     backends::Backends,
     destinations::Destinations,
-    findings::{BAD_PATTERN, DELEGATE_LEFT_OUT, Findings},
+    findings::{BAD_PATTERN, Findings},
     hosts::Known,
     registry::{Registry, Service},
 };
@@ -59,19 +59,22 @@ impl<'a, 'w> Compiler<'a, 'w> {
 
     /// Checks every destination, also of rules that no traffic can reach on any port.
     pub(crate) fn validate(&self, service: &VirtualService, findings: &mut Findings) {
-        let key = &service.meta.key;
-        let http = service.http.iter().flat_map(|rule| {
+        for rule in &service.http {
             let routes = match &rule.action {
                 HttpAction::Route(routes) => routes.as_slice(),
                 _ => &[],
             };
             let mirrors = rule.mirrors.iter().map(|mirror| &mirror.destination);
-            routes.iter().map(|item| &item.destination).chain(mirrors)
-        });
+            let key = author(service, rule);
+            for destination in routes.iter().map(|item| &item.destination).chain(mirrors) {
+                let _ = self.destinations.resolve(destination, None, key, findings);
+            }
+        }
         let raw = service.tls.iter().map(|rule| &rule.route);
         let raw = raw.chain(service.tcp.iter().map(|rule| &rule.route));
-        let raw = raw.flatten().map(|item| &item.destination);
-        for destination in http.chain(raw) {
+        for item in raw.flatten() {
+            let key = &service.meta.key;
+            let destination = &item.destination;
             let _ = self.destinations.resolve(destination, None, key, findings);
         }
     }
@@ -108,7 +111,7 @@ impl<'a, 'w> Compiler<'a, 'w> {
         findings: &mut Findings,
     ) -> Option<Rule> {
         let rule = service.http.get(index)?;
-        let key = &service.meta.key;
+        let key = author(service, rule);
         let mut alternatives = Vec::new();
         for (number, one) in rule.matches.iter().enumerate() {
             if applies_to_http(&one.client, port, self.context).is_ok() {
@@ -124,10 +127,7 @@ impl<'a, 'w> Compiler<'a, 'w> {
             }
             HttpAction::Redirect(redirect) => Action::Redirect(redirect.clone()),
             HttpAction::Respond(response) => Action::Respond(response.clone()),
-            HttpAction::Delegate { namespace, name } => {
-                findings.push(delegate_left_out(rule, namespace, name, key));
-                return None;
-            }
+            HttpAction::Delegate { .. } => return None, // told when it could not be followed
         };
         let mirrors = rule
             .mirrors
@@ -141,11 +141,16 @@ impl<'a, 'w> Compiler<'a, 'w> {
             .collect();
         Some(Rule {
             origin: Origin {
-                object: key.clone(),
+                object: service.meta.key.clone(),
                 rule: Some(rule.index),
                 name: rule.name.clone(),
                 place: rule.place.clone(),
-                label: format!("{}/{}#{}", key.namespace, key.name, rule.index).into(),
+                label: {
+                    let ObjectKey {
+                        namespace, name, ..
+                    } = &service.meta.key;
+                    format!("{namespace}/{name}{}", rule.number()).into()
+                },
             },
             alternatives: alternatives.into_boxed_slice(),
             action,
@@ -311,6 +316,12 @@ fn names_mesh(gateways: &[Arc<str>]) -> bool {
     gateways.iter().any(|gateway| &**gateway == "mesh")
 }
 
+/// The document that wrote a rule: the VirtualService, or its delegate.
+fn author<'r>(service: &'r VirtualService, rule: &'r HttpRoute) -> &'r ObjectKey {
+    let delegate = rule.delegated.as_ref().map(|delegate| &delegate.object);
+    delegate.unwrap_or(&service.meta.key)
+}
+
 /// May an `http` match apply to this client and port? A list of gateways that names the mesh makes
 /// labels and namespace irrelevant (VS-H-13); the port counts in both cases (VS-H-14).
 pub(crate) fn applies_to_http(
@@ -342,19 +353,4 @@ pub(crate) fn why_not(one: &ClientMatch, port: u16, context: &ClientContext) -> 
         return Err(Reason::SourceDiffers);
     }
     Ok(())
-}
-
-fn delegate_left_out(rule: &HttpRoute, namespace: &str, name: &str, key: &ObjectKey) -> Finding {
-    Finding::new(
-        DELEGATE_LEFT_OUT,
-        Level::Error,
-        format!(
-            "rule #{} delegates to {namespace}/{name}, which is not supported yet",
-            rule.index
-        ),
-    )
-    .of(key)
-    .at(&rule.place)
-    .effect("the rule is left out; the rules after it are asked")
-    .help("write the rules of the delegate here")
 }

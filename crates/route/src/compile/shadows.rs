@@ -1,7 +1,7 @@
 //! Rules that can never match, because an earlier one takes everything they would (VS-H-5,
 //! VS-H-169). Only certain cases are told: patterns are compared as text.
 use pointsman_model::{
-    Finding, HttpRoute, Level, VirtualService,
+    Finding, HttpAction, HttpRoute, Level, VirtualService,
     matches::{HttpMatch, StringMatch},
 };
 
@@ -19,7 +19,7 @@ pub(crate) fn shadowed_by(rules: &[HttpRoute], at: usize) -> Option<&HttpRoute> 
     earlier
         .iter()
         .take(share.max(1))
-        .find(|earlier| rule_covers(earlier, later))
+        .find(|earlier| is_used(earlier) && rule_covers(earlier, later))
 }
 
 /// Tells about every such rule of a VirtualService.
@@ -33,8 +33,9 @@ pub(crate) fn report(service: &VirtualService, findings: &mut Findings) {
                 SHADOWED_RULE,
                 Level::Warning,
                 format!(
-                    "rule #{} can never match, rule #{} takes everything it would",
-                    rule.index, earlier.index
+                    "rule {} can never match, rule {} takes everything it would",
+                    rule.number(),
+                    earlier.number()
                 ),
             )
             .of(&service.meta.key)
@@ -44,6 +45,11 @@ pub(crate) fn report(service: &VirtualService, findings: &mut Findings) {
             .related(&earlier.place, "the rule that takes its traffic"),
         );
     }
+}
+
+/// A rule whose delegate could not be followed takes nothing from anyone.
+fn is_used(rule: &HttpRoute) -> bool {
+    !matches!(rule.action, HttpAction::Delegate { .. })
 }
 
 fn rule_covers(earlier: &HttpRoute, later: &HttpRoute) -> bool {

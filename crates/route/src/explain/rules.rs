@@ -57,7 +57,7 @@ pub(super) fn of_request<F: Fields + ?Sized>(
         .map(|(at, written)| {
             let position = compiled
                 .iter()
-                .position(|rule| rule.origin.rule == Some(written.index));
+                .position(|rule| matches!(&rule.source, Some((_, index)) if *index == at));
             match position.and_then(|position| Some((position, compiled.get(position)?))) {
                 Some((position, rule)) => {
                     considered(rule, position, &service.http, at, request, recorder)
@@ -86,8 +86,8 @@ fn considered<F: Fields + ?Sized>(
     recorder: &Recorder,
 ) -> Candidate {
     let what = format!(
-        "#{}  {}",
-        rule.origin.rule.unwrap_or_default(),
+        "{}  {}",
+        written.get(at).map(HttpRoute::number).unwrap_or_default(),
         describe(&rule.alternatives)
     );
     let (verdict, detail) = match recorder.matched {
@@ -95,7 +95,7 @@ fn considered<F: Fields + ?Sized>(
         Some((matched, _)) if matched < position => match shadowed_by(written, at) {
             Some(earlier) => (
                 Verdict::No(Reason::ShadowedBy),
-                format!("rule #{} takes everything it would", earlier.index),
+                format!("rule {} takes everything it would", earlier.number()),
             ),
             None => (Verdict::No(Reason::NotReached), String::new()),
         },
@@ -121,7 +121,7 @@ fn left_out(table: &Table, host: &VirtualHost, written: &HttpRoute) -> Candidate
     let (reason, detail) = match (&written.action, reasons.min()) {
         (HttpAction::Delegate { namespace, name }, None) => (
             Reason::SetAside,
-            format!("delegates to {namespace}/{name}, which is not supported yet"),
+            format!("delegates to {namespace}/{name}, which cannot be followed"),
         ),
         (_, Some(Reason::PortDiffers)) => (
             Reason::PortDiffers,
@@ -131,7 +131,7 @@ fn left_out(table: &Table, host: &VirtualHost, written: &HttpRoute) -> Candidate
         (_, None) => (Reason::SetAside, String::new()),
     };
     Candidate {
-        what: format!("#{}", written.index),
+        what: written.number(),
         verdict: Verdict::No(reason),
         detail,
         place: Some(written.place.clone()),

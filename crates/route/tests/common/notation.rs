@@ -314,6 +314,7 @@ fn add_rule(object: &mut Object, line: &str, number: usize) {
         "http" => service.http.push(HttpRoute {
             name: None,
             index: service.http.len() as u32,
+            delegated: None,
             matches: if matches == "none" {
                 Vec::new()
             } else {
@@ -323,6 +324,7 @@ fn add_rule(object: &mut Object, line: &str, number: usize) {
                     .collect()
             },
             action: match action.parse() {
+                _ if action.starts_with("delegate ") => delegate(action, &namespace),
                 Ok(status) => HttpAction::Respond(DirectResponse {
                     status,
                     body: Arc::default(),
@@ -376,6 +378,16 @@ fn add_rule(object: &mut Object, line: &str, number: usize) {
             route: destinations(action, &namespace, number),
             place: place(number),
         }),
+    }
+}
+
+/// `delegate name` or `delegate namespace/name`.
+fn delegate(action: &str, namespace: &str) -> HttpAction {
+    let target = action.trim_start_matches("delegate ");
+    let (namespace, name) = target.split_once('/').unwrap_or((namespace, target));
+    HttpAction::Delegate {
+        namespace: namespace.into(),
+        name: name.into(),
     }
 }
 

@@ -1,0 +1,418 @@
+//! `--curl`: a curl command as it was pasted, quotes, line breaks and all.
+use super::question::{Head, Question, Traffic};
+use anyhow::{Context, bail};
+use std::net::SocketAddr;
+
+/// Options with a value that say nothing about where a request goes. Short names, then long ones.
+const WITH_VALUE: [&str; 26] = [
+    "-o", "-w", "-m", "-c", "-E", "-r", "-y", "-Y", "-C", "-D", "-K", "-U", "-P", "-z",
+    "--cacert", "--capath", "--cert", "--key", "--ciphers", "--connect-timeout", "--limit-rate",
+    "--max-redirs", "--noproxy", "--retry", "--retry-delay", "--retry-max-time",
+];
+/// Options without a value that say nothing about where a request goes.
+const WITHOUT_VALUE: [&str; 21] = [
+    "-s", "-S", "-v", "-i", "-k", "-L", "-f", "-g", "-N", "-O", "-4", "-6", "-#", "-j", "-n", "-q",
+    "-Z", "-R", "-a", "-J", "--path-as-is",
+];
+
+/// Long names of options that are told by their short ones below.
+const LONG: [(&str, &str); 44] = [
+    ("--request", "-X"),
+    ("--header", "-H"),
+    ("--data", "-d"),
+    ("--data-ascii", "-d"),
+    ("--data-raw", "-d"),
+    ("--data-binary", "-d"),
+    ("--data-urlencode", "-d"),
+    ("--form", "-F"),
+    ("--form-string", "-F"),
+    ("--upload-file", "-T"),
+    ("--get", "-G"),
+    ("--head", "-I"),
+    ("--user-agent", "-A"),
+    ("--referer", "-e"),
+    ("--cookie", "-b"),
+    ("--user", "-u"),
+    ("--oauth2-bearer", "-u"),
+    ("--proxy", "-x"),
+    ("--http1.0", "-0"),
+    ("--insecure", "-k"),
+    ("--silent", "-s"),
+    ("--show-error", "-S"),
+    ("--verbose", "-v"),
+    ("--include", "-i"),
+    ("--location", "-L"),
+    ("--fail", "-f"),
+    ("--fail-with-body", "-f"),
+    ("--no-buffer", "-N"),
+    ("--no-progress-meter", "-s"),
+    ("--progress-bar", "-#"),
+    ("--globoff", "-g"),
+    ("--ipv4", "-4"),
+    ("--ipv6", "-6"),
+    ("--remote-name", "-O"),
+    ("--output", "-o"),
+    ("--write-out", "-w"),
+    ("--max-time", "-m"),
+    ("--cookie-jar", "-c"),
+    ("--range", "-r"),
+    ("--dump-header", "-D"),
+    ("--http1.1", "-s"),
+    ("--http2", "-s"),
+    ("--http2-prior-knowledge", "-s"),
+    ("--tcp-nodelay", "-s"),
+];
+
+/// The question of a curl command, and what of the command was not looked at.
+pub(super) fn question(
+    text: &str,
+    to: Option<SocketAddr>,
+) -> anyhow::Result<(Question, Vec<String>)> {
+    let mut words = words(text)?.into_iter().peekable();
+    words.next_if(|word| word == "curl" || word.ends_with("/curl"));
+    let mut command = Command::default();
+    while let Some(word) = words.next() {
+        if command.only_urls || word == "-" || !word.starts_with('-') {
+            command.url(word);
+        } else if word == "--" {
+            command.only_urls = true;
+        } else if word.starts_with("--") {
+            command.long(&word, &mut words)?;
+        } else {
+            command.short(&word, &mut words)?;
+        }
+    }
+    command.finish(to)
+}
+
+#[derive(Default)]
+struct Command {
+    url: Option<String>,
+    method: Option<String>,
+    headers: Vec<(String, String)>,
+    removed: Vec<String>,
+    data: Vec<String>,
+    json: bool,
+    form: bool,
+    upload: bool,
+    get: bool,
+    head: bool,
+    old: bool,
+    only_urls: bool,
+    notes: Vec<String>,
+}
+
+impl Command {
+    fn url(&mut self, url: String) {
+        if self.url.is_none() {
+            self.url = Some(url);
+        } else {
+            self.notes.push(format!("only the first URL counts, not {url}"));
+        }
+    }
+
+    fn long(&mut self, name: &str, words: &mut impl Iterator<Item = String>) -> anyhow::Result<()> {
+        let mut value = || words.next().with_context(|| format!("{name} needs a value"));
+        match name {
+            "--url" => {
+                let url = value()?;
+                self.url(url);
+            }
+            "--json" => {
+                self.data.push(value()?);
+                self.json = true;
+            }
+            "--compressed" => self.header("accept-encoding", "deflate, gzip"),
+            "--resolve" | "--connect-to" => {
+                let value = value()?;
+                self.notes.push(format!(
+                    "{name} {value} is not looked at; say where the client dials with --to"
+                ));
+            }
+            _ => match LONG.iter().find(|(long, _)| *long == name) {
+                Some((_, short)) => self.option(short, &mut value)?,
+                None => self.option(name, &mut value)?,
+            },
+        }
+        Ok(())
+    }
+
+    /// `-sSL`, `-XPOST`, `-H value`: a value is the rest of the word, or the next word.
+    fn short(&mut self, word: &str, words: &mut impl Iterator<Item = String>) -> anyhow::Result<()> {
+        let mut rest = word.get(1..).unwrap_or_default();
+        while let Some(letter) = rest.chars().next() {
+            rest = rest.get(letter.len_utf8()..).unwrap_or_default();
+            let name = format!("-{letter}");
+            let mut taken = false;
+            self.option(&name, &mut || {
+                taken = true;
+                if rest.is_empty() {
+                    words.next().with_context(|| format!("{name} needs a value"))
+                } else {
+                    Ok(rest.to_owned())
+                }
+            })?;
+            if taken {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn option(
+        &mut self,
+        name: &str,
+        value: &mut dyn FnMut() -> anyhow::Result<String>,
+    ) -> anyhow::Result<()> {
+        match name {
+            "-X" => self.method = Some(value()?),
+            "-H" => self.written_header(&value()?),
+            "-d" => self.data.push(value()?),
+            "-F" => {
+                value()?;
+                self.form = true;
+            }
+            "-T" => {
+                value()?;
+                self.upload = true;
+            }
+            "-G" => self.get = true,
+            "-I" => self.head = true,
+            "-0" => self.old = true,
+            "-A" => self.header("user-agent", &value()?),
+            "-e" => self.header("referer", &value()?),
+            "-b" => self.header("cookie", &value()?),
+            "-u" => {
+                value()?;
+                self.header("authorization", "(not shown)");
+                self.notes
+                    .push("the value of the authorization header is not looked at".to_owned());
+            }
+            "-x" => {
+                let proxy = value()?;
+                self.notes.push(format!("the proxy {proxy} is not looked at"));
+            }
+            name if WITH_VALUE.contains(&name) => drop(value()?),
+            name if WITHOUT_VALUE.contains(&name) => {}
+            name => bail!("curl's {name} is not known here; leave it out"),
+        }
+        Ok(())
+    }
+
+    fn header(&mut self, name: &str, value: &str) {
+        self.headers.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// `Name: value`; `Name:` takes one of curl's own away; `Name;` sends it empty.
+    fn written_header(&mut self, text: &str) {
+        match text.split_once(':') {
+            Some((name, value)) if value.trim().is_empty() => {
+                self.removed.push(name.trim().to_ascii_lowercase());
+            }
+            Some((name, value)) => self.header(name.trim(), value.trim()),
+            None if text.starts_with('@') => self
+                .notes
+                .push(format!("the headers of the file {text} are not looked at")),
+            None => self.header(text.trim_end_matches(';').trim(), ""),
+        }
+    }
+
+    /// Curl's own header, unless the command says otherwise.
+    fn default_header(&mut self, name: &str, value: &str) {
+        let said = self.removed.iter().any(|it| it == name)
+            || self.headers.iter().any(|(it, _)| it.eq_ignore_ascii_case(name));
+        if !said {
+            self.header(name, value);
+        }
+    }
+
+    fn finish(mut self, to: Option<SocketAddr>) -> anyhow::Result<(Question, Vec<String>)> {
+        let Some(url) = self.url.take() else {
+            bail!("the curl command has no URL");
+        };
+        let url = if url.contains("://") {
+            url
+        } else {
+            format!("http://{url}")
+        };
+        let mut question = Question::of_target(&url, to)?;
+        let Traffic::Http(head) = &mut question.traffic else {
+            self.notes.push(
+                "TLS is opaque to the gateway: only the server name counts, not path and headers"
+                    .to_owned(),
+            );
+            return Ok((question, self.notes));
+        };
+        let body = !self.get && !(self.data.is_empty() && !self.form);
+        let method = match self.method.take() {
+            Some(method) => method,
+            None if self.head => "HEAD".to_owned(),
+            None if self.upload => "PUT".to_owned(),
+            None if body => "POST".to_owned(),
+            None => "GET".to_owned(),
+        };
+        if self.get && !self.data.is_empty() {
+            let mark = if head.target.contains('?') { '&' } else { '?' };
+            head.target.push(mark);
+            head.target.push_str(&self.data.join("&"));
+        }
+        self.default_header("accept", if self.json { "application/json" } else { "*/*" });
+        self.default_header("user-agent", "curl/8");
+        if body && self.json {
+            self.default_header("content-type", "application/json");
+        } else if body && self.form {
+            self.default_header("content-type", "multipart/form-data");
+        } else if body {
+            self.default_header("content-type", "application/x-www-form-urlencoded");
+        }
+        *head = Head {
+            method,
+            headers: self.headers,
+            old: self.old,
+            ..std::mem::take(head)
+        };
+        head.settle_host();
+        Ok((question, self.notes))
+    }
+}
+
+/// Splits as a shell does: blanks, `'...'`, `"..."`, `$'...'`, `\` before anything, and before a
+/// line break nothing at all. Variables and substitutions are not carried out.
+fn words(text: &str) -> anyhow::Result<Vec<String>> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            ' ' | '\t' | '\n' | '\r' => words.extend(word.take()),
+            '\\' => match chars.next() {
+                Some('\n') | None => {}
+                Some('\r') if chars.peek() == Some(&'\n') => drop(chars.next()),
+                Some(c) => word.get_or_insert_default().push(c),
+            },
+            '\'' => quoted(&mut chars, '\'', Escapes::None, word.get_or_insert_default())?,
+            '"' => quoted(&mut chars, '"', Escapes::Shell, word.get_or_insert_default())?,
+            '$' if chars.peek() == Some(&'\'') => {
+                chars.next();
+                quoted(&mut chars, '\'', Escapes::C, word.get_or_insert_default())?;
+            }
+            c => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    Ok(words)
+}
+
+#[derive(Clone, Copy)]
+enum Escapes {
+    None,
+    Shell,
+    C,
+}
+
+fn quoted(
+    chars: &mut impl Iterator<Item = char>,
+    end: char,
+    escapes: Escapes,
+    word: &mut String,
+) -> anyhow::Result<()> {
+    while let Some(c) = chars.next() {
+        if c == end {
+            return Ok(());
+        }
+        if c != '\\' || matches!(escapes, Escapes::None) {
+            word.push(c);
+            continue;
+        }
+        match (escapes, chars.next()) {
+            (_, None) => break,
+            (Escapes::C, Some('n')) => word.push('\n'),
+            (Escapes::C, Some('r')) => word.push('\r'),
+            (Escapes::C, Some('t')) => word.push('\t'),
+            (Escapes::C, Some(c)) | (_, Some(c @ ('"' | '\\' | '$' | '`'))) => word.push(c),
+            (_, Some('\n')) => {}
+            (_, Some(c)) => word.extend(['\\', c]),
+        }
+    }
+    bail!("a quote {end} is not closed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(text: &str) -> (Head, Vec<String>) {
+        let (question, notes) = question(text, None).unwrap();
+        match question.traffic {
+            Traffic::Http(head) => (head, notes),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn header<'h>(head: &'h Head, name: &str) -> Option<&'h str> {
+        let mut found = head.headers.iter().filter(|(it, _)| it == name);
+        found.next().map(|(_, value)| &**value)
+    }
+
+    #[test]
+    fn words_are_split_as_a_shell_does() {
+        assert_eq!(
+            words("a 'b c'\"d\\\"e\" \\\n  f\\ g '' $'h\\'\\ti' \"\\x\"").unwrap(),
+            ["a", "b cd\"e", "f g", "", "h'\ti", "\\x"]
+        );
+        assert!(words("'open").is_err());
+        assert!(words("\"open\\").is_err());
+    }
+
+    #[test]
+    fn a_pasted_command_is_understood() {
+        let (head, notes) = head(
+            "curl -sSL -k -XPUT 'http://shop:8080/cart?id=1' \\\n -H 'Host: other' \\\n  -H\"x-user: jason\" --data-raw '{}' -H 'Accept:' --compressed -o /dev/null",
+        );
+        assert_eq!((&*head.method, &*head.target), ("PUT", "/cart?id=1"));
+        assert_eq!(head.host.as_deref(), Some("other"));
+        assert_eq!(header(&head, "x-user"), Some("jason"));
+        assert_eq!(header(&head, "accept"), None);
+        assert_eq!(header(&head, "accept-encoding"), Some("deflate, gzip"));
+        assert_eq!(
+            header(&head, "content-type"),
+            Some("application/x-www-form-urlencoded")
+        );
+        assert_eq!(notes, [String::new(); 0]);
+    }
+
+    #[test]
+    fn methods_follow_from_options() {
+        for (command, method, target) in [
+            ("curl a", "GET", "/"),
+            ("curl -d x=1 a/b", "POST", "/b"),
+            ("curl -G -d x=1 -d y=2 'a/b?z=3'", "GET", "/b?z=3&x=1&y=2"),
+            ("curl -I a", "HEAD", "/"),
+            ("curl -T file a/up", "PUT", "/up"),
+            ("curl -F f=@x a", "POST", "/"),
+            ("/usr/bin/curl --request DELETE --url a/b", "DELETE", "/b"),
+            ("--json '{}' a", "POST", "/"),
+        ] {
+            let (head, _) = head(command);
+            assert_eq!((&*head.method, &*head.target), (method, target), "{command}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_looked_at_is_said() {
+        let (_, notes) = head("curl --resolve a:80:192.0.2.1 -u me:secret a b");
+        assert_eq!(notes.len(), 3, "{notes:?}");
+        assert!(notes[0].contains("--to"), "{notes:?}");
+        assert!(!notes.concat().contains("secret"), "{notes:?}");
+        let (question, notes) = question("curl https://a.com/x -H 'y: z'", None).unwrap();
+        assert_eq!(question.original.port(), 443);
+        assert!(notes[0].contains("opaque"), "{notes:?}");
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused() {
+        for command in ["curl", "curl --frobnicate a", "curl -H", "curl -sß a", "curl 'a"] {
+            assert!(question(command, None).is_err(), "{command}");
+        }
+    }
+}
