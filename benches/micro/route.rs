@@ -8,7 +8,7 @@
 //! `all_hosts` goes round all of them, so that at 100,000 each lookup finds its entry cold.
 
 use divan::Bencher;
-use pointsman_model::{ClientContext, World};
+use pointsman_model::{ClientContext, Object, World, matches::StringMatch};
 use pointsman_route::{
     Class, Connection, ConnectionDecision, NoTrace, Request, RequestDecision, Table,
 };
@@ -28,7 +28,7 @@ fn main() {
 /// Services, each with a host.
 const HOSTS: [u32; 3] = [10, 1_000, 100_000];
 /// Rules on one host; the request matches the last.
-const RULES: [u32; 3] = [1, 10, 100];
+const RULES: [u32; 4] = [1, 10, 100, 1_000];
 
 fn compile(world: &World) -> Table {
     Table::compile(world, &ClientContext::default(), None).table
@@ -37,6 +37,17 @@ fn compile(world: &World) -> Table {
 /// What a connection task does with a request, down to the rule. Gives the number of alternatives
 /// of the rule, and fails if none was found: a benchmark of misses would look splendid.
 fn route(table: &Table, original: SocketAddr, authority: &str, path: &str) -> usize {
+    let fields: Vec<(String, String)> = Vec::new();
+    route_with(table, original, authority, path, &fields)
+}
+
+fn route_with(
+    table: &Table,
+    original: SocketAddr,
+    authority: &str,
+    path: &str,
+    fields: &Vec<(String, String)>,
+) -> usize {
     let connection = Connection {
         original,
         source: None,
@@ -48,14 +59,13 @@ fn route(table: &Table, original: SocketAddr, authority: &str, path: &str) -> us
     let ConnectionDecision::Http(hosts) = decision else {
         panic!("not HTTP: {decision:?}");
     };
-    let fields: Vec<(String, String)> = Vec::new();
     let request = Request {
         method: "GET",
         authority,
         path,
         query: None,
         scheme: "http",
-        fields: &fields,
+        fields,
     };
     match table.request(hosts, &request, &mut NoTrace) {
         RequestDecision::Rule(matched) => matched.rule.alternatives.len(),
@@ -100,4 +110,27 @@ fn last_rule(bencher: Bencher<'_, '_>, rules: u32) {
     let one_alternative = route(&table, original, &host, &path);
     assert_eq!(one_alternative, 1, "the default route took the request");
     bencher.bench(|| route(&table, original, &host, divan::black_box(&path)));
+}
+
+/// Rules for the same paths that differ in the value of a header only.
+#[divan::bench(args = RULES, sample_size = 1_000)]
+fn last_header(bencher: Bencher<'_, '_>, rules: u32) {
+    let mut world = world::world(10);
+    let mut object = world::rules(rules);
+    if let Object::VirtualService(service) = &mut object {
+        let service = Arc::get_mut(service).expect("unshared");
+        for rule in &mut service.http {
+            let value = format!("user-{}", rule.index);
+            for one in &mut rule.matches {
+                one.uri = Some(StringMatch::Prefix("/".into()));
+                one.headers = vec![("end-user".into(), StringMatch::Exact(value.as_str().into()))];
+            }
+        }
+    }
+    world.upsert(object);
+    let table = compile(&world);
+    let (original, host) = visit(0);
+    let user = ("end-user".to_owned(), format!("user-{}", rules - 1));
+    let fields = vec![("accept".to_owned(), "*/*".to_owned()), user];
+    bencher.bench(|| route_with(&table, original, &host, "/item", divan::black_box(&fields)));
 }

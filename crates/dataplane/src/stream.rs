@@ -4,6 +4,7 @@
 //! socket by reference, without splitting it or locking.
 use socket2::SockRef;
 use std::{
+    cell::Cell,
     io::{self, ErrorKind},
     net::{Shutdown, SocketAddr},
     time::Duration,
@@ -48,15 +49,29 @@ pub(crate) async fn arrival(stream: &TcpStream) -> io::Result<()> {
 }
 
 /// Writes all of `bytes`.
-pub(crate) async fn write_all(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+pub(crate) async fn write_all(stream: &TcpStream, bytes: &[u8]) -> io::Result<()> {
+    write_watched(stream, bytes, &Cell::new(0)).await
+}
+
+/// Writes all of `bytes`, and keeps in `left` how many the peer has not taken while that is waited
+/// for.
+pub(crate) async fn write_watched(
+    stream: &TcpStream,
+    mut bytes: &[u8],
+    left: &Cell<usize>,
+) -> io::Result<()> {
     while !bytes.is_empty() {
         match stream.try_write(bytes) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => stream.writable().await?,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                left.set(bytes.len());
+                stream.writable().await?;
+            }
             Err(error) => return Err(error),
         }
     }
+    left.set(0);
     Ok(())
 }
 

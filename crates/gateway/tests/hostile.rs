@@ -4,7 +4,7 @@ mod common;
 
 use common::*;
 use pointsman_testkit::{
-    HttpUpstream, RawHttp, Reply, free_port, fresh_ip,
+    HttpUpstream, RawHttp, Reply, eventually, free_port, fresh_ip,
     message::{Framing, MessageError},
     within,
 };
@@ -564,4 +564,59 @@ async fn the_http2_preface_is_told_that_it_is_not_spoken() {
         (505, false)
     );
     assert_eq!(upstream.requests(), 0);
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_cut_in_the_end() {
+    let upstream = HttpUpstream::named("web")
+        .otherwise(Reply::endless(&[b'x'; 64 * 1024], Duration::ZERO))
+        .start()
+        .await;
+    let mut settings = settings();
+    settings.timeouts.write = written("500ms");
+    let (gateway, web) = web(settings, &upstream).await;
+    let mut client = connect(web).await;
+    client
+        .send("GET / HTTP/1.1\r\nHost: web\r\n\r\n")
+        .await
+        .expect("sent");
+    eventually(SOON, || async { upstream.requests() == 1 }).await;
+    gateway
+        .metrics_until(|it| it.sum("pointsman_connections_open", &[]) == 1.0)
+        .await;
+    gateway
+        .metrics_until(|it| it.sum("pointsman_connections_open", &[]) == 0.0)
+        .await;
+    eventually(SOON, || async { upstream.open_connections() == 0 }).await;
+}
+
+#[tokio::test]
+async fn connections_over_the_limit_wait_their_turn() {
+    let upstream = HttpUpstream::named("web").start().await;
+    let mut settings = settings();
+    settings.process.shards = 1;
+    settings.limits.connections = 2;
+    let (gateway, web) = web(settings, &upstream).await;
+    let mut first = connect(web).await;
+    let mut second = connect(web).await;
+    for client in [&mut first, &mut second] {
+        assert_eq!(client.get("web", "/").await.expect("an answer").status, 200);
+    }
+    let mut third = connect(web).await; // by the kernel
+    third
+        .send("GET /third HTTP/1.1\r\nHost: web\r\n\r\n")
+        .await
+        .expect("sent");
+    gateway
+        .metrics_until(|it| {
+            it.sum(
+                "pointsman_limits_hit_total",
+                &[("limit", "limits.connections")],
+            ) > 0.0
+        })
+        .await;
+    assert_eq!(upstream.requests(), 2);
+    drop(first);
+    assert_eq!(third.read_response().await.expect("an answer").status, 200);
+    assert_eq!(second.get("web", "/").await.expect("an answer").status, 200);
 }

@@ -134,7 +134,7 @@ impl Stage {
     /// The rules of `web`: an even table sends everything to v1, an odd one to v2, and each says on
     /// the request and on the response that it is it. In every fifth there is one rule more.
     fn table(&self, n: usize) -> String {
-        let (name, version) = if n % 2 == 0 {
+        let (name, version) = if n.is_multiple_of(2) {
             ("even", "v1")
         } else {
             ("odd", "v2")
@@ -619,7 +619,7 @@ async fn whose_turn_it_is_survives_a_swap() {
         let reply = client.get("web", "/").await.expect("an answer");
         order.push(reply.answered_by().expect("a name"));
         // By turns a change elsewhere, and one of the very backend.
-        if n % 2 == 0 {
+        if n.is_multiple_of(2) {
             let other = http("other", fresh_ip(), web.port(), endpoints[0].0);
             feed.swap(&gateway, &[("other", &other)]).await;
         } else {

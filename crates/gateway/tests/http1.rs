@@ -841,3 +841,76 @@ async fn a_websocket_becomes_a_tunnel() {
     client.half_close().await.expect("half-closed");
     assert_eq!(client.read_to_end().await.expect("ends in order"), b"");
 }
+
+#[tokio::test]
+async fn a_body_that_ends_with_its_connection_is_chunked_and_the_client_stays() {
+    let upstream = HttpUpstream::named("web")
+        .otherwise(Reply::until_close(b"as long as it takes"))
+        .start()
+        .await;
+    let (_gateway, web) = web(&upstream).await;
+    let mut client = connect(web).await;
+    for round in 1..=3 {
+        let reply = client.get("web", "/").await.expect("an answer");
+        assert_eq!(reply.framing, Framing::Chunked);
+        assert_eq!(reply.text(), "as long as it takes");
+        assert_eq!(upstream.connections(), round);
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_stops_the_backend_and_costs_no_memory() {
+    let upstream = HttpUpstream::named("web")
+        .otherwise(Reply::endless(&[b'x'; 64 * 1024], Duration::ZERO))
+        .start()
+        .await;
+    let (_gateway, web) = web(&upstream).await;
+    let mut stuck = Vec::new();
+    for _ in 0..8 {
+        let mut client = connect(web).await;
+        client
+            .send("GET / HTTP/1.1\r\nHost: web\r\n\r\n")
+            .await
+            .expect("sent");
+        stuck.push(client);
+    }
+    eventually(SOON, || async { upstream.requests() == 8 }).await;
+    let before = resident();
+    // If nothing held the backend back, a second would bring hundreds of megabytes.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 48 << 20, "{grown} bytes more");
+    // And it goes on where it stood.
+    let client = stuck.first_mut().expect("a client");
+    client.read_head().await.expect("a head");
+    for _ in 0..500 {
+        let chunk = client.read_chunk().await.expect("a chunk").expect("one");
+        assert!(chunk.iter().all(|byte| *byte == b'x'));
+    }
+}
+
+#[tokio::test]
+#[ignore = "while an answer is awaited the client's socket is not watched: found out when it is written to"]
+async fn a_backend_is_let_go_when_the_client_that_waits_for_it_resets() {
+    let upstream = HttpUpstream::named("web")
+        .on(
+            "/later",
+            Reply::text(200, "later").after(Duration::from_secs(60)),
+        )
+        .start()
+        .await;
+    let (gateway, web) = web(&upstream).await;
+    let mut client = connect(web).await;
+    client
+        .send("GET /later HTTP/1.1\r\nHost: web\r\n\r\n")
+        .await
+        .expect("sent");
+    eventually(SOON, || async { upstream.requests() == 1 }).await;
+    gateway
+        .metrics_until(|it| it.sum("pointsman_connections_open", &[]) == 1.0)
+        .await;
+    client.reset();
+    gateway
+        .metrics_until(|it| it.sum("pointsman_connections_open", &[]) == 0.0)
+        .await;
+}

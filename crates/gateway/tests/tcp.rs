@@ -203,21 +203,6 @@ async fn a_slow_reader_stops_its_sender_and_costs_no_memory() {
     assert!(some.iter().all(|byte| *byte == 0));
 }
 
-/// Resident memory of this process, gateway and test, in bytes.
-fn resident() -> u64 {
-    let text = std::fs::read_to_string("/proc/self/status").expect("/proc");
-    let line = text
-        .lines()
-        .find(|line| line.starts_with("VmRSS:"))
-        .expect("VmRSS");
-    let kib: u64 = line
-        .split_whitespace()
-        .nth(1)
-        .and_then(|it| it.parse().ok())
-        .expect("a number");
-    kib * 1024
-}
-
 #[tokio::test]
 async fn whoever_speaks_first_decides_on_an_undeclared_port() {
     let upstream = TcpUpstream::server_first().await;

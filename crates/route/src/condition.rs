@@ -76,6 +76,17 @@ impl Condition {
         if holds { Ok(()) } else { Err(reason) }
     }
 
+    /// What the condition compares with a text, if that can be looked up.
+    pub(crate) fn compared(&self) -> Option<(Subject, &Text)> {
+        match self {
+            Self::Method(text) => Some((Subject::Method, text)),
+            Self::Authority(text) => Some((Subject::Authority, text)),
+            Self::Header(name, text) => Some((Subject::Header(Arc::clone(name)), text)),
+            Self::Query(name, text) => Some((Subject::Query(Arc::clone(name)), text)),
+            Self::Path { .. } | Self::Scheme(_) | Self::WithoutHeader(..) => None,
+        }
+    }
+
     /// What the condition looks at, in the words of `explain`: `header end-user`.
     pub fn subject(&self) -> String {
         match self {
@@ -120,6 +131,38 @@ impl Condition {
             }
             Self::Query(name, _) => first_parameter(request.query, name).map(str::to_owned),
         }
+    }
+}
+
+/// What the exact value of a condition can be looked up by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Subject {
+    Method,
+    Authority,
+    Header(Arc<str>),
+    Query(Arc<str>),
+}
+
+impl Subject {
+    /// Hands the value to `read`, as [`Condition::check`] sees it.
+    pub(crate) fn read<F: Fields + ?Sized, R>(
+        &self,
+        request: &Request<'_, F>,
+        read: impl FnOnce(&[u8]) -> R,
+    ) -> Option<R> {
+        match self {
+            Self::Method => Some(read(request.method.as_bytes())),
+            Self::Authority => Some(read(request.authority.as_bytes())),
+            Self::Header(name) => with_field(request, name, read),
+            Self::Query(name) => {
+                first_parameter(request.query, name).map(|value| read(value.as_bytes()))
+            }
+        }
+    }
+
+    /// False where reading the value allocates.
+    pub(crate) fn is_cheap(&self) -> bool {
+        !matches!(self, Self::Header(name) if &**name == ":path")
     }
 }
 

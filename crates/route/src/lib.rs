@@ -5,8 +5,9 @@
 //! - [`traffic`] is what the data path knows about a connection or request, [`table`] the one
 //!   immutable [`Table`] that answers it: original destination -> [`listener`] -> chain -> either
 //!   bytes to a [`TcpRule`], or requests through a [`HostTable`] (Host -> [`VirtualHost`]) and its
-//!   ordered [`RuleList`], whose alternatives are lists of [`condition`]s over [`text`] matches.
-//!   Either way a [`Split`] names the [`Cluster`] that takes it.
+//!   ordered [`RuleList`], whose alternatives are lists of [`condition`]s over [`text`] matches;
+//!   an `index` proposes candidates in long lists. Either way a [`Split`] names the [`Cluster`]
+//!   that takes it.
 //! - `compile` makes the table out of all documents as one client sees them: `registry` (which
 //!   services exist), `backends` (clusters, policies, endpoints), `bindings` (which VirtualService
 //!   speaks for which host), `rules`, `hosts`, `listeners`, `binds`, and the findings of all of it.
@@ -27,6 +28,7 @@ mod compile;
 pub mod condition;
 pub mod explain;
 pub mod hosts;
+mod index;
 pub mod listener;
 pub mod rule;
 pub mod split;

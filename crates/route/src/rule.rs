@@ -1,6 +1,7 @@
 //! Rules: what is asked, what is done, and where it was written.
 use crate::{
     condition::Alternative,
+    index::RuleIndex,
     split::{Missing, Split},
     trace::Trace,
     traffic::{Fields, Request},
@@ -86,20 +87,26 @@ impl Rule {
 }
 
 /// The ordered rules of a virtual host: the first that matches is taken, always (VS-H-1).
-///
-/// An index over the rules may only propose candidates, never change the order; it would live
-/// behind [`RuleList::find`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct RuleList {
     /// Shared one by one: a request that must remember its rule takes a count, not a table.
-    rules: Box<[Arc<Rule>]>,
+    pub(crate) rules: Box<[Arc<Rule>]>,
+    /// Proposes candidates in a long list; follows from the rules.
+    pub(crate) index: Option<Arc<RuleIndex>>,
 }
+
+impl PartialEq for RuleList {
+    fn eq(&self, other: &Self) -> bool {
+        self.rules == other.rules
+    }
+}
+impl Eq for RuleList {}
 
 impl RuleList {
     pub(crate) fn new(rules: Vec<Rule>) -> Self {
-        Self {
-            rules: rules.into_iter().map(Arc::new).collect(),
-        }
+        let rules: Box<[Arc<Rule>]> = rules.into_iter().map(Arc::new).collect();
+        let index = RuleIndex::build(&rules).map(Arc::new);
+        Self { rules, index }
     }
 
     /// The rules in order.
@@ -107,16 +114,35 @@ impl RuleList {
         &self.rules
     }
 
-    /// The first rule that takes the request, and by which of its alternatives.
+    /// The first rule that takes the request, and by which of its alternatives. Watched, all rules
+    /// before it are checked one by one; the outcome is the same.
     pub fn find<F: Fields + ?Sized, T: Trace>(
         &self,
         request: &Request<'_, F>,
         trace: &mut T,
     ) -> Option<(&Arc<Rule>, Option<&Alternative>)> {
+        let (position, number) = match &self.index {
+            Some(index) if !T::ON => index.find(&self.rules, request),
+            _ => self.walk(request, trace),
+        }?;
+        trace.matched(position, number);
+        let rule = self.rules.get(position)?;
+        Some((
+            rule,
+            number.and_then(|number| rule.alternatives.get(number)),
+        ))
+    }
+
+    /// Every rule in order, until one takes the request: the positions of the rule and of its
+    /// alternative.
+    pub(crate) fn walk<F: Fields + ?Sized, T: Trace>(
+        &self,
+        request: &Request<'_, F>,
+        trace: &mut T,
+    ) -> Option<(usize, Option<usize>)> {
         for (position, rule) in self.rules.iter().enumerate() {
             if rule.alternatives.is_empty() {
-                trace.matched(position, None);
-                return Some((rule, None));
+                return Some((position, None));
             }
             for (number, alternative) in rule.alternatives.iter().enumerate() {
                 let holds = if T::ON {
@@ -133,8 +159,7 @@ impl RuleList {
                     alternative.holds(request)
                 };
                 if holds {
-                    trace.matched(position, Some(number));
-                    return Some((rule, Some(alternative)));
+                    return Some((position, Some(number)));
                 }
             }
         }

@@ -1,12 +1,18 @@
 //! Comparing one text (VS-H-15..19), and patterns.
 use pointsman_model::matches::StringMatch;
 use regex_automata::meta;
-use regex_syntax::hir::{Hir, Look};
+use regex_syntax::hir::{
+    Hir, Look,
+    literal::{ExtractKind, Extractor},
+};
 use std::sync::Arc;
 
 /// Upper bound of one compiled pattern, in bytes: a thousand characters of pattern can ask for far
 /// more than that, and a table may hold thousands of patterns.
 const PATTERN_BYTES: usize = 1 << 20;
+
+/// Literal texts a pattern may begin with; `(?i)` doubles them with every letter.
+const STARTS: usize = 16;
 
 /// A compiled StringMatch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +65,8 @@ impl Text {
 #[derive(Clone, Debug)]
 pub struct Pattern {
     source: Arc<str>,
+    /// Every value that matches begins with one of these; empty: nothing is known.
+    starts: Arc<[Box<[u8]>]>,
     /// `None`: it did not compile, and matches nothing. Validation refuses such patterns earlier,
     /// so this is the second line of defence, told as PM0206.
     regex: Option<meta::Regex>,
@@ -74,13 +82,24 @@ impl Eq for Pattern {}
 impl Pattern {
     /// Compiles; the error is in words for people.
     pub fn compile(source: &Arc<str>) -> (Self, Option<String>) {
-        let built = whole(source);
-        let (regex, error) = match built {
+        let parsed = parse(source);
+        let starts = parsed.as_ref().map(starts).unwrap_or_default();
+        let (regex, error) = match parsed.and_then(whole) {
             Ok(regex) => (Some(regex), None),
             Err(error) => (None, Some(error)),
         };
         let source = Arc::clone(source);
-        (Self { source, regex }, error)
+        let made = Self {
+            source,
+            starts,
+            regex,
+        };
+        (made, error)
+    }
+
+    /// Texts one of which every matching value begins with; empty where none are known.
+    pub(crate) fn starts(&self) -> &[Box<[u8]>] {
+        &self.starts
     }
 
     /// Does the whole value match?
@@ -101,15 +120,18 @@ impl Pattern {
     }
 }
 
-/// Anchors are put around the parsed pattern, not around its text: text such as `a)(b` or a
-/// comment of the `x` flag would make something else of `\A(?:...)\z`.
-fn whole(source: &str) -> Result<meta::Regex, String> {
-    let hir = regex_syntax::ParserBuilder::new()
+fn parse(source: &str) -> Result<Hir, String> {
+    regex_syntax::ParserBuilder::new()
         .utf8(false)
         .nest_limit(100)
         .build()
         .parse(source)
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| error.to_string())
+}
+
+/// Anchors are put around the parsed pattern, not around its text: text such as `a)(b` or a
+/// comment of the `x` flag would make something else of `\A(?:...)\z`.
+fn whole(hir: Hir) -> Result<meta::Regex, String> {
     let anchored = Hir::concat(vec![Hir::look(Look::Start), hir, Hir::look(Look::End)]);
     meta::Regex::builder()
         .configure(
@@ -121,6 +143,19 @@ fn whole(source: &str) -> Result<meta::Regex, String> {
         )
         .build_from_hir(&anchored)
         .map_err(|error| error.to_string())
+}
+
+/// The literal texts a pattern begins with, if they are few and none is empty.
+fn starts(hir: &Hir) -> Arc<[Box<[u8]>]> {
+    let found = Extractor::new()
+        .kind(ExtractKind::Prefix)
+        .limit_total(STARTS)
+        .extract(hir);
+    let texts = found.literals().unwrap_or_default();
+    if texts.iter().any(|text| text.is_empty()) {
+        return Arc::default();
+    }
+    texts.iter().map(|text| text.as_bytes().into()).collect()
 }
 
 /// `regex: "*"` is presence too (VS-H-18); the manifest reader folds it, a hand-made model may not.
@@ -145,6 +180,27 @@ mod tests {
         assert!(pattern("(?i)/foo").holds(b"/FOO"));
         assert!(!pattern(r"https://.*\.a\.com").holds(b"https://x.a.com.evil"));
         assert!(pattern(".*").holds(b""));
+    }
+
+    #[test]
+    fn what_a_pattern_begins_with_is_known_where_it_is_text() {
+        let starts = |source: &str| {
+            let pattern = pattern(source);
+            let texts = pattern.starts().iter();
+            texts
+                .map(|text| String::from_utf8_lossy(text).into_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            starts("/api/v[0-9]+/.*"),
+            (0..10).map(|n| format!("/api/v{n}")).collect::<Vec<_>>()
+        );
+        assert_eq!(starts("/users/[^/]+"), ["/users/"]);
+        assert_eq!(starts("(/a|/b).*"), ["/a", "/b"]);
+        assert_eq!(starts("/a?.*").len(), 2);
+        for unknown in [".*/api", "", "a*", "[^/]+", "(", "(/a)?"] {
+            assert_eq!(starts(unknown), [""; 0], "{unknown}");
+        }
     }
 
     #[test]

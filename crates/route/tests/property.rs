@@ -340,9 +340,11 @@ fn any_virtual_service() -> impl Strategy<Value = Vec<String>> {
     });
     let matches = prop_oneof![
         1 => Just("none".to_owned()),
-        6 => vec(alternative, 1..3).prop_map(|all| all.join(" | ")),
+        9 => vec(alternative, 1..3).prop_map(|all| all.join(" | ")),
     ];
-    (hosts, 0..9, 0..1000, vec(matches, 1..5)).prop_map(|(hosts, created, number, rules)| {
+    // Long lists have an index, short ones are walked.
+    let rules = prop_oneof![4 => vec(matches.clone(), 1..5), 1 => vec(matches, 8..20)];
+    (hosts, 0..9, 0..1000, rules).prop_map(|(hosts, created, number, rules)| {
         let mut lines = vec![format!("vs v{number} hosts={hosts} created={created}")];
         lines.extend(rules.iter().map(|matches| format!("http {matches} -> 200")));
         lines

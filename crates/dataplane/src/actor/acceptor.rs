@@ -1,7 +1,7 @@
 //! `Acceptor`: the shard's listening sockets. They come and go with the catalogue.
 use crate::{
     capture::{self, Mode},
-    connection::Accepted,
+    connection::{Accepted, Arriving},
     message::ShardFindings,
     shard::Shard,
 };
@@ -203,7 +203,15 @@ async fn accept(
         .local_addr()
         .ok()
         .filter(|address| origin == Origin::Local && !address.ip().is_unspecified());
-    loop {
+    'accepting: loop {
+        // Before accepting: the kernel's queue holds whoever is one too many.
+        while shard.is_full() {
+            shard.counts.limit("limits.connections");
+            tokio::select! {
+                () = tokio::time::sleep(PAUSE) => {}
+                _ = &mut stopped => break 'accepting,
+            }
+        }
         let (stream, peer) = tokio::select! {
             biased;
             accepted = listener.accept() => match accepted {
@@ -213,14 +221,10 @@ async fn accept(
                     continue;
                 }
             },
-            _ = &mut stopped => break,
+            _ = &mut stopped => break 'accepting,
         };
-        if let Some(accepted) = arrived(stream, peer, origin, fixed) {
+        if let Some(accepted) = arrived(&shard, stream, peer, origin, fixed) {
             hand_over(&shard, &sniffer, accepted).await;
-        }
-        while shard.registry.len() >= shard.settings.limits.connections as usize {
-            shard.counts.limit("limits.connections");
-            tokio::time::sleep(PAUSE).await;
         }
     }
     let Ok(listener) = listener.into_std() else {
@@ -230,13 +234,17 @@ async fn accept(
         let stream = stream
             .set_nonblocking(true)
             .and_then(|()| tokio::net::TcpStream::from_std(stream));
-        if let Some(accepted) = stream.ok().and_then(|it| arrived(it, peer, origin, fixed)) {
+        let accepted = stream
+            .ok()
+            .and_then(|it| arrived(&shard, it, peer, origin, fixed));
+        if let Some(accepted) = accepted {
             hand_over(&shard, &sniffer, accepted).await;
         }
     }
 }
 
 fn arrived(
+    shard: &Shard,
     stream: tokio::net::TcpStream,
     peer: SocketAddr,
     origin: Origin,
@@ -257,6 +265,7 @@ fn arrived(
         peer,
         original,
         original_is_self,
+        arriving: Some(Arriving::new(&shard.arriving)),
     })
 }
 

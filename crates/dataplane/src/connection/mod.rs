@@ -15,7 +15,15 @@ use pointsman_route::{Class, Connection, ConnectionDecision, Inspection, NoTrace
 use pointsman_runtime::offer;
 use pointsman_sdk::Session;
 use pointsman_telemetry::Flags;
-use std::{net::SocketAddr, rc::Rc, time::Instant};
+use std::{
+    net::SocketAddr,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Instant,
+};
 use tokio::net::TcpStream;
 
 /// An accepted connection.
@@ -29,13 +37,35 @@ pub struct Accepted {
     pub original: SocketAddr,
     /// The original destination is a socket of this very process: passing through would loop.
     pub original_is_self: bool,
+    /// Counted until its task has begun.
+    pub arriving: Option<Arriving>,
+}
+
+/// An accepted connection on its way to its task, where the shard's registry takes over counting
+/// it. Without it a burst would pass `limits.connections`, since accepting is quicker than starting.
+#[derive(Debug)]
+pub struct Arriving(Arc<AtomicU32>);
+
+impl Arriving {
+    /// Adds one to `count` until dropped.
+    pub(crate) fn new(count: &Arc<AtomicU32>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Serves a connection to its end.
-pub async fn serve(shard: Rc<Shard>, accepted: Accepted) {
+pub async fn serve(shard: Rc<Shard>, mut accepted: Accepted) {
     let _guard = shard.drain.guard();
     let view = shard.view();
     let lease = shard.registry.join(view.generation());
+    drop(accepted.arriving.take());
     let table = view.table();
     let inspection = table.inspection(table.listener(accepted.original));
     let cx = Context {

@@ -250,7 +250,7 @@ struct Body<'a> {
 impl Body<'_> {
     async fn send(&self, bytes: &[u8]) -> Result<(), Broken> {
         self.progress.answering.set(true);
-        stream::write_all(self.client, bytes)
+        stream::write_watched(self.client, bytes, &self.progress.unwritten)
             .await
             .map_err(|_| Broken::Client)
     }

@@ -10,6 +10,7 @@ use crate::{
     shard::{
         cluster_state::{Dialled, Tried},
         endpoint_state::{EndpointState, InFlight},
+        registry,
     },
     stream,
     tunnel::Progress,
@@ -22,7 +23,7 @@ use std::{
     pin::pin,
     rc::Rc,
     task::Poll,
-    time::Instant,
+    time::{Duration, Instant},
 };
 use tokio::net::TcpStream;
 
@@ -316,20 +317,43 @@ fn idle(progress: &Progress, local: Local) -> Outcome {
     }
 }
 
-/// Runs `future` as long as bytes move: `None` after `limit` without any.
+/// Runs `future` as long as bytes move: `None` after `limit` without any, or after
+/// `timeouts.write` in which the client took none of what was written to it.
 async fn watched<T>(
     cx: &Context<'_>,
     progress: &Progress,
-    limit: impl Fn() -> std::time::Duration,
+    limit: impl Fn() -> Duration,
     future: impl Future<Output = T>,
 ) -> Option<T> {
     let mut future = pin!(future);
+    let write = cx.shard.settings.timeouts.write.0;
+    let moved = || {
+        let (received, sent) = (progress.received.get(), progress.sent.get());
+        (received, sent, progress.unwritten.get())
+    };
+    let mut silent = Duration::ZERO;
     loop {
-        let before = (progress.received.get(), progress.sent.get());
-        match cx.lease.within(limit(), future.as_mut()).await {
+        let before = moved();
+        // Who is waited for may change meanwhile, so the shorter limit sets the pace.
+        let left = match limit() {
+            Duration::ZERO => Duration::ZERO,
+            limit => limit.saturating_sub(silent).max(registry::TICK),
+        };
+        let pace = match (left, write) {
+            (Duration::ZERO, other) | (other, Duration::ZERO) => other,
+            (left, write) => left.min(write),
+        };
+        match cx.lease.within(pace, future.as_mut()).await {
             Ok(output) => return Some(output),
-            Err(_) if before != (progress.received.get(), progress.sent.get()) => {}
-            Err(_) => return None,
+            Err(_) if before != moved() => silent = Duration::ZERO,
+            Err(_) => {
+                silent += pace;
+                let waits_for_client = progress.unwritten.get() > 0;
+                let most = if waits_for_client { write } else { limit() };
+                if !most.is_zero() && silent >= most {
+                    return None;
+                }
+            }
         }
     }
 }

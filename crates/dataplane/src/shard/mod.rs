@@ -23,7 +23,10 @@ use std::{
     collections::HashMap,
     net::SocketAddr,
     rc::Rc,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 use view::View;
@@ -47,6 +50,8 @@ pub struct Shard {
     pub buffers: Buffers,
     /// Open connections.
     pub registry: Rc<Registry>,
+    /// Accepted connections whose tasks have not begun; atomic only to travel in a message.
+    pub(crate) arriving: Arc<AtomicU32>,
     /// Randomness for balancing and weights; not for secrets.
     pub random: RefCell<fastrand::Rng>,
     /// Counters that belong to no backend.
@@ -181,6 +186,7 @@ impl Shard {
             drain,
             buffers: Buffers::default(),
             registry: Rc::new(Registry::new()),
+            arriving: Arc::default(),
             random: RefCell::new(fastrand::Rng::new()),
             counts: Counts::default(),
             extensions,
@@ -194,6 +200,12 @@ impl Shard {
             endpoints: RefCell::default(),
             source,
         })
+    }
+
+    /// Are there as many client connections as there may be?
+    pub(crate) fn is_full(&self) -> bool {
+        let arriving = self.arriving.load(Ordering::Relaxed) as usize;
+        self.registry.len() + arriving >= self.settings.limits.connections as usize
     }
 
     /// The view to begin a request or a connection with.

@@ -45,6 +45,9 @@ pub struct Progress {
     /// The head of a response is on its way to the client: from here on only a cut can tell it of
     /// a failure.
     pub answering: Cell<bool>,
+    /// Bytes the client has not taken yet of the write under way; 0 when there is none. Whoever
+    /// waits meanwhile waits for the client.
+    pub unwritten: Cell<usize>,
 }
 
 /// Runs a tunnel to its end. `first` are bytes already read from the client, `reply` bytes already

@@ -31,7 +31,7 @@ pub(crate) enum Command {
     Analyze(Analyze),
     /// Say why a connection or request would go where
     #[command(
-        after_help = "Examples:\n  pointsman explain -f mesh/ http://reviews:9080/reviews/1 -H 'end-user: jason'\n  pointsman explain -f mesh/ tcp://10.96.0.30:3306\n  pointsman explain -f mesh/ tls://api.example.com --to 198.51.100.4:443\n\nExit codes: 0 a backend was found, 4 no route, 5 no usable endpoint."
+        after_help = "Examples:\n  pointsman explain -f mesh/ http://reviews:9080/reviews/1 -H 'end-user: jason'\n  pointsman explain -f mesh/ tcp://10.96.0.30:3306\n  pointsman explain -f mesh/ tls://api.example.com --to 198.51.100.4:443\n  pointsman explain -f mesh/ --curl \"curl -H 'end-user: jason' http://reviews:9080/\"\n  pointsman explain -f mesh/ --json < questions.jsonl\n\nExit codes: 0 a backend was found, 4 no route, 5 no usable endpoint."
     )]
     Explain(Explain),
     /// Show each effective setting and where it came from
@@ -222,15 +222,33 @@ pub(crate) enum FailOn {
 }
 
 #[derive(Clone, Debug, Args)]
+#[command(group = clap::ArgGroup::new("question").required(true))]
 pub(crate) struct Explain {
-    /// http://HOST[:PORT]/PATH, tcp://IP:PORT or tls://NAME
-    pub(crate) target: String,
+    /// http://HOST[:PORT]/PATH, https://HOST, tcp://IP:PORT or tls://NAME
+    #[arg(group = "question")]
+    pub(crate) target: Option<String>,
     /// File or folder of documents, or - for standard input (repeatable)
     #[arg(short = 'f', long = "file", value_name = "PATH", required = true)]
     pub(crate) files: Vec<PathBuf>,
-    /// Method of the request
-    #[arg(short = 'X', long, default_value = "GET")]
-    pub(crate) method: String,
+    /// A curl command, pasted: "curl -H ... URL"
+    #[arg(long, value_name = "COMMAND", group = "question")]
+    pub(crate) curl: Option<String>,
+    /// A line of an access log, pasted: Istio's default text format, or JSON
+    #[arg(long, value_name = "LINE", group = "question")]
+    pub(crate) log_line: Option<String>,
+    /// Answer questions from standard input, a JSON object a line (docs/explain.md)
+    #[arg(
+        long,
+        group = "question",
+        conflicts_with_all = ["method", "headers", "to", "output", "color"]
+    )]
+    pub(crate) json: bool,
+    /// With --json: add the steps of each decision
+    #[arg(long, conflicts_with_all = ["target", "curl", "log_line"])]
+    pub(crate) trace: bool,
+    /// Method of the request [default: GET]
+    #[arg(short = 'X', long)]
+    pub(crate) method: Option<String>,
     /// A header of the request (repeatable)
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     pub(crate) headers: Vec<String>,
@@ -243,6 +261,12 @@ pub(crate) struct Explain {
     /// Colour
     #[arg(long, value_enum, default_value_t = Color::Auto)]
     pub(crate) color: Color,
+    /// Namespace of the gateway that lines with "via": "gateway" came in by; not supported yet
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["target", "curl", "log_line"])]
+    pub(crate) gateway_namespace: Option<String>,
+    /// A label of that gateway (repeatable)
+    #[arg(long = "gateway-label", value_name = "KEY=VALUE", conflicts_with_all = ["target", "curl", "log_line"])]
+    pub(crate) gateway_labels: Vec<String>,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
 }

@@ -253,3 +253,14 @@ pub async fn timed<T>(future: impl Future<Output = T>) -> (T, Duration) {
     let output = future.await;
     (output, started.elapsed())
 }
+
+/// Resident memory of this process, gateway and test, in bytes.
+pub fn resident() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").expect("/proc");
+    let kib = text
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .and_then(|rest| rest.split_whitespace().next())
+        .and_then(|it| it.parse::<u64>().ok());
+    kib.expect("VmRSS") * 1024
+}

@@ -1,8 +1,10 @@
 //! What a rule does to a request once it was taken, as values: no head is written here, and no
 //! clock or random number is asked. The data path and `explain` both run this code, so that what
 //! is told of a rewrite or a redirect is what happens.
+mod outgoing;
 mod redirect;
 mod rewrite;
 
+pub use outgoing::{Incoming, Outgoing, outgoing, unchanged};
 pub use redirect::{Received, location};
 pub use rewrite::{Extra, Levels, authority, levels, operations, target};

@@ -96,8 +96,13 @@ impl<'a, 'w> Compiler<'a, 'w> {
             rules.extend(self.http_rule(service, index, port, findings));
         }
         let list = (!rules.is_empty()).then(|| {
-            let known = self.known.rules(&service.meta.key, port);
-            super::share(known, RuleList::new(rules))
+            // Compared before the index is built, which takes longer.
+            match self.known.rules(&service.meta.key, port) {
+                Some(known) if known.rules().iter().map(|rule| &**rule).eq(&rules) => {
+                    Arc::clone(known)
+                }
+                _ => Arc::new(RuleList::new(rules)),
+            }
         });
         self.lists.insert(key, list.clone());
         list

@@ -5,14 +5,56 @@ use std::net::SocketAddr;
 
 /// Options with a value that say nothing about where a request goes. Short names, then long ones.
 const WITH_VALUE: [&str; 26] = [
-    "-o", "-w", "-m", "-c", "-E", "-r", "-y", "-Y", "-C", "-D", "-K", "-U", "-P", "-z",
-    "--cacert", "--capath", "--cert", "--key", "--ciphers", "--connect-timeout", "--limit-rate",
-    "--max-redirs", "--noproxy", "--retry", "--retry-delay", "--retry-max-time",
+    "-o",
+    "-w",
+    "-m",
+    "-c",
+    "-E",
+    "-r",
+    "-y",
+    "-Y",
+    "-C",
+    "-D",
+    "-K",
+    "-U",
+    "-P",
+    "-z",
+    "--cacert",
+    "--capath",
+    "--cert",
+    "--key",
+    "--ciphers",
+    "--connect-timeout",
+    "--limit-rate",
+    "--max-redirs",
+    "--noproxy",
+    "--retry",
+    "--retry-delay",
+    "--retry-max-time",
 ];
 /// Options without a value that say nothing about where a request goes.
 const WITHOUT_VALUE: [&str; 21] = [
-    "-s", "-S", "-v", "-i", "-k", "-L", "-f", "-g", "-N", "-O", "-4", "-6", "-#", "-j", "-n", "-q",
-    "-Z", "-R", "-a", "-J", "--path-as-is",
+    "-s",
+    "-S",
+    "-v",
+    "-i",
+    "-k",
+    "-L",
+    "-f",
+    "-g",
+    "-N",
+    "-O",
+    "-4",
+    "-6",
+    "-#",
+    "-j",
+    "-n",
+    "-q",
+    "-Z",
+    "-R",
+    "-a",
+    "-J",
+    "--path-as-is",
 ];
 
 /// Long names of options that are told by their short ones below.
@@ -107,12 +149,17 @@ impl Command {
         if self.url.is_none() {
             self.url = Some(url);
         } else {
-            self.notes.push(format!("only the first URL counts, not {url}"));
+            self.notes
+                .push(format!("only the first URL counts, not {url}"));
         }
     }
 
     fn long(&mut self, name: &str, words: &mut impl Iterator<Item = String>) -> anyhow::Result<()> {
-        let mut value = || words.next().with_context(|| format!("{name} needs a value"));
+        let mut value = || {
+            words
+                .next()
+                .with_context(|| format!("{name} needs a value"))
+        };
         match name {
             "--url" => {
                 let url = value()?;
@@ -138,7 +185,11 @@ impl Command {
     }
 
     /// `-sSL`, `-XPOST`, `-H value`: a value is the rest of the word, or the next word.
-    fn short(&mut self, word: &str, words: &mut impl Iterator<Item = String>) -> anyhow::Result<()> {
+    fn short(
+        &mut self,
+        word: &str,
+        words: &mut impl Iterator<Item = String>,
+    ) -> anyhow::Result<()> {
         let mut rest = word.get(1..).unwrap_or_default();
         while let Some(letter) = rest.chars().next() {
             rest = rest.get(letter.len_utf8()..).unwrap_or_default();
@@ -147,7 +198,9 @@ impl Command {
             self.option(&name, &mut || {
                 taken = true;
                 if rest.is_empty() {
-                    words.next().with_context(|| format!("{name} needs a value"))
+                    words
+                        .next()
+                        .with_context(|| format!("{name} needs a value"))
                 } else {
                     Ok(rest.to_owned())
                 }
@@ -190,7 +243,8 @@ impl Command {
             }
             "-x" => {
                 let proxy = value()?;
-                self.notes.push(format!("the proxy {proxy} is not looked at"));
+                self.notes
+                    .push(format!("the proxy {proxy} is not looked at"));
             }
             name if WITH_VALUE.contains(&name) => drop(value()?),
             name if WITHOUT_VALUE.contains(&name) => {}
@@ -220,7 +274,10 @@ impl Command {
     /// Curl's own header, unless the command says otherwise.
     fn default_header(&mut self, name: &str, value: &str) {
         let said = self.removed.iter().any(|it| it == name)
-            || self.headers.iter().any(|(it, _)| it.eq_ignore_ascii_case(name));
+            || self
+                .headers
+                .iter()
+                .any(|(it, _)| it.eq_ignore_ascii_case(name));
         if !said {
             self.header(name, value);
         }
@@ -290,8 +347,18 @@ fn words(text: &str) -> anyhow::Result<Vec<String>> {
                 Some('\r') if chars.peek() == Some(&'\n') => drop(chars.next()),
                 Some(c) => word.get_or_insert_default().push(c),
             },
-            '\'' => quoted(&mut chars, '\'', Escapes::None, word.get_or_insert_default())?,
-            '"' => quoted(&mut chars, '"', Escapes::Shell, word.get_or_insert_default())?,
+            '\'' => quoted(
+                &mut chars,
+                '\'',
+                Escapes::None,
+                word.get_or_insert_default(),
+            )?,
+            '"' => quoted(
+                &mut chars,
+                '"',
+                Escapes::Shell,
+                word.get_or_insert_default(),
+            )?,
             '$' if chars.peek() == Some(&'\'') => {
                 chars.next();
                 quoted(&mut chars, '\'', Escapes::C, word.get_or_insert_default())?;
@@ -394,7 +461,11 @@ mod tests {
             ("--json '{}' a", "POST", "/"),
         ] {
             let (head, _) = head(command);
-            assert_eq!((&*head.method, &*head.target), (method, target), "{command}");
+            assert_eq!(
+                (&*head.method, &*head.target),
+                (method, target),
+                "{command}"
+            );
         }
     }
 
@@ -411,7 +482,13 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_refused() {
-        for command in ["curl", "curl --frobnicate a", "curl -H", "curl -sß a", "curl 'a"] {
+        for command in [
+            "curl",
+            "curl --frobnicate a",
+            "curl -H",
+            "curl -sß a",
+            "curl 'a",
+        ] {
             assert!(question(command, None).is_err(), "{command}");
         }
     }

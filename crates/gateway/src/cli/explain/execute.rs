@@ -1,10 +1,10 @@
 //! What a request looks like when it is sent on, by the code of the data path: the rule's changes
 //! are worked out by `pointsman_route::action` and the head is written by the codec, then read
 //! back here.
-use pointsman_model::action::HeaderOps;
+use super::question::limits;
 use pointsman_route::{
     Matched, Rule,
-    action::{self, Extra},
+    action::{self, Extra, Incoming, Outgoing},
 };
 use pointsman_wire::http1::{
     FieldSet, RequestHead, RequestRewrite, field_slots, parse_request, write_request,
@@ -23,7 +23,7 @@ pub(crate) struct Sent {
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub(crate) request_headers: Map<String, Value>,
     /// The same for the response.
-    #[serde(rename = "response_headers", skip_serializing_if = "Map::is_empty")]
+    #[serde(skip_serializing_if = "Map::is_empty")]
     pub(crate) response_headers: Map<String, Value>,
 }
 
@@ -40,15 +40,8 @@ pub(super) fn fields(head: &RequestHead<'_>) -> Vec<(String, String)> {
 
 /// Nothing is changed, except that the path is sent in its normal form.
 pub(super) fn unchanged(head: &RequestHead<'_>, path: &str) -> Sent {
-    let target = normal(head, path);
-    write(
-        head,
-        &RequestRewrite {
-            target: target.as_deref(),
-            ..RequestRewrite::default()
-        },
-        &Extra::new(),
-    )
+    let outgoing = action::unchanged(&incoming(head, path, 0));
+    write(head, &outgoing, FieldSet::EMPTY)
 }
 
 /// As the destination at `index` of the rule gets it.
@@ -58,35 +51,27 @@ pub(super) fn forwarded(
     head: &RequestHead<'_>,
     path: &str,
 ) -> Sent {
-    let rule = matched.rule;
-    let rewrite = rule.model().and_then(|model| model.rewrite.as_ref());
-    let levels = action::levels(rule, Some(index), |headers| &headers.request);
     let names = head.fields.iter().map(|field| field.name);
-    let mut drop = FieldSet::default();
-    let mut extra = action::operations(levels.iter().copied(), names, |index| drop.insert(index));
-    let target = rewrite.and_then(|it| action::target(it, path, matched.prefix_len, head.query));
-    let host = rewrite
-        .and_then(|it| it.authority.as_deref())
-        .or_else(|| action::authority(levels.iter().copied()));
-    // The path before any rewrite is told to the backend (VS-H-60b).
-    if rewrite.is_some() {
-        extra.push(("x-envoy-original-path", head.path.as_bytes()));
-    }
-    let target = target.or_else(|| normal(head, path));
-    let rewrite = RequestRewrite {
-        target: target.as_deref(),
-        host,
-        drop,
-        ..RequestRewrite::default()
-    };
-    let mut sent = write(head, &rewrite, &extra);
-    sent.response_headers = response(rule, Some(index));
+    let incoming = incoming(head, path, matched.prefix_len);
+    let mut drop = FieldSet::EMPTY;
+    let outgoing = action::outgoing(matched.rule, index, &incoming, names, |at| drop.insert(at));
+    let mut sent = write(head, &outgoing, drop);
+    sent.response_headers = response(matched.rule, Some(index));
     sent
+}
+
+fn incoming<'a>(head: &RequestHead<'a>, path: &'a str, matched: usize) -> Incoming<'a> {
+    Incoming {
+        received: head.path,
+        path,
+        query: head.query,
+        matched,
+    }
 }
 
 /// What is added to the response of the destination at `index`, or to the rule's own.
 pub(super) fn response(rule: &Rule, index: Option<usize>) -> Map<String, Value> {
-    let levels = action::levels(rule, index, |headers: &HeaderOps| &headers.response);
+    let levels = action::levels(rule, index, |headers| &headers.response);
     collect(&action::operations(
         levels.iter().copied(),
         std::iter::empty(),
@@ -94,32 +79,30 @@ pub(super) fn response(rule: &Rule, index: Option<usize>) -> Map<String, Value> 
     ))
 }
 
-fn normal(head: &RequestHead<'_>, path: &str) -> Option<String> {
-    (path != head.path).then(|| match head.query {
-        Some(query) => format!("{path}?{query}"),
-        None => path.to_owned(),
-    })
-}
-
-fn write(head: &RequestHead<'_>, rewrite: &RequestRewrite<'_>, extra: &Extra<'_>) -> Sent {
+fn write(head: &RequestHead<'_>, outgoing: &Outgoing<'_>, drop: FieldSet) -> Sent {
+    let rewrite = RequestRewrite {
+        target: outgoing.target.as_deref(),
+        host: outgoing.host,
+        drop,
+        ..RequestRewrite::default()
+    };
     let mut out = Vec::new();
-    write_request(&mut out, head, rewrite, head.body, extra);
+    write_request(&mut out, head, &rewrite, head.body, &outgoing.extra);
     let mut slots = field_slots();
-    // A rule can make a head that is over the limits of received ones, never one that does not
-    // parse; then the parts are given as the rule says.
-    match parse_request(&out, &mut slots, &super::question::limits()) {
-        Ok(Some(sent)) => Sent {
-            path: sent.target.to_owned(),
-            authority: sent.host.unwrap_or_default().to_owned(),
-            request_headers: collect(extra),
-            ..Sent::default()
-        },
-        _ => Sent {
-            path: rewrite.target.unwrap_or(head.target).to_owned(),
-            authority: rewrite.host.or(head.host).unwrap_or_default().to_owned(),
-            request_headers: collect(extra),
-            ..Sent::default()
-        },
+    let (path, authority) = match parse_request(&out, &mut slots, &limits()) {
+        Ok(Some(sent)) => (sent.target, sent.host),
+        // A rule can make a head that is over the limits of received ones: then its parts are
+        // given as the rule says.
+        _ => (
+            rewrite.target.unwrap_or(head.target),
+            rewrite.host.or(head.host),
+        ),
+    };
+    Sent {
+        path: path.to_owned(),
+        authority: authority.unwrap_or_default().to_owned(),
+        request_headers: collect(&outgoing.extra),
+        response_headers: Map::new(),
     }
 }
 

@@ -251,7 +251,10 @@ mod tests {
         assert_eq!((&*head.method, &*head.target), ("GET", "/status/418?x=1"));
         assert_eq!(head.host.as_deref(), Some("httpbin:8000"));
         assert_eq!(head.headers[1].1, "curl/7.73 (x; y)");
-        assert!(notes[0].contains("418 -, backend outbound|8000||"), "{notes:?}");
+        assert!(
+            notes[0].contains("418 -, backend outbound|8000||"),
+            "{notes:?}"
+        );
     }
 
     #[test]
@@ -310,7 +313,13 @@ mod tests {
 
     #[test]
     fn other_lines_are_refused() {
-        for line in ["", "GET / 200", "{\"method\":", "[x \"a", "\"a\" \"b\" \"c\""] {
+        for line in [
+            "",
+            "GET / 200",
+            "{\"method\":",
+            "[x \"a",
+            "\"a\" \"b\" \"c\"",
+        ] {
             assert!(question(line, None).is_err(), "{line}");
         }
         let nowhere = TCP.replace("10.96.0.30:3306", "-");

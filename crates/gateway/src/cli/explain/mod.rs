@@ -1,45 +1,48 @@
 //! `pointsman explain`: why traffic would go where it goes, by the same code as the data path's.
+//!
+//! A [`question`] comes from a target, a [`curl`] command or a [`log_line`], and is answered for
+//! people here; or it comes as a line of JSON ([`stream`]) and is answered in machine form
+//! ([`answer`]), what is sent on being worked out in [`execute`]. [`trace`] is the machine form of
+//! the steps that led there.
+pub(crate) mod answer;
+mod curl;
+mod execute;
+mod log_line;
+pub(crate) mod question;
+#[cfg(test)]
+mod replay;
+pub(crate) mod stream;
+mod trace;
+
+use self::{
+    answer::{Answer, answer},
+    execute::fields,
+    question::{Question, Traffic, limits},
+    stream::Answerer,
+    trace::Line,
+};
 use super::{args, documents::Documents, exit, output};
-use anyhow::{Context, bail};
+use anyhow::Context;
 use pointsman_route::{
     Class, Connection, Request, Table,
-    explain::{Candidate, Explanation, Outcome, Verdict, explain_connection, explain_request},
+    explain::{Candidate, Explanation, Outcome, explain_connection, explain_request},
 };
+use pointsman_wire::http1::{field_slots, parse_request};
 use serde_json::{Value, json};
-use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    process::ExitCode,
-};
-
-/// Stands for "whatever address the client dialled": no service can have it.
-const ANYWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-
-/// What is asked about.
-#[derive(Debug, PartialEq, Eq)]
-enum Target {
-    Http {
-        authority: String,
-        path: String,
-        query: Option<String>,
-        original: SocketAddr,
-    },
-    Tcp {
-        original: SocketAddr,
-    },
-    Tls {
-        name: String,
-        original: SocketAddr,
-    },
-}
+use std::process::ExitCode;
 
 pub(super) fn explain(command: &args::Explain) -> anyhow::Result<ExitCode> {
-    let target = match Target::parse(&command.target, command.to) {
-        Ok(target) => target,
-        Err(error) => {
-            eprintln!("pointsman: {error:#}");
-            return Ok(exit::wrong_use());
-        }
+    let wrong_use = |error: &dyn std::fmt::Display| {
+        eprintln!("pointsman: {error}");
+        Ok(exit::wrong_use())
     };
+    let asked = match ask_for(command) {
+        Ok(asked) => asked,
+        Err(error) => return wrong_use(&format_args!("{error:#}")),
+    };
+    if asked.is_none() && command.files.iter().any(|it| it.as_os_str() == "-") {
+        return wrong_use(&"--json reads questions from standard input: -f - cannot read it too");
+    }
     let client = args::load(
         &args::ConfigArgs::default(),
         &command.client,
@@ -49,10 +52,27 @@ pub(super) fn explain(command: &args::Explain) -> anyhow::Result<ExitCode> {
     .settings
     .client;
     let documents = Documents::read(&command.files, &client)?;
-    let table = Table::compile(&documents.world, &client.context(), None).table;
-    let explanation = ask(&table, &target, command)?;
+    let mut answerer = Answerer::new(&documents.world, &client.context(), command.trace);
+    let Some((question, notes)) = asked else {
+        return match answerer.run(std::io::stdin().lock(), std::io::stdout().lock()) {
+            // Whoever read the answers has seen enough.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(exit::FINE),
+            other => {
+                other.context("questions and answers")?;
+                Ok(exit::FINE)
+            }
+        };
+    };
+    for note in &notes {
+        eprintln!("note: {note}");
+    }
+    let table = answerer.table();
+    let explanation = ask(table, &question)?;
     match command.output {
-        args::Output::Json => println!("{}", machine(&explanation)),
+        args::Output::Json => {
+            let answer = answer(table, &question, false)?;
+            println!("{}", machine(&explanation, &answer, &notes));
+        }
         args::Output::Text => {
             let color = output::colored(command.color, &std::io::stdout());
             print!("{}", paint(&explanation.to_string(), color));
@@ -65,125 +85,65 @@ pub(super) fn explain(command: &args::Explain) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn ask(table: &Table, target: &Target, command: &args::Explain) -> anyhow::Result<Explanation> {
-    let bytes = |original: SocketAddr, class: Class, sni: Option<&str>| {
+/// The one question and notes on it; `None`: questions come line by line.
+fn ask_for(command: &args::Explain) -> anyhow::Result<Option<(Question, Vec<String>)>> {
+    let (mut question, notes) = match (&command.target, &command.curl, &command.log_line) {
+        (Some(target), ..) => (Question::of_target(target, command.to)?, Vec::new()),
+        (_, Some(curl), _) => curl::question(curl, command.to)?,
+        (.., Some(line)) => log_line::question(line, command.to)?,
+        (None, None, None) => return Ok(None),
+    };
+    if let Traffic::Http(head) = &mut question.traffic {
+        if let Some(method) = &command.method {
+            head.method.clone_from(method);
+        }
+        for header in &command.headers {
+            let (name, value) = header
+                .split_once(':')
+                .with_context(|| format!("-H '{header}': write it as 'Name: value'"))?;
+            head.headers
+                .push((name.trim().to_owned(), value.trim().to_owned()));
+        }
+        head.settle_host();
+    }
+    Ok(Some((question, notes)))
+}
+
+fn ask(table: &Table, question: &Question) -> anyhow::Result<Explanation> {
+    let bytes = |class, sni| {
         explain_connection(
             table,
             &Connection {
-                original,
-                source: None,
+                original: question.original,
+                source: question.source,
                 class,
                 sni,
             },
         )
     };
-    Ok(match target {
-        Target::Tcp { original } => bytes(*original, Class::Tcp, None),
-        Target::Tls { name, original } => bytes(*original, Class::Tls, Some(name)),
-        Target::Http {
-            authority,
-            path,
-            query,
-            original,
-        } => {
-            let path = pointsman_wire::path::normalize(path).map_err(|refusal| {
-                anyhow::anyhow!("the gateway would refuse this path: {refusal}")
-            })?;
-            let headers = headers(&command.headers)?;
-            let host = headers
-                .iter()
-                .find(|(name, _)| name.eq_ignore_ascii_case("host"))
-                .map_or(authority.as_str(), |(_, value)| value);
-            explain_request(
-                table,
-                *original,
-                &Request {
-                    method: &command.method,
-                    authority: host,
-                    path: &path,
-                    query: query.as_deref(),
-                    scheme: "http",
-                    fields: &headers,
-                },
-            )
-        }
-    })
-}
-
-fn headers(given: &[String]) -> anyhow::Result<Vec<(String, String)>> {
-    given
-        .iter()
-        .map(|header| {
-            header
-                .split_once(':')
-                .map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()))
-                .with_context(|| format!("-H '{header}': write it as 'Name: value'"))
-        })
-        .collect()
-}
-
-impl Target {
-    fn parse(text: &str, to: Option<SocketAddr>) -> anyhow::Result<Self> {
-        let Some((scheme, rest)) = text.split_once("://") else {
-            bail!("`{text}`: write http://HOST[:PORT]/PATH, tcp://IP:PORT or tls://NAME");
-        };
-        match scheme {
-            "http" => Self::http(rest, to),
-            "tcp" => {
-                let original = match to {
-                    Some(to) => to,
-                    None => rest.parse().with_context(|| {
-                        format!("`{rest}`: raw TCP is routed by address, write tcp://IP:PORT")
-                    })?,
-                };
-                Ok(Self::Tcp { original })
-            }
-            "tls" => {
-                let (name, port) = split_port(rest);
-                Ok(Self::Tls {
-                    name: name.to_owned(),
-                    original: to.unwrap_or(SocketAddr::new(ANYWHERE, port.unwrap_or(443))),
-                })
-            }
-            "https" => bail!(
-                "https is opaque to the gateway: ask about tls://NAME, which is routed by its server name"
-            ),
-            other => bail!("`{other}://`: the gateway knows http, tcp and tls"),
-        }
-    }
-
-    fn http(rest: &str, to: Option<SocketAddr>) -> anyhow::Result<Self> {
-        let (authority, path) = match rest.find(['/', '?']) {
-            Some(at) => rest.split_at(at),
-            None => (rest, ""),
-        };
-        let (path, query) = match path.split_once('?') {
-            Some((path, query)) => (path, Some(query.to_owned())),
-            None => (path, None),
-        };
-        let (name, port) = split_port(authority);
-        if name.is_empty() {
-            bail!("`http://{rest}`: the host is missing");
-        }
-        let port = port.unwrap_or(80);
-        // A literal address is where the client dialled; a name says nothing about it.
-        let address = name.trim_matches(['[', ']']).parse().unwrap_or(ANYWHERE);
-        Ok(Self::Http {
-            authority: authority.to_owned(),
-            path: if path.is_empty() { "/" } else { path }.to_owned(),
-            query,
-            original: to.unwrap_or(SocketAddr::new(address, port)),
-        })
-    }
-}
-
-fn split_port(authority: &str) -> (&str, Option<u16>) {
-    match authority.rsplit_once(':') {
-        Some((name, port)) if !name.contains(':') || name.ends_with(']') => {
-            (name, port.parse().ok())
-        }
-        _ => (authority, None),
-    }
+    let head = match &question.traffic {
+        Traffic::Tcp => return Ok(bytes(Class::Tcp, None)),
+        Traffic::Tls { sni } => return Ok(bytes(Class::Tls, sni.as_deref())),
+        Traffic::Http(head) => head.bytes()?,
+    };
+    let refused = |refusal| anyhow::anyhow!("the gateway would refuse this request: {refusal}");
+    let mut slots = field_slots();
+    let head = parse_request(&head, &mut slots, &limits())
+        .map_err(refused)?
+        .context("the request has no end")?;
+    let path = pointsman_wire::path::normalize(head.path).map_err(refused)?;
+    Ok(explain_request(
+        table,
+        question.original,
+        &Request {
+            method: head.method,
+            authority: head.host.unwrap_or_default(),
+            path: &path,
+            query: head.query,
+            scheme: "http",
+            fields: &fields(&head),
+        },
+    ))
 }
 
 /// Winners in green, the closing sentence in bold: never colour alone, `+` and `=>` are there.
@@ -205,8 +165,8 @@ fn paint(text: &str, color: bool) -> String {
         .collect()
 }
 
-fn machine(explanation: &Explanation) -> Value {
-    let candidates = |list: &[Candidate]| list.iter().map(candidate).collect::<Vec<_>>();
+fn machine(explanation: &Explanation, answer: &Answer, notes: &[String]) -> Value {
+    let candidates = |list: &[Candidate]| list.iter().map(Line::new).collect::<Vec<_>>();
     json!({
         "version": 1,
         "outcome": explanation.outcome.as_str(),
@@ -215,6 +175,8 @@ fn machine(explanation: &Explanation) -> Value {
             _ => None,
         },
         "sentence": explanation.sentence,
+        "answer": answer,
+        "notes": notes,
         "protocol": explanation.protocol,
         "frontends": candidates(&explanation.frontends),
         "rules": explanation.rules.as_ref().map(|rules| json!({
@@ -232,66 +194,4 @@ fn machine(explanation: &Explanation) -> Value {
             "endpoints": candidates(&backend.endpoints),
         })).collect::<Vec<_>>(),
     })
-}
-
-fn candidate(candidate: &Candidate) -> Value {
-    json!({
-        "what": candidate.what,
-        "verdict": match candidate.verdict {
-            Verdict::Match => "match",
-            Verdict::NotUsed => "not_used",
-            Verdict::No(reason) => reason.as_str(),
-        },
-        "detail": candidate.detail,
-        "file": candidate.place.as_ref().map(|it| &*it.file),
-        "line": candidate.place.as_ref().map(|it| it.line),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn targets_are_read_as_written() {
-        assert_eq!(
-            Target::parse("http://reviews:9080/a/b?c=d", None).unwrap(),
-            Target::Http {
-                authority: "reviews:9080".into(),
-                path: "/a/b".into(),
-                query: Some("c=d".into()),
-                original: "0.0.0.0:9080".parse().unwrap(),
-            }
-        );
-        assert_eq!(
-            Target::parse("http://[fd00::1]:81", None).unwrap(),
-            Target::Http {
-                authority: "[fd00::1]:81".into(),
-                path: "/".into(),
-                query: None,
-                original: "[fd00::1]:81".parse().unwrap(),
-            }
-        );
-        assert_eq!(
-            Target::parse("tls://a.com", Some("192.0.2.1:8443".parse().unwrap())).unwrap(),
-            Target::Tls {
-                name: "a.com".into(),
-                original: "192.0.2.1:8443".parse().unwrap(),
-            }
-        );
-    }
-
-    #[test]
-    fn what_cannot_be_asked_says_what_can() {
-        for (target, word) in [
-            ("reviews", "http://"),
-            ("ftp://x", "tcp"),
-            ("tcp://name:80", "tcp://IP:PORT"),
-            ("https://x", "tls://"),
-            ("http:///x", "host"),
-        ] {
-            let error = format!("{:#}", Target::parse(target, None).unwrap_err());
-            assert!(error.contains(word), "{target}: {error}");
-        }
-    }
 }

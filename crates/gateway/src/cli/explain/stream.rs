@@ -1,0 +1,398 @@
+//! `--json`: a question a line on standard input, an answer a line on standard output, in order.
+use super::{
+    answer::{Answer, Kind, answer},
+    question::{Head, Question, Traffic, dialled, split_port},
+};
+use anyhow::{Context, bail};
+use pointsman_model::{ClientContext, World, object::Labels};
+use pointsman_route::Table;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, HashMap},
+    io::{BufRead, BufReader, Read, Write},
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+/// Longest line, in bytes. A request head has at most 64 KiB.
+const MAX_LINE: usize = 1024 * 1024;
+/// Tables of other clients that are kept; beyond it all of them are made anew when asked for.
+const MAX_TABLES: usize = 64;
+
+/// One question. Fields that are not known are ignored.
+#[derive(Debug, Deserialize)]
+struct Asked {
+    protocol: Protocol,
+    #[serde(default)]
+    via: Via,
+    ip: Option<IpAddr>,
+    port: Option<u16>,
+    sni: Option<String>,
+    method: Option<String>,
+    host: Option<String>,
+    path: Option<String>,
+    #[serde(default)]
+    headers: BTreeMap<String, Values>,
+    version: Option<String>,
+    tls: Option<Tls>,
+    source: Option<Source>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Protocol {
+    Tcp,
+    Tls,
+    Http,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Via {
+    #[default]
+    Mesh,
+    Gateway,
+}
+
+/// A header: one value or several.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "a header is a string or a list of strings")]
+enum Values {
+    One(String),
+    Several(Vec<String>),
+}
+
+#[derive(Debug, Deserialize)]
+struct Tls {
+    sni: Option<String>,
+}
+
+/// Who asks; what is left out is as the command line says.
+#[derive(Debug, Default, Deserialize)]
+struct Source {
+    ip: Option<IpAddr>,
+    namespace: Option<String>,
+    labels: Option<BTreeMap<String, String>>,
+}
+
+impl Asked {
+    fn question(self) -> anyhow::Result<Question> {
+        // No port is known of the client, and no rule asks for it.
+        let source = self.source.as_ref().and_then(|it| it.ip);
+        let source = source.map(|ip| SocketAddr::new(ip, 0));
+        let (original, traffic) = match (self.protocol, self.tls) {
+            (Protocol::Tcp, _) => {
+                let ip = self
+                    .ip
+                    .context("`ip` is missing: raw TCP is routed by it")?;
+                let port = self.port.context("`port` is missing")?;
+                (SocketAddr::new(ip, port), Traffic::Tcp)
+            }
+            (Protocol::Tls, _) => {
+                let original = to(self.ip, self.port.unwrap_or(443));
+                let sni = self.sni.filter(|sni| !sni.is_empty());
+                (original, Traffic::Tls { sni })
+            }
+            // The mesh side terminates no TLS: a request inside it is not seen.
+            (Protocol::Http, Some(tls)) => {
+                let original = to(self.ip, self.port.unwrap_or(443));
+                let sni = tls.sni.filter(|sni| !sni.is_empty());
+                (original, Traffic::Tls { sni })
+            }
+            (Protocol::Http, None) => {
+                let old = match self.version.as_deref() {
+                    Some("1.0") => true,
+                    None | Some("1.1" | "2") => false,
+                    Some(other) => bail!("version {other:?}: it is \"1.0\", \"1.1\" or \"2\""),
+                };
+                let headers = self.headers.into_iter().flat_map(|(name, values)| {
+                    let values = match values {
+                        Values::One(value) => vec![value],
+                        Values::Several(values) => values,
+                    };
+                    values.into_iter().map(move |value| (name.clone(), value))
+                });
+                let mut head = Head {
+                    method: self.method.unwrap_or_else(|| "GET".to_owned()),
+                    host: None,
+                    target: self.path.unwrap_or_else(|| "/".to_owned()),
+                    headers: headers.collect(),
+                    old,
+                };
+                head.settle_host();
+                head.host = self.host.or(head.host);
+                let named = head.host.as_deref().unwrap_or_default();
+                let port = match (self.port, split_port(named)) {
+                    (Some(port), _) => port,
+                    (None, Ok((_, Some(port)))) => port,
+                    (None, _) => 80,
+                };
+                (to(self.ip, port), Traffic::Http(head))
+            }
+        };
+        Ok(Question {
+            original,
+            source,
+            traffic,
+        })
+    }
+}
+
+fn to(ip: Option<IpAddr>, port: u16) -> SocketAddr {
+    match ip {
+        Some(ip) => SocketAddr::new(ip, port),
+        None => dialled("", port),
+    }
+}
+
+/// Answers lines about one set of documents, in the eyes of whoever asks.
+pub(crate) struct Answerer<'w> {
+    world: &'w World,
+    own: Arc<Table>,
+    others: HashMap<(Arc<str>, Labels), Arc<Table>>,
+    traced: bool,
+}
+
+#[derive(Serialize)]
+struct Out<'a> {
+    id: &'a Value,
+    #[serde(flatten)]
+    answer: Option<Answer>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl<'w> Answerer<'w> {
+    /// `context` is the client of all lines that name no other.
+    pub(crate) fn new(world: &'w World, context: &ClientContext, traced: bool) -> Self {
+        Self {
+            world,
+            own: Arc::new(Table::compile(world, context, None).table),
+            others: HashMap::new(),
+            traced,
+        }
+    }
+
+    /// The table of the client that the command line names.
+    pub(crate) fn table(&self) -> &Arc<Table> {
+        &self.own
+    }
+
+    /// Reads lines until there are no more. A line that cannot be answered gets an `error`, and
+    /// the next one is read.
+    ///
+    /// # Errors
+    /// Only when reading or writing itself fails.
+    pub(crate) fn run(&mut self, input: impl Read, mut output: impl Write) -> std::io::Result<()> {
+        let mut input = BufReader::with_capacity(64 * 1024, input);
+        let mut line = Vec::new();
+        while read_line(&mut input, &mut line)? {
+            if !line.iter().all(u8::is_ascii_whitespace) {
+                let answer = self.line(&line);
+                output.write_all(answer.as_bytes())?;
+                output.write_all(b"\n")?;
+            }
+            // Whoever sends one line and waits must get its answer now; whoever sends many at
+            // once is not slowed down by a write for each.
+            if !input.buffer().contains(&b'\n') {
+                output.flush()?;
+            }
+        }
+        output.flush()
+    }
+
+    /// The answer to one line, without the line's end.
+    pub(crate) fn line(&mut self, line: &[u8]) -> String {
+        let mut id = Value::Null;
+        let answer = self.answer(line, &mut id);
+        let (answer, error) = match answer {
+            Ok(answer) => (Some(answer), None),
+            Err(error) => (None, Some(format!("{error:#}"))),
+        };
+        let id = &id;
+        // Strings, numbers and maps of strings: nothing in it can fail to be JSON.
+        serde_json::to_string(&Out { id, answer, error }).unwrap_or_default()
+    }
+
+    fn answer(&mut self, line: &[u8], id: &mut Value) -> anyhow::Result<Answer> {
+        if line.len() > MAX_LINE {
+            bail!("the line is longer than {MAX_LINE} bytes");
+        }
+        let mut value: Value = serde_json::from_slice(line).context("the line is not JSON")?;
+        if let Some(given) = value.get_mut("id") {
+            *id = given.take();
+        }
+        let mut asked: Asked = serde_json::from_value(value)?;
+        if asked.via == Via::Gateway {
+            return Ok(Answer::new(Kind::Reject, Some("gateway_not_supported")));
+        }
+        let table = match &mut asked.source {
+            None => self.own.clone(),
+            Some(source) => self.table_of(source.namespace.take(), source.labels.take()),
+        };
+        answer(&table, &asked.question()?, self.traced)
+    }
+
+    fn table_of(
+        &mut self,
+        namespace: Option<String>,
+        labels: Option<BTreeMap<String, String>>,
+    ) -> Arc<Table> {
+        let own = self.own.context();
+        let namespace = namespace.map_or_else(|| own.namespace.clone(), Into::into);
+        let labels = match labels {
+            None => own.labels.clone(),
+            Some(labels) => labels
+                .into_iter()
+                .map(|(key, value)| (key.into(), value.into()))
+                .collect(),
+        };
+        if own.namespace == namespace && own.labels == labels {
+            return self.own.clone();
+        }
+        let key = (namespace, labels);
+        if let Some(table) = self.others.get(&key) {
+            return table.clone();
+        }
+        if self.others.len() >= MAX_TABLES {
+            self.others.clear();
+        }
+        let context = ClientContext {
+            namespace: key.0.clone(),
+            labels: key.1.clone(),
+            ..own.clone()
+        };
+        // Parts that look the same to this client are shared with the first table.
+        let compiled = Table::compile(self.world, &context, Some(&self.own));
+        let table = Arc::new(compiled.table);
+        self.others.insert(key, table.clone());
+        table
+    }
+}
+
+/// Reads a line without its end, of which no more than one byte over [`MAX_LINE`] is kept; false
+/// at the end of the input.
+fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<bool> {
+    line.clear();
+    let mut any = false;
+    loop {
+        let buffer = match input.fill_buf() {
+            Ok(buffer) => buffer,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        if buffer.is_empty() {
+            return Ok(any);
+        }
+        any = true;
+        let end = buffer.iter().position(|&byte| byte == b'\n');
+        let part = buffer
+            .get(..end.unwrap_or(buffer.len()))
+            .unwrap_or_default();
+        let room = (MAX_LINE + 1).saturating_sub(line.len());
+        line.extend_from_slice(part.get(..room).unwrap_or(part));
+        let used = part.len() + usize::from(end.is_some());
+        input.consume(used);
+        if end.is_some() {
+            return Ok(true);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answers(input: &[u8]) -> Vec<Value> {
+        let world = World::default();
+        let mut answerer = Answerer::new(&world, &ClientContext::default(), false);
+        let mut output = Vec::new();
+        answerer.run(input, &mut output).unwrap();
+        let text = String::from_utf8(output).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn each_line_has_its_answer_and_a_bad_one_does_not_end_the_stream() {
+        let mut input = br#"{"id":1,"protocol":"tcp","ip":"192.0.2.1","port":5}
+
+not json
+{"id":{"a":[2]},"protocol":"udp"}
+{"id":"x","protocol":"tcp","port":5}
+{"id":4,"protocol":"http","headers":{"a":1}}
+{"id":5,"protocol":"http","host":"a","headers":{"a":"1\r\nb: 2"}}
+{"id":6,"protocol":"http","host":"a","version":"3"}
+{"id":7,"protocol":"http","host":"a","ip":"192.0.2.1","via":"gateway","more":true}
+"#
+        .to_vec();
+        input.extend(vec![b' '; MAX_LINE]);
+        input.extend(b"{}\n{\"id\":9,\"protocol\":\"tls\",\"ip\":\"::1\",\"port\":6}");
+        let answers = answers(&input);
+        let ids: Vec<&Value> = answers.iter().map(|it| &it["id"]).collect();
+        assert_eq!(
+            serde_json::to_string(&ids).unwrap(),
+            r#"[1,null,{"a":[2]},"x",4,5,6,7,null,9]"#
+        );
+        for (answer, word) in answers.iter().zip([
+            "", "JSON", "udp", "`ip`", "string", "control", "version", "", "longer", "",
+        ]) {
+            let error = answer["error"].as_str().unwrap_or_default();
+            assert!(error.contains(word), "{answer}");
+            assert_eq!(error.is_empty(), word.is_empty(), "{answer}");
+        }
+        assert_eq!(answers[0]["kind"], "passthrough");
+        assert_eq!(answers[0]["endpoints"][0], "192.0.2.1:5");
+        assert_eq!(answers[7]["kind"], "reject");
+        assert_eq!(answers[7]["reason"], "gateway_not_supported");
+        assert_eq!(answers[9]["endpoints"][0], "[::1]:6");
+    }
+
+    /// Gives one line at a time, and only once the answer to the one before was written.
+    struct Dialogue<'a> {
+        lines: Vec<&'static [u8]>,
+        flushed: &'a std::cell::Cell<usize>,
+        given: usize,
+    }
+
+    impl Read for Dialogue<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            assert_eq!(self.flushed.get(), self.given, "the answer was kept back");
+            match self.lines.get(self.given) {
+                None => Ok(0),
+                Some(line) => {
+                    self.given += 1;
+                    (&**line).read(buffer)
+                }
+            }
+        }
+    }
+
+    struct Counting<'a>(&'a std::cell::Cell<usize>);
+
+    impl Write for Counting<'_> {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            self.0.set(self.0.get() + 1);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn whoever_waits_for_an_answer_gets_it() {
+        let flushed = std::cell::Cell::new(0);
+        let input = Dialogue {
+            lines: vec![b"{}\n", b"{}\n{}\n", b"{}\n"],
+            flushed: &flushed,
+            given: 0,
+        };
+        let world = World::default();
+        let mut answerer = Answerer::new(&world, &ClientContext::default(), false);
+        answerer.run(input, Counting(&flushed)).unwrap();
+    }
+}

@@ -1,0 +1,75 @@
+//! A request as one destination of its rule gets it.
+use super::rewrite::{Extra, authority, levels, operations, target};
+use crate::rule::Rule;
+
+/// What is sent on in place of what was received. Everything else goes on unchanged.
+#[derive(Debug)]
+pub struct Outgoing<'a> {
+    /// Path and query; `None`: as received.
+    pub target: Option<String>,
+    /// `Host`; `None`: as received.
+    pub host: Option<&'a str>,
+    /// Fields to append.
+    pub extra: Extra<'a>,
+}
+
+/// The path and query of a request, as [`outgoing`] needs them.
+#[derive(Clone, Copy, Debug)]
+pub struct Incoming<'a> {
+    /// The path as received.
+    pub received: &'a str,
+    /// The normalised path, which rules matched (PS-80).
+    pub path: &'a str,
+    /// Raw query without the `?`.
+    pub query: Option<&'a str>,
+    /// Bytes of `path` that the rule's prefix matched.
+    pub matched: usize,
+}
+
+/// Nothing is changed, except that the path goes on as it was matched (PS-80).
+pub fn unchanged<'a>(incoming: &Incoming<'a>) -> Outgoing<'a> {
+    Outgoing {
+        target: normal(incoming),
+        host: None,
+        extra: Extra::new(),
+    }
+}
+
+/// What the rule makes of a request for its destination at `index`. `names` are those of the
+/// received fields; `leave_out` is told the positions of those that are not sent on. Allocates
+/// only what the rule asks for.
+pub fn outgoing<'a>(
+    rule: &'a Rule,
+    index: usize,
+    incoming: &Incoming<'a>,
+    names: impl Iterator<Item = &'a str> + Clone,
+    leave_out: impl FnMut(usize),
+) -> Outgoing<'a> {
+    let rewrite = rule.model().and_then(|model| model.rewrite.as_ref());
+    let levels = levels(rule, Some(index), |headers| &headers.request);
+    if rewrite.is_none() && levels.is_empty() {
+        return unchanged(incoming);
+    }
+    let mut extra = operations(levels.iter().copied(), names, leave_out);
+    let rewritten =
+        rewrite.and_then(|it| target(it, incoming.path, incoming.matched, incoming.query));
+    let host = rewrite
+        .and_then(|it| it.authority.as_deref())
+        .or_else(|| authority(levels.iter().copied()));
+    // The path before any rewrite is told to the backend (VS-H-60b).
+    if rewrite.is_some() {
+        extra.push(("x-envoy-original-path", incoming.received.as_bytes()));
+    }
+    Outgoing {
+        target: rewritten.or_else(|| normal(incoming)),
+        host,
+        extra,
+    }
+}
+
+fn normal(incoming: &Incoming<'_>) -> Option<String> {
+    (incoming.path != incoming.received).then(|| match incoming.query {
+        Some(query) => format!("{}?{query}", incoming.path),
+        None => incoming.path.to_owned(),
+    })
+}
