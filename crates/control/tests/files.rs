@@ -641,7 +641,7 @@ fn read_once_follows_the_same_rules() {
     );
     let codes: Vec<_> = read.findings.iter().map(|it| it.code).collect();
     assert_eq!(codes.len(), 2);
-    assert_eq!(codes[1], Code(7));
+    assert_eq!(codes[1], pointsman_control::codes::BROUGHT_TWICE);
     assert_eq!(
         read.texts,
         [(

@@ -1,6 +1,6 @@
 //! Traffic: shard actors and connection tasks.
 //!
-//! How to read it, in the order bytes travel: [`start`] puts a shard together; [`actor`] has its
+//! How to read it, in the order bytes travel: [`mod@start`] puts a shard together; [`actor`] has its
 //! actors (`Acceptor` accepts, `Sniffer` starts connection tasks, `Replica` swaps the view,
 //! `Balancer` tidies endpoint state, `Meter` drains counters); [`connection`] decides what a
 //! connection is; `http` serves requests, [`tunnel`] carries bytes; [`shard`] is what they all

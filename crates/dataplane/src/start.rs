@@ -79,10 +79,15 @@ pub fn start(id: ShardId, plan: Plan, drain: Watch) -> ShardHandle {
     let sniffer = overseer.start(ActorSpec::new("sniffer", sniffer::MAILBOX, move |_, _| {
         Sniffer::new(state.clone())
     }));
-    let (state, findings) = (shard.clone(), plan.findings);
+    let (state, findings, recorder) = (shard.clone(), plan.findings, plan.recorder.clone());
     let acceptor: Link<Acceptor> =
         overseer.start(ActorSpec::new("acceptor", CONTROL_MAILBOX, move |_, _| {
-            Acceptor::new(state.clone(), sniffer.clone(), findings.clone())
+            Acceptor::new(
+                state.clone(),
+                sniffer.clone(),
+                findings.clone(),
+                recorder.clone(),
+            )
         }));
     let (state, link, active) = (shard.clone(), acceptor.clone(), plan.active);
     let replica = overseer.start(ActorSpec::new("replica", CONTROL_MAILBOX, move |_, _| {

@@ -49,29 +49,41 @@ pub(crate) async fn arrival(stream: &TcpStream) -> io::Result<()> {
 }
 
 /// Writes all of `bytes`.
-pub(crate) async fn write_all(stream: &TcpStream, bytes: &[u8]) -> io::Result<()> {
-    write_watched(stream, bytes, &Cell::new(0)).await
+pub(crate) fn write_all<'a>(
+    stream: &'a TcpStream,
+    bytes: &'a [u8],
+) -> impl Future<Output = io::Result<()>> + 'a {
+    write(stream, bytes, None)
 }
 
 /// Writes all of `bytes`, and keeps in `left` how many the peer has not taken while that is waited
 /// for.
-pub(crate) async fn write_watched(
-    stream: &TcpStream,
-    mut bytes: &[u8],
-    left: &Cell<usize>,
-) -> io::Result<()> {
+pub(crate) fn write_watched<'a>(
+    stream: &'a TcpStream,
+    bytes: &'a [u8],
+    left: &'a Cell<usize>,
+) -> impl Future<Output = io::Result<()>> + 'a {
+    write(stream, bytes, Some(left))
+}
+
+async fn write(stream: &TcpStream, mut bytes: &[u8], left: Option<&Cell<usize>>) -> io::Result<()> {
+    let note = |count| {
+        if let Some(left) = left {
+            left.set(count);
+        }
+    };
     while !bytes.is_empty() {
         match stream.try_write(bytes) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                left.set(bytes.len());
+                note(bytes.len());
                 stream.writable().await?;
             }
             Err(error) => return Err(error),
         }
     }
-    left.set(0);
+    note(0);
     Ok(())
 }
 

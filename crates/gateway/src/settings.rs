@@ -9,7 +9,7 @@ use pointsman_dataplane::{
 };
 use pointsman_model::{ClientContext, OutboundPolicy, context::EntryCapture, object::Labels};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, error::Error, net::SocketAddr, path::Path};
+use std::{collections::BTreeMap, error::Error, ffi::OsString, net::SocketAddr, path::Path};
 
 /// Everything a process can be told.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -209,7 +209,8 @@ pub fn load(file: Option<&Path>, flags: &[(&'static str, String)]) -> Result<Loa
         .add_source(
             Environment::with_prefix("POINTSMAN")
                 .prefix_separator("_")
-                .separator("__"),
+                .separator("__")
+                .source(Some(named_settings(std::env::vars_os()))),
         )
         .build()?;
     builder = builder.add_source(Origin("environment", environment));
@@ -226,6 +227,15 @@ pub fn load(file: Option<&Path>, flags: &[(&'static str, String)]) -> Result<Loa
         settings: merged.try_deserialize()?,
         effective,
     })
+}
+
+/// The variables that can be meant for us: POINTSMAN_SECTION__KEY. Others of the prefix are not
+/// ours: Kubernetes gives POINTSMAN_PORT and the like to every pod beside a Service called pointsman.
+fn named_settings(variables: impl Iterator<Item = (OsString, OsString)>) -> Map<String, String> {
+    variables
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| name.starts_with("POINTSMAN_") && name.contains("__"))
+        .collect()
 }
 
 fn flatten(name: String, value: &Value, into: &mut Vec<Effective>) {
@@ -341,6 +351,21 @@ mod tests {
         assert_eq!(
             origin(&loaded, "detection.server_first_after"),
             ("50ms", "default")
+        );
+    }
+
+    #[test]
+    fn variables_of_a_service_called_pointsman_are_not_settings() {
+        let variables = [
+            ("POINTSMAN_PORT", "tcp://10.0.0.1:80"),
+            ("POINTSMAN_SERVICE_HOST", "10.0.0.1"),
+            ("POINTSMAN_TIMEOUTS__CONNECT", "3s"),
+            ("OTHER__THING", "1"),
+        ];
+        let ours = named_settings(variables.iter().map(|(n, v)| (n.into(), v.into())));
+        assert_eq!(
+            ours.into_keys().collect::<Vec<_>>(),
+            ["POINTSMAN_TIMEOUTS__CONNECT"]
         );
     }
 

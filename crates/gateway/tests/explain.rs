@@ -527,12 +527,12 @@ async fn what_is_told_is_what_is_sent() {
         assert_eq!(told["endpoints"], json!([upstream.addr()]), "{path}");
         assert_eq!(seen.field("x-gone").is_none(), path.starts_with("/a/"));
         for (name, value) in map("request_headers") {
-            let values = seen
+            let mut values = seen
                 .fields
                 .iter()
                 .filter(|(it, _)| it.eq_ignore_ascii_case(&name));
             assert_eq!(
-                values.last().map(|(_, it)| &**it),
+                values.next_back().map(|(_, it)| &**it),
                 value.as_str(),
                 "{path}: {name}"
             );

@@ -1,5 +1,5 @@
 //! In whose eyes the documents are read.
-use crate::object::Labels;
+use crate::{Kind, Meta, object::Labels, policy::PolicyBlocks};
 use std::{net::IpAddr, sync::Arc};
 
 /// What happens to traffic nothing recognises (LIS-60..65).
@@ -24,6 +24,43 @@ pub enum EntryCapture {
     Port,
 }
 
+/// What a document without `exportTo` is exported to, by kind (VIS-5). An empty list: everywhere.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct ExportDefaults {
+    /// Services and ServiceEntries (`defaultServiceExportTo` of a mesh).
+    pub services: Vec<Arc<str>>,
+    /// `defaultVirtualServiceExportTo`.
+    pub virtual_services: Vec<Arc<str>>,
+    /// `defaultDestinationRuleExportTo`.
+    pub destination_rules: Vec<Arc<str>>,
+}
+
+impl ExportDefaults {
+    /// The list in force for a document; empty: everywhere.
+    pub fn list<'l>(&'l self, meta: &'l Meta) -> &'l [Arc<str>] {
+        if meta.export_to.is_empty() {
+            self.of(meta.key.kind)
+        } else {
+            &meta.export_to
+        }
+    }
+
+    /// Is the document visible to a namespace (VIS-1..6)?
+    pub fn shows(&self, meta: &Meta, namespace: &str) -> bool {
+        meta.visible_to(namespace, self.of(meta.key.kind))
+    }
+
+    fn of(&self, kind: Kind) -> &[Arc<str>] {
+        match kind {
+            Kind::Service | Kind::ServiceEntry => &self.services,
+            Kind::VirtualService => &self.virtual_services,
+            Kind::DestinationRule => &self.destination_rules,
+            // Not exported: they belong to a service (VIS-7).
+            _ => &[],
+        }
+    }
+}
+
 /// The client whose traffic is captured, and the mesh it lives in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientContext {
@@ -43,6 +80,18 @@ pub struct ClientContext {
     pub outbound_policy: OutboundPolicy,
     /// How address-less TCP entries capture.
     pub entry_capture: EntryCapture,
+    /// What documents without `exportTo` are exported to.
+    pub export_defaults: ExportDefaults,
+    /// The mesh's own `connectionPool` and `outlierDetection`, for blocks that no DestinationRule
+    /// sets (BE-26). The other blocks are not looked at.
+    pub default_policy: PolicyBlocks,
+}
+
+impl ClientContext {
+    /// May the client know of the document?
+    pub fn sees(&self, meta: &Meta) -> bool {
+        self.export_defaults.shows(meta, &self.namespace)
+    }
 }
 
 impl Default for ClientContext {
@@ -56,6 +105,8 @@ impl Default for ClientContext {
             cluster_domain: "cluster.local".into(),
             outbound_policy: OutboundPolicy::AllowAny,
             entry_capture: EntryCapture::Resolved,
+            export_defaults: ExportDefaults::default(),
+            default_policy: PolicyBlocks::default(),
         }
     }
 }

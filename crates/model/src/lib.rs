@@ -2,7 +2,7 @@
 //!
 //! How to read it, in the order a document travels: [`place`] says where something was written,
 //! [`object`] names a document, the kinds follow ([`service`], [`endpoint`], [`service_entry`],
-//! [`virtual_service`] with [`matches`] and [`action`], [`destination_rule`] with [`policy`]),
+//! [`virtual_service`] with [`mod@matches`] and [`action`], [`destination_rule`] with [`policy`]),
 //! [`world`] is the set of all of them plus the [`context`] in which they are read, [`finding`]
 //! is what people are told about them, and [`cluster`] names a backend.
 //!

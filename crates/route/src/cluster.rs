@@ -112,7 +112,7 @@ pub struct Policy {
     /// How an endpoint is chosen.
     pub algorithm: Algorithm,
     /// A balancer of an extension that replaces `algorithm` where it is registered: the
-    /// DestinationRule's label [`BALANCER_LABEL`](crate::BALANCER_LABEL).
+    /// DestinationRule's label [`BALANCER_LABEL`].
     pub custom: Option<Arc<str>>,
     /// `warmup.duration` (BE-39).
     pub warmup: Option<Duration>,

@@ -511,3 +511,50 @@ fn a_hundred_thousand_services_compile() {
         "bytes svc-7.ns-7:6000 []"
     );
 }
+
+/// BE-26: the mesh's blocks stand in for unset ones only, also where no rule speaks at all.
+#[test]
+fn the_mesh_fills_blocks_that_nobody_sets() {
+    use pointsman_model::{
+        Object,
+        policy::{ConnectionPool, OutlierDetection, PolicyBlocks, TrafficPolicy},
+    };
+    let pool = |limit| {
+        Some(ConnectionPool {
+            max_connections: Some(limit),
+            ..ConnectionPool::default()
+        })
+    };
+    let Object::DestinationRule(rule) = object("dr d host=web") else {
+        panic!("a rule");
+    };
+    let mut rule = Arc::unwrap_or_clone(rule);
+    rule.policy = Some(TrafficPolicy {
+        blocks: PolicyBlocks {
+            connection_pool: pool(1),
+            ..PolicyBlocks::default()
+        },
+        // Replaces the whole policy (BE-22), and is then as unset as any other.
+        ports: vec![(81, PolicyBlocks::default())],
+        ..TrafficPolicy::default()
+    });
+    let mut world = fixture_and(&["svc web ip=10.0.0.10 ports=http:80/http,alt:81/http"]);
+    world.upsert(Object::DestinationRule(Arc::new(rule)));
+    let context = ClientContext {
+        default_policy: PolicyBlocks {
+            connection_pool: pool(9),
+            outlier_detection: Some(OutlierDetection::default()),
+            ..PolicyBlocks::default()
+        },
+        ..ClientContext::default()
+    };
+    let table = Table::compile(&world, &context, None).table;
+    let limit = |label: &str| {
+        let policy = &table.cluster(id_of(&table, label)).policy;
+        assert!(policy.outlier.is_some(), "{label}");
+        policy.pool.max_connections
+    };
+    assert_eq!(limit(WEB), Some(1));
+    assert_eq!(limit("outbound|81||web.default.svc.cluster.local"), Some(9));
+    assert_eq!(limit("outbound|80||api.prod.svc.cluster.local"), Some(9));
+}

@@ -20,3 +20,8 @@ fn rules() {
 fn delegates() {
     common::case::run(include_str!("golden/delegates.txt"));
 }
+
+#[test]
+fn policies_and_visibility() {
+    common::case::run(include_str!("golden/policies.txt"));
+}

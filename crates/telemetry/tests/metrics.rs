@@ -273,8 +273,8 @@ fn an_upstream_with_ever_new_codes_is_folded() {
 #[test]
 fn retired_gauges_end_and_living_ones_stay() {
     let recorder = Recorder::default();
-    let old = recorder.gauge(&names::SNAPSHOT_CONNECTIONS, ["1"]);
-    let new = recorder.gauge(&names::SNAPSHOT_CONNECTIONS, ["2"]);
+    let old = recorder.gauge(&names::SNAPSHOT_CONNECTIONS, ["1", "0"]);
+    let new = recorder.gauge(&names::SNAPSHOT_CONNECTIONS, ["2", "0"]);
     old.set(3.0);
     new.set(4.0);
     let series = |text: &str| lines(text, "pointsman_snapshot_connections{").len();
@@ -283,16 +283,18 @@ fn retired_gauges_end_and_living_ones_stay() {
         assert_eq!(series(&recorder.render()), 2);
     }
     old.set(0.0);
-    recorder.retire(&names::SNAPSHOT_CONNECTIONS, ["1"]);
+    recorder.retire(&names::SNAPSHOT_CONNECTIONS, ["1", "0"]);
     recorder.render();
     recorder.render();
     let text = recorder.render();
     assert_eq!(
         lines(&text, "pointsman_snapshot_connections{"),
-        ["pointsman_snapshot_connections{generation=\"2\"} 4"]
+        ["pointsman_snapshot_connections{generation=\"2\",shard=\"0\"} 4"]
     );
     // The label set may come back.
-    recorder.gauge(&names::SNAPSHOT_CONNECTIONS, ["1"]).set(1.0);
+    recorder
+        .gauge(&names::SNAPSHOT_CONNECTIONS, ["1", "0"])
+        .set(1.0);
     for _ in 0..3 {
         assert_eq!(series(&recorder.render()), 2);
     }

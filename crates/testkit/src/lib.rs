@@ -9,12 +9,12 @@
 //! | module | holds |
 //! | --- | --- |
 //! | [`loopback`] | distinct `127.x.y.z` addresses and free ports, so that tests run side by side |
-//! | [`wait`] | deadlines instead of sleeps: [`eventually`](wait::eventually), [`within`](wait::within) |
+//! | [`wait`] | deadlines instead of sleeps: [`eventually`], [`within`] |
 //! | [`message`] | the strict HTTP/1 reader shared by upstreams and clients |
-//! | [`http`] | [`HttpUpstream`](http::HttpUpstream): an upstream that follows a script ([`Reply`](http::Reply)) and remembers what it saw |
-//! | [`tcp`] | [`TcpUpstream`](tcp::TcpUpstream): echo, server-first, half-close, reset, source, sink, one that never accepts |
+//! | [`http`] | [`HttpUpstream`]: an upstream that follows a script ([`Reply`]) and remembers what it saw |
+//! | [`tcp`] | [`TcpUpstream`]: echo, server-first, half-close, reset, source, sink, one that never accepts |
 //! | [`tls`] | (feature `tls`) a TLS echo upstream with a fresh certificate, and its client |
-//! | [`raw_http`] | [`RawHttp`](raw_http::RawHttp): a client that sends exactly the bytes it is given |
+//! | [`raw_http`] | [`RawHttp`]: a client that sends exactly the bytes it is given |
 //! | [`process`] | children killed on drop, and the CPU time of a process tree |
 //!
 //! Upstreams stop, and close their connections, when dropped. Tests call these functions to fail

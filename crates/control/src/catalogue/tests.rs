@@ -343,7 +343,10 @@ fn the_first_snapshot_waits_for_the_named_sources() {
         assert_eq!(scene.got(0), [1]);
         let findings = scene.findings().await;
         assert!(findings.iter().all(|finding| finding.code != Code(902)));
-        let twice: Vec<_> = findings.iter().filter(|it| it.code == Code(7)).collect();
+        let twice: Vec<_> = findings
+            .iter()
+            .filter(|it| it.code == crate::codes::BROUGHT_TWICE)
+            .collect();
         assert_eq!(twice.len(), 1);
         assert!(twice[0].effect.contains("the one of a serves"));
     })

@@ -8,6 +8,7 @@ use crate::{
 use actix::{Actor, AsyncContext, Context, Handler, Message};
 use pointsman_model::{Code, Finding, Level, ObjectKey, Place};
 use pointsman_runtime::{Link, Offered, Outlet, offer};
+use pointsman_telemetry::{Recorder, names};
 use std::{
     collections::{BTreeMap, HashMap},
     io::{self, ErrorKind},
@@ -48,6 +49,7 @@ pub struct Acceptor {
     shard: Rc<Shard>,
     sniffer: Link<Sniffer>,
     catalogue: Outlet<ShardFindings>,
+    recorder: Recorder,
     listening: HashMap<SocketAddr, Listening>,
     failed: BTreeMap<SocketAddr, Finding>,
     reported: Vec<Finding>,
@@ -70,11 +72,17 @@ enum Origin {
 
 impl Acceptor {
     /// Nothing is bound until the first [`Rebind`].
-    pub fn new(shard: Rc<Shard>, sniffer: Link<Sniffer>, catalogue: Outlet<ShardFindings>) -> Self {
+    pub fn new(
+        shard: Rc<Shard>,
+        sniffer: Link<Sniffer>,
+        catalogue: Outlet<ShardFindings>,
+        recorder: Recorder,
+    ) -> Self {
         Self {
             shard,
             sniffer,
             catalogue,
+            recorder,
             listening: HashMap::new(),
             failed: BTreeMap::new(),
             reported: Vec::new(),
@@ -136,6 +144,9 @@ impl Acceptor {
                 // No IPv6 on this machine is no fault of anybody's.
                 Err(_) if owner.is_none() && address.is_ipv6() => {}
                 Err(error) => {
+                    self.recorder
+                        .counter(&names::BIND_FAILURES, [&*address.to_string()])
+                        .increment(1);
                     self.failed
                         .insert(address, cannot_bind(address, owner.as_ref(), &error));
                 }
@@ -223,7 +234,7 @@ async fn accept(
             },
             _ = &mut stopped => break 'accepting,
         };
-        if let Some(accepted) = arrived(&shard, stream, peer, origin, fixed) {
+        if let Some(accepted) = arrived(stream, peer, origin, fixed) {
             hand_over(&shard, &sniffer, accepted).await;
         }
     }
@@ -234,9 +245,7 @@ async fn accept(
         let stream = stream
             .set_nonblocking(true)
             .and_then(|()| tokio::net::TcpStream::from_std(stream));
-        let accepted = stream
-            .ok()
-            .and_then(|it| arrived(&shard, it, peer, origin, fixed));
+        let accepted = stream.ok().and_then(|it| arrived(it, peer, origin, fixed));
         if let Some(accepted) = accepted {
             hand_over(&shard, &sniffer, accepted).await;
         }
@@ -244,7 +253,6 @@ async fn accept(
 }
 
 fn arrived(
-    shard: &Shard,
     stream: tokio::net::TcpStream,
     peer: SocketAddr,
     origin: Origin,
@@ -265,14 +273,13 @@ fn arrived(
         peer,
         original,
         original_is_self,
-        arriving: Some(Arriving::new(&shard.arriving)),
     })
 }
 
 /// A full mailbox means that connections arrive faster than tasks can be started: accepting waits,
 /// and the kernel's queue is the bound.
 async fn hand_over(shard: &Shard, sniffer: &Link<Sniffer>, accepted: Accepted) {
-    let mut message = super::sniffer::Arrived(accepted);
+    let mut message = super::sniffer::Arrived(accepted, Arriving::new(&shard.arriving));
     loop {
         match offer(sniffer, message) {
             Ok(()) => return,

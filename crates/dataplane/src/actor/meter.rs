@@ -44,6 +44,10 @@ impl Meter {
         }
         shard.settle_live();
         shard.each_stats(|stats| stats.flush(&self.recorder));
+        let detection = self.recorder.histogram(&names::DETECTION_SECONDS, []);
+        for seconds in shard.counts.detection_seconds.borrow_mut().drain(..) {
+            detection.record(seconds);
+        }
         for (cell, outcome) in shard.counts.detected.iter().zip(DETECTED) {
             self.count(&names::DETECTION_OUTCOMES, [outcome], cell.take());
         }

@@ -1,7 +1,7 @@
 //! `Sniffer`: takes accepted connections and starts a task for each, which begins by finding out
 //! what the client speaks.
 use crate::{
-    connection::{self, Accepted},
+    connection::{self, Accepted, Arriving},
     shard::Shard,
 };
 use actix::{Actor, Context, Handler, Message};
@@ -16,7 +16,7 @@ pub const MAILBOX: usize = 1024;
 /// per connection. Verb: `offer`; while it is full accepting waits.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Arrived(pub Accepted);
+pub struct Arrived(pub Accepted, pub Arriving);
 
 /// Starts connection tasks. The tasks belong to the thread, not to the actor: they outlive its
 /// restart, and a panic in one of them ends that connection only.
@@ -38,7 +38,10 @@ impl Actor for Sniffer {
 impl Handler<Arrived> for Sniffer {
     type Result = ();
 
-    fn handle(&mut self, Arrived(accepted): Arrived, _: &mut Self::Context) {
-        actix::spawn(connection::serve(self.shard.clone(), accepted));
+    fn handle(&mut self, Arrived(accepted, arriving): Arrived, _: &mut Self::Context) {
+        let task = connection::serve(self.shard.clone(), accepted);
+        // The registry counts it now.
+        drop(arriving);
+        actix::spawn(task);
     }
 }

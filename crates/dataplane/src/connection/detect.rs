@@ -12,7 +12,7 @@ use pointsman_wire::{
     sniff::{Verdict, sniff},
     tls::{HelloError, MAX_CLIENT_HELLO, client_hello},
 };
-use std::{io::ErrorKind, net::SocketAddr};
+use std::{io::ErrorKind, net::SocketAddr, time::Instant};
 
 /// Bytes after which extensions' sniffers must have decided: one that never does must not fill memory.
 const SNIFFED_BYTES: usize = 4096;
@@ -88,7 +88,10 @@ pub(crate) async fn detect(
     inspection: Inspection,
     peer: SocketAddr,
 ) -> Result<Detected, Undecided> {
+    let begun = Instant::now();
     let found = run(cx, view, inspection, peer).await;
+    let seconds = begun.elapsed().as_secs_f64();
+    cx.shard.counts.detection_seconds.borrow_mut().push(seconds);
     count(
         cx,
         match &found {

@@ -243,7 +243,8 @@ async fn attempt(
             None => End::Other(idle(progress, local::RESPONSE_IDLE)),
         };
     }
-    both_ways(cx, upstream, input, body, down, progress).await
+    // Boxed, so that connections whose requests have no body are not as large as this is.
+    Box::pin(both_ways(cx, upstream, input, body, down, progress)).await
 }
 
 /// Body up and response down at the same time: a server may answer before it has read everything.
@@ -326,7 +327,7 @@ async fn watched<T>(
     future: impl Future<Output = T>,
 ) -> Option<T> {
     let mut future = pin!(future);
-    let write = cx.shard.settings.timeouts.write.0;
+    let write = || cx.shard.settings.timeouts.write.0;
     let moved = || {
         let (received, sent) = (progress.received.get(), progress.sent.get());
         (received, sent, progress.unwritten.get())
@@ -339,17 +340,18 @@ async fn watched<T>(
             Duration::ZERO => Duration::ZERO,
             limit => limit.saturating_sub(silent).max(registry::TICK),
         };
-        let pace = match (left, write) {
+        let pace = match (left, write()) {
             (Duration::ZERO, other) | (other, Duration::ZERO) => other,
             (left, write) => left.min(write),
         };
-        match cx.lease.within(pace, future.as_mut()).await {
+        let deadline = cx.lease.after(pace);
+        match cx.lease.until(deadline, future.as_mut()).await {
             Ok(output) => return Some(output),
             Err(_) if before != moved() => silent = Duration::ZERO,
             Err(_) => {
                 silent += pace;
                 let waits_for_client = progress.unwritten.get() > 0;
-                let most = if waits_for_client { write } else { limit() };
+                let most = if waits_for_client { write() } else { limit() };
                 if !most.is_zero() && silent >= most {
                     return None;
                 }

@@ -90,6 +90,8 @@ pub const SWEEP: Duration = Duration::from_secs(10);
 pub struct Counts {
     /// Detection outcomes: HTTP/1, HTTP/2 preface, TLS, TCP, server first, undecided.
     pub detected: [Cell<u64>; 6],
+    /// How long each detection took, in seconds.
+    pub detection_seconds: RefCell<Vec<f64>>,
     /// Passthrough connections that would have reached ourselves.
     pub self_connects: Cell<u64>,
     /// Messages refused for what they said, by reason.

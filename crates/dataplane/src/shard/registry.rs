@@ -36,7 +36,7 @@ impl From<Elapsed> for IdleEnd {
 
 /// All client connections of one shard.
 ///
-/// Deadlines are cells that a sweep looks at every [`TICK`]: arming one is a store, where a timer
+/// Deadlines are cells that a sweep looks at every `TICK`: arming one is a store, where a timer
 /// per read would cost an allocation-free but locked wheel insertion twice per request. The price
 /// is accuracy of one tick, which no deadline here needs better. Rule timeouts use real timers.
 pub struct Registry {
@@ -106,7 +106,7 @@ impl Registry {
         self.generations.borrow().clone()
     }
 
-    /// Wakes connections whose deadline has passed. Called every [`TICK`].
+    /// Wakes connections whose deadline has passed. Called every `TICK`.
     pub fn sweep(&self) {
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(NEVER - 1);
         self.now.set(now);

@@ -37,7 +37,8 @@ impl<'w> Backends<'w> {
         let sources = Sources::build(world, context);
         let rules = Rules::build(world, context);
         let mut made = Maker {
-            plain: Arc::default(),
+            plain: Arc::new(InForce::default().resolve(None, 0, context)),
+            context,
             previous,
             clusters: Vec::with_capacity(registry.services.len()),
         };
@@ -85,6 +86,7 @@ impl<'w> Backends<'w> {
 struct Maker<'a> {
     /// The policy of services nobody wrote one for.
     plain: Arc<Policy>,
+    context: &'a ClientContext,
     previous: Option<&'a Table>,
     clusters: Vec<Arc<Cluster>>,
 }
@@ -104,7 +106,7 @@ impl Maker<'_> {
             subset: subset.map(|subset| Arc::clone(&subset.name)),
         };
         let policy = if in_force.rule.is_some() {
-            Arc::new(in_force.resolve(subset, port.number))
+            Arc::new(in_force.resolve(subset, port.number, self.context))
         } else {
             Arc::clone(&self.plain)
         };

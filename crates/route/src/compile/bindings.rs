@@ -27,9 +27,8 @@ impl<'w> Bindings<'w> {
         context: &ClientContext,
         findings: &mut Findings,
     ) -> Self {
-        let client = &*context.namespace;
         let mut ordered: Vec<_> = speakers.iter().collect();
-        ordered.sort_by_key(|service| (export_rank(service, client), service.meta.age_key()));
+        ordered.sort_by_key(|service| (export_rank(service, context), service.meta.age_key()));
         let mut made = Self {
             ordered: Vec::new(),
             http_exact: HashMap::default(),
@@ -155,8 +154,9 @@ fn text_of(host: &HostPattern) -> Arc<str> {
 }
 
 /// Private to the client's namespace, then exported to it by name, then public (VSB-3).
-fn export_rank(service: &VirtualService, client: &str) -> u8 {
-    let export = &service.meta.export_to;
+fn export_rank(service: &VirtualService, context: &ClientContext) -> u8 {
+    let client = &*context.namespace;
+    let export = context.export_defaults.list(&service.meta);
     let own = &*service.meta.key.namespace == client;
     if own
         && export

@@ -7,6 +7,7 @@
 use pointsman_model::{
     ClientContext, Finding, HttpAction, HttpRoute, Kind, Level, ObjectKey, VirtualService, World,
     action::{Delegated, HeaderOps},
+    context::ExportDefaults,
     matches::HttpMatch,
 };
 use std::sync::Arc;
@@ -27,10 +28,10 @@ pub(crate) fn speakers(
         .virtual_services
         .values()
         .filter(|service| service.applies_to_mesh() && !service.hosts.is_empty())
-        .filter(|service| service.meta.visible_to(&context.namespace, &[]))
+        .filter(|service| context.sees(&service.meta))
         .map(|service| {
             if service.http.iter().any(|rule| target(rule).is_some()) {
-                Arc::new(expand(service, world, findings))
+                Arc::new(expand(service, world, &context.export_defaults, findings))
             } else {
                 Arc::clone(service)
             }
@@ -45,14 +46,19 @@ fn target(rule: &HttpRoute) -> Option<(&Arc<str>, &Arc<str>)> {
     }
 }
 
-fn expand(root: &VirtualService, world: &World, findings: &mut Findings) -> VirtualService {
+fn expand(
+    root: &VirtualService,
+    world: &World,
+    exports: &ExportDefaults,
+    findings: &mut Findings,
+) -> VirtualService {
     let mut rules = Vec::with_capacity(root.http.len());
     for rule in &root.http {
         let Some((namespace, name)) = target(rule) else {
             rules.push(rule.clone());
             continue;
         };
-        match follow(namespace, name, root, world) {
+        match follow(namespace, name, root, world, exports) {
             Ok(delegate) => contribute(root, rule, delegate, &mut rules, findings),
             Err(cause) => {
                 findings.push(not_followed(root, rule, &cause));
@@ -78,6 +84,7 @@ fn follow<'w>(
     name: &Arc<str>,
     root: &VirtualService,
     world: &'w World,
+    exports: &ExportDefaults,
 ) -> Result<&'w VirtualService, Cause> {
     let key = ObjectKey {
         kind: Kind::VirtualService,
@@ -97,7 +104,7 @@ fn follow<'w>(
             help: format!("remove `hosts` of {namespace}/{name}, or write its rules here"),
         });
     }
-    if !delegate.meta.visible_to(own, &[]) {
+    if !exports.shows(&delegate.meta, own) {
         return Err(Cause {
             message: format!("the delegate {namespace}/{name} is hidden from namespace {own}"),
             help: format!("add {own:?} to its `exportTo`"),

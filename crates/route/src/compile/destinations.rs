@@ -172,7 +172,7 @@ impl<'a, 'w> Destinations<'a, 'w> {
         let elsewhere = by_name.get(name).copied();
         if let Some(other) = elsewhere {
             let own = other.host(domain);
-            let help = if other.meta.visible_to(&self.context.namespace, &[]) {
+            let help = if self.context.sees(&other.meta) {
                 format!(
                     "a Service {name} exists in namespace {}: write {own}",
                     other.meta.key.namespace

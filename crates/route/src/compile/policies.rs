@@ -5,7 +5,7 @@ use pointsman_model::{
     ClientContext, DestinationRule, HostPattern, Subset, World,
     policy::{PolicyBlocks, TrafficPolicy, selects},
 };
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::registry::Service;
 
@@ -68,23 +68,17 @@ impl<'w> Rules<'w> {
         if self.by_namespace.is_empty() {
             return InForce::default();
         }
-        let own = &*service.meta.key.namespace;
         let client = &*context.namespace;
         let root = &*context.root_namespace;
-        if let Some(found) = self.in_namespace(client, service, |rule| {
-            // BE-13: what the root namespace exports is not what its clients privately want.
-            client != root || rule.meta.export_to.iter().any(|item| &**item == ".")
-        }) {
-            return found;
-        }
-        for namespace in [own, root] {
-            let exported =
-                |rule: &DestinationRule| rule.meta.visible_to(client, &[]) || namespace == client;
-            if let Some(found) = self.in_namespace(namespace, service, exported) {
-                return found;
-            }
-        }
-        InForce::default()
+        let owner = &*service.meta.key.namespace;
+        // What the client's own namespace says counts whatever its export, except in the root: what
+        // that exports is not what clients there privately want (BE-13).
+        let private = |rule: &DestinationRule| client != root || is_private(rule, context);
+        let exported = |rule: &DestinationRule| context.sees(&rule.meta);
+        self.in_namespace(client, service, context, private)
+            .or_else(|| self.in_namespace(owner, service, context, exported))
+            .or_else(|| self.in_namespace(root, service, context, exported))
+            .unwrap_or_default()
     }
 
     /// Only rules of the most specific host are looked at, even if none of them may be used
@@ -93,6 +87,7 @@ impl<'w> Rules<'w> {
         &self,
         namespace: &str,
         service: &Service<'_>,
+        context: &ClientContext,
         usable: impl Fn(&DestinationRule) -> bool,
     ) -> Option<InForce<'w>> {
         let own = self.by_namespace.get(namespace)?;
@@ -108,13 +103,14 @@ impl<'w> Rules<'w> {
             .iter()
             .find(|rule| rule.workload_selector.is_some())
             .or(usable.first())?;
+        let exports = exports(first, context);
         let mut found = InForce {
             rule: Some(first),
             ..InForce::default()
         };
         for rule in usable {
             if rule.workload_selector != first.workload_selector
-                || rule.meta.export_to != first.meta.export_to
+                || self::exports(rule, context) != exports
             {
                 continue;
             }
@@ -129,34 +125,68 @@ impl<'w> Rules<'w> {
     }
 }
 
+/// The namespaces a rule is exported to, as a set: `.` is its own by name (VIS-6), and a rule for
+/// selected workloads never leaves it (BE-16).
+fn exports<'r>(rule: &'r DestinationRule, context: &'r ClientContext) -> BTreeSet<&'r str> {
+    let own = &*rule.meta.key.namespace;
+    if rule.workload_selector.is_some() {
+        return BTreeSet::from([own]);
+    }
+    let list = context.export_defaults.list(&rule.meta);
+    if list.is_empty() {
+        return BTreeSet::from(["*"]);
+    }
+    let named = |item: &'r Arc<str>| if &**item == "." { own } else { &**item };
+    list.iter().map(named).collect()
+}
+
+fn is_private(rule: &DestinationRule, context: &ClientContext) -> bool {
+    exports(rule, context) == BTreeSet::from([&*rule.meta.key.namespace])
+}
+
 impl InForce<'_> {
-    /// The policy of one port, and of a subset of it (BE-22..25).
-    pub(crate) fn resolve(&self, subset: Option<&Subset>, port: u16) -> Policy {
+    /// The policy of one port, and of a subset of it (BE-22..26).
+    pub(crate) fn resolve(
+        &self,
+        subset: Option<&Subset>,
+        port: u16,
+        context: &ClientContext,
+    ) -> Policy {
         let mut policy = Policy::default();
-        let Some(rule) = self.rule else {
-            return policy;
-        };
-        policy.origin = Some((rule.meta.key.clone(), rule.meta.place.clone()));
-        policy.custom = rule.meta.labels.get(BALANCER_LABEL).cloned();
+        let mut blocks = PolicyBlocks::default();
+        if let Some(rule) = self.rule {
+            policy.origin = Some((rule.meta.key.clone(), rule.meta.place.clone()));
+            policy.custom = rule.meta.labels.get(BALANCER_LABEL).cloned();
+        }
         if let Some(top) = self.policy {
             match port_level(top, port) {
                 // Replaces the whole policy, unset blocks included (BE-22).
-                Some(blocks) => take(&mut policy, blocks, true),
+                Some(own) => blocks = own.clone(),
                 None => {
-                    take(&mut policy, &top.blocks, true);
+                    blocks = top.blocks.clone();
                     take_rest(&mut policy, top);
                 }
             }
         }
         if let Some(own) = subset.and_then(|subset| subset.policy.as_ref()) {
             match port_level(own, port) {
-                Some(blocks) => take(&mut policy, blocks, true),
+                Some(own) => blocks = own.clone(),
                 None => {
-                    take(&mut policy, &own.blocks, false);
+                    override_blocks(&mut blocks, &own.blocks);
                     take_rest(&mut policy, own);
                 }
             }
         }
+        let mesh = &context.default_policy;
+        let balancer = blocks.load_balancer.unwrap_or_default();
+        policy.algorithm = balancer.algorithm;
+        policy.warmup = balancer.warmup;
+        let pool = blocks.connection_pool.as_ref();
+        let pool = pool.or(mesh.connection_pool.as_ref());
+        policy.pool = pool.cloned().unwrap_or_default();
+        let outlier = blocks.outlier_detection.as_ref();
+        policy.outlier = outlier.or(mesh.outlier_detection.as_ref()).cloned();
+        policy.tls = blocks.tls;
         policy
     }
 }
@@ -166,23 +196,17 @@ fn port_level(policy: &TrafficPolicy, port: u16) -> Option<&PolicyBlocks> {
     found.map(|(_, blocks)| blocks)
 }
 
-/// Takes each block as a whole (BE-24). `unset_too`: a block that is not set goes back to its
-/// built-in default.
-fn take(policy: &mut Policy, blocks: &PolicyBlocks, unset_too: bool) {
-    if unset_too || blocks.load_balancer.is_some() {
-        let balancer = blocks.load_balancer.clone().unwrap_or_default();
-        policy.algorithm = balancer.algorithm;
-        policy.warmup = balancer.warmup;
+/// Each block that is set replaces the one below as a whole (BE-23, BE-24).
+fn override_blocks(blocks: &mut PolicyBlocks, own: &PolicyBlocks) {
+    fn take<T: Clone>(slot: &mut Option<T>, own: &Option<T>) {
+        if own.is_some() {
+            slot.clone_from(own);
+        }
     }
-    if unset_too || blocks.connection_pool.is_some() {
-        policy.pool = blocks.connection_pool.clone().unwrap_or_default();
-    }
-    if unset_too || blocks.outlier_detection.is_some() {
-        policy.outlier = blocks.outlier_detection.clone();
-    }
-    if unset_too || blocks.tls.is_some() {
-        policy.tls = blocks.tls.clone();
-    }
+    take(&mut blocks.load_balancer, &own.load_balancer);
+    take(&mut blocks.connection_pool, &own.connection_pool);
+    take(&mut blocks.outlier_detection, &own.outlier_detection);
+    take(&mut blocks.tls, &own.tls);
 }
 
 fn take_rest(policy: &mut Policy, from: &TrafficPolicy) {

@@ -122,16 +122,16 @@ impl<'w> Registry<'w> {
             // The alias's own visibility is not asked for (ALS-13).
             if let ServiceKind::ExternalName { target } = &service.kind {
                 aliases.push((&service.meta, service.host(domain), Arc::clone(target)));
-            } else if service.meta.visible_to(&context.namespace, &[]) {
+            } else if context.sees(&service.meta) {
                 candidates.push(from_kube(service, domain));
             }
         }
         for entry in world.service_entries.values() {
-            if entry.meta.visible_to(&context.namespace, &[]) {
+            if context.sees(&entry.meta) {
                 candidates.extend(entry.hosts.iter().map(|host| from_entry(entry, host)));
             }
         }
-        candidates.sort_by(|a, b| order(a).cmp(&order(b)));
+        candidates.sort_by(|a, b| order(a, context).cmp(&order(b, context)));
         let (services, by_host) = one_per_host(candidates, context);
         aliases.sort_by(|a, b| a.0.age_key().cmp(&b.0.age_key()));
         let mut registry = Self {
@@ -188,8 +188,8 @@ impl<'w> Registry<'w> {
 }
 
 /// Private exports first, then oldest first (LIS-2). Equal keys keep Services before entries.
-fn order<'a>(service: &'a Service<'_>) -> (bool, (i64, &'a str, &'a str)) {
-    let export = &service.meta.export_to;
+fn order<'a>(service: &'a Service<'_>, context: &ClientContext) -> (bool, (i64, &'a str, &'a str)) {
+    let export = context.export_defaults.list(service.meta);
     let public = export.is_empty() || export.iter().any(|item| &**item == "*");
     (public, service.meta.age_key())
 }

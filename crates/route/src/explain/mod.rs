@@ -10,9 +10,10 @@ mod render;
 mod rules;
 
 use crate::{
+    action::{Received, location},
     rule::{Action, Rule, TcpRule},
     split::{Missing, Split},
-    table::{ConnectionDecision, RequestDecision, Table},
+    table::{ConnectionDecision, Matched, RequestDecision, Table},
     trace::Reason,
     traffic::{Class, Connection, Fields, Request},
 };
@@ -190,7 +191,7 @@ pub fn explain_request<F: Fields + ?Sized>(
     match decision {
         RequestDecision::Rule(matched) => {
             made.rules = Some(rules::of_request(table, matched.host, request, &recorder));
-            forward_request(table, original, matched.rule, &mut made);
+            forward_request(table, original, &matched, request, &mut made);
         }
         RequestDecision::NotFound(host) => {
             let step = rules::of_request(table, host, request, &recorder);
@@ -245,12 +246,28 @@ fn forward_bytes(table: &Table, original: SocketAddr, rule: &TcpRule, made: &mut
     forward(table, original, &rule.split, "closed", None, made);
 }
 
-fn forward_request(table: &Table, original: SocketAddr, rule: &Rule, made: &mut Explanation) {
+fn forward_request<F: Fields + ?Sized>(
+    table: &Table,
+    original: SocketAddr,
+    matched: &Matched<'_>,
+    request: &Request<'_, F>,
+    made: &mut Explanation,
+) {
+    let rule = matched.rule;
     match &rule.action {
         Action::Forward(split) => forward(table, original, split, "503", Some(rule), made),
         Action::Redirect(redirect) => {
+            let received = Received {
+                scheme: request.scheme,
+                authority: request.authority,
+                path: request.path,
+                query: request.query,
+                matched: matched.prefix_len,
+                port: original.port(),
+            };
+            let location = location(redirect, &received);
             made.outcome = Outcome::Answered(redirect.code);
-            made.sentence = format!("would be redirected with {}", redirect.code);
+            made.sentence = format!("would be redirected with {} to {location}", redirect.code);
         }
         Action::Respond(response) => {
             made.outcome = Outcome::Answered(response.status);

@@ -61,6 +61,18 @@ fn read_block(block: &[(usize, &str)]) -> Case {
                     (other, _) => panic!("client {other}"),
                 }
             }
+        } else if let Some(rest) = line.strip_prefix("exports ") {
+            let defaults = &mut case.context.export_defaults;
+            for word in rest.split_whitespace() {
+                let (kind, list) = word.split_once('=').expect("kind=list");
+                let list = list.split(',').map(Into::into).collect();
+                match kind {
+                    "services" => defaults.services = list,
+                    "vs" => defaults.virtual_services = list,
+                    "dr" => defaults.destination_rules = list,
+                    other => panic!("exports {other}"),
+                }
+            }
         } else if line == "registry only" {
             case.context.outbound_policy = OutboundPolicy::RegistryOnly;
         } else if line == "capture port" {

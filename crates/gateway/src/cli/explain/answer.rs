@@ -1,22 +1,10 @@
-//! The machine form of an answer: what becomes of one connection or request, decided by the data
-//! path's own calls and executed by its own code. `docs/explain.md` describes every field.
-use super::{
-    execute::{self, Sent},
-    question::{Question, Traffic, limits},
-    trace::{self, Step},
-};
-use pointsman_route::{
-    Action, Class, Cluster, ClusterKind, Connection, ConnectionDecision, Matched, Missing, NoTrace,
-    Origin, Request, RequestDecision, Rule, Split, Table, Target,
-    action::{Received, location},
-};
-use pointsman_wire::{
-    http1::{Refusal, RequestHead, field_slots, parse_request},
-    path,
-};
+//! The machine form of an answer. `docs/explain.md` describes every field.
+use super::{execute::Sent, trace::Step};
+use pointsman_route::{Cluster, Origin};
+use pointsman_wire::http1::Refusal;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 /// What kind of answer it is: a closed list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -48,6 +36,16 @@ pub(crate) struct Destination {
     pub(crate) port: Option<u16>,
 }
 
+impl Destination {
+    pub(super) fn of_cluster(cluster: &Cluster) -> Self {
+        Self {
+            host: cluster.name.host.to_string(),
+            subset: cluster.name.subset.as_deref().map(str::to_owned),
+            port: Some(cluster.name.port),
+        }
+    }
+}
+
 /// One destination of several.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Weight {
@@ -66,18 +64,18 @@ pub(crate) struct Weight {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Retries {
-    attempts: u32,
+    pub(super) attempts: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
-    per_try_timeout: Option<String>,
-    retry_on: String,
+    pub(super) per_try_timeout: Option<String>,
+    pub(super) retry_on: String,
 }
 
 /// A mirror.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Mirror {
     #[serde(flatten)]
-    destination: Destination,
-    percentage: f64,
+    pub(super) destination: Destination,
+    pub(super) percentage: f64,
 }
 
 /// The rule that decided.
@@ -90,6 +88,19 @@ pub(crate) struct RuleOrigin {
     index: Option<u32>,
     file: String,
     line: u32,
+}
+
+impl RuleOrigin {
+    pub(super) fn new(origin: &Origin) -> Self {
+        Self {
+            kind: origin.object.kind.as_str(),
+            namespace: origin.object.namespace.to_string(),
+            name: origin.object.name.to_string(),
+            index: origin.rule,
+            file: origin.place.file.to_string(),
+            line: origin.place.line,
+        }
+    }
 }
 
 /// The answer to one question. Fields that do not apply are left out.
@@ -151,14 +162,14 @@ impl Answer {
         }
     }
 
-    fn refused(refusal: &Refusal) -> Self {
+    pub(super) fn refused(refusal: &Refusal) -> Self {
         Self {
             status: Some(refusal.status),
             ..Self::new(Kind::Reject, Some(refusal.reason.as_str()))
         }
     }
 
-    fn passthrough(original: SocketAddr, reason: &'static str) -> Self {
+    pub(super) fn passthrough(original: SocketAddr, reason: &'static str) -> Self {
         Self {
             endpoints: vec![original.to_string()],
             ..Self::new(Kind::Passthrough, Some(reason))
@@ -166,294 +177,8 @@ impl Answer {
     }
 }
 
-/// Answers, with the steps of the decision if `traced`.
-///
-/// # Errors
-/// When the request cannot be sent at all: a line break in one of its parts.
-pub(crate) fn answer(table: &Table, question: &Question, traced: bool) -> anyhow::Result<Answer> {
-    let connection = |class, sni| Connection {
-        original: question.original,
-        source: question.source,
-        class,
-        sni,
-    };
-    let bytes = |connection: Connection<'_>| {
-        let mut made = of_bytes(table, &connection);
-        if traced {
-            made.trace = Some(trace::of_connection(table, &connection));
-        }
-        made
-    };
-    let head = match &question.traffic {
-        Traffic::Tcp => return Ok(bytes(connection(Class::Tcp, None))),
-        Traffic::Tls { sni } => return Ok(bytes(connection(Class::Tls, sni.as_deref()))),
-        Traffic::Http(head) => head.bytes()?,
-    };
-    let mut slots = field_slots();
-    let head = match parse_request(&head, &mut slots, &limits()) {
-        Ok(Some(head)) => head,
-        // The empty line at the end is ours: no head that is let through is incomplete.
-        Ok(None) => return Ok(Answer::new(Kind::Reject, Some("bad_request_line"))),
-        Err(refusal) => return Ok(Answer::refused(&refusal)),
-    };
-    let path = match path::normalize(head.path) {
-        Ok(path) => path,
-        Err(refusal) => return Ok(Answer::refused(&refusal)),
-    };
-    if head.method == "CONNECT" {
-        return Ok(Answer {
-            status: Some(405),
-            ..Answer::new(Kind::Reject, Some("connect_not_allowed"))
-        });
-    }
-    let fields = execute::fields(&head);
-    let request = Request {
-        method: head.method,
-        authority: head.host.unwrap_or_default(),
-        path: &path,
-        query: head.query,
-        scheme: "http",
-        fields: &fields,
-    };
-    let connection = connection(Class::Http, None);
-    let mut made = of_request(table, &connection, &request, &head);
-    if traced {
-        made.trace = Some(trace::of_request(table, question.original, &request));
-    }
-    Ok(made)
-}
-
-fn of_bytes(table: &Table, connection: &Connection<'_>) -> Answer {
-    let original = connection.original;
-    match table.connection(table.listener(original), connection, &mut NoTrace) {
-        ConnectionDecision::Forward(rule) => {
-            let mut made = forward(table, original, &rule.split, None);
-            made.rule = Some(origin(&rule.origin));
-            made
-        }
-        ConnectionDecision::Passthrough => Answer::passthrough(original, "destination_unknown"),
-        ConnectionDecision::Blackhole => Answer::new(Kind::Blackhole, Some("destination_unknown")),
-        // Only connections of class HTTP are answered so, and those do not come here.
-        ConnectionDecision::Http(_) => Answer::new(Kind::Reject, Some("bad_request_line")),
-    }
-}
-
-fn of_request(
-    table: &Table,
-    connection: &Connection<'_>,
-    request: &Request<'_, Vec<(String, String)>>,
-    head: &RequestHead<'_>,
-) -> Answer {
-    let original = connection.original;
-    let http = match table.connection(table.listener(original), connection, &mut NoTrace) {
-        ConnectionDecision::Http(http) => http,
-        // The port is not looked into, or has no HTTP chain: the request is bytes to it.
-        _ => return of_bytes(table, connection),
-    };
-    match table.request(http, request, &mut NoTrace) {
-        RequestDecision::Rule(matched) => by_rule(table, original, &matched, request, head),
-        RequestDecision::NotFound(_) => Answer {
-            status: Some(404),
-            ..Answer::new(Kind::NotFound, Some("no_rule"))
-        },
-        RequestDecision::Passthrough => Answer {
-            sent: Some(execute::unchanged(head, request.path)),
-            ..Answer::passthrough(original, "host_unknown")
-        },
-        RequestDecision::Blackhole => Answer {
-            status: Some(502),
-            ..Answer::new(Kind::Blackhole, Some("host_unknown"))
-        },
-    }
-}
-
-fn by_rule(
-    table: &Table,
-    original: SocketAddr,
-    matched: &Matched<'_>,
-    request: &Request<'_, Vec<(String, String)>>,
-    head: &RequestHead<'_>,
-) -> Answer {
-    let rule = matched.rule;
-    let mut made = match &rule.action {
-        Action::Redirect(redirect) => {
-            let received = Received {
-                scheme: request.scheme,
-                authority: request.authority,
-                path: request.path,
-                query: request.query,
-                matched: matched.prefix_len,
-                port: original.port(),
-            };
-            Answer {
-                status: Some(redirect.code),
-                location: Some(location(redirect, &received)),
-                response_headers: execute::response(rule, None),
-                ..Answer::new(Kind::Redirect, None)
-            }
-        }
-        Action::Respond(response) => Answer {
-            status: Some(response.status),
-            body: Some(String::from_utf8_lossy(&response.body).into_owned()),
-            response_headers: execute::response(rule, None),
-            ..Answer::new(Kind::Respond, None)
-        },
-        Action::Forward(split) => {
-            let mut made = forward(table, original, split, Some(503));
-            let sent = (0..split.targets().len())
-                .map(|index| execute::forwarded(matched, index, head, request.path));
-            spread(&mut made, sent.collect());
-            wishes(table, rule, &mut made);
-            made
-        }
-    };
-    made.rule = Some(origin(&rule.origin));
-    made
-}
-
-/// What is sent, once for all destinations if they agree, else beside each of them.
-fn spread(made: &mut Answer, mut sent: Vec<Sent>) {
-    if sent.windows(2).all(|pair| pair.first() == pair.last()) {
-        made.sent = sent.pop();
-        return;
-    }
-    for (weight, sent) in made.weights.iter_mut().zip(sent) {
-        weight.sent = Some(sent);
-    }
-}
-
-/// What the rule asks for beside the destination.
-fn wishes(table: &Table, rule: &Rule, made: &mut Answer) {
-    made.timeout = rule.timeout.map(seconds);
-    let model = rule.model();
-    made.delay = model
-        .and_then(|model| model.fault.as_ref()?.delay)
-        .filter(|&(_, share)| share > 0)
-        .map(|(delay, _)| seconds(delay));
-    let written = model.and_then(|model| model.retries.as_ref());
-    let retry_on = written.and_then(|it| it.retry_on.as_deref());
-    made.retries = Some(Retries {
-        attempts: written.map_or(2, |it| it.attempts),
-        per_try_timeout: written.and_then(|it| it.per_try_timeout).map(seconds),
-        retry_on: retry_on.unwrap_or(DEFAULT_RETRY_ON).to_owned(),
-    });
-    made.mirrors = rule
-        .mirrors
-        .iter()
-        .filter_map(|mirror| {
-            Some(Mirror {
-                destination: of_cluster(table.cluster(mirror.cluster.ok()?)),
-                percentage: f64::from(mirror.share) / 10_000.0,
-            })
-        })
-        .collect();
-}
-
-/// What is tried again where the rule says nothing: requests that no endpoint can have seen.
-const DEFAULT_RETRY_ON: &str = "connect-failure,refused-stream";
-
-/// `failure` is the status when nothing can take it; connections have none, they are closed.
-fn forward(table: &Table, original: SocketAddr, split: &Split, failure: Option<u16>) -> Answer {
-    let targets: Vec<Found> = split
-        .targets()
-        .iter()
-        .map(|target| Found::new(table, original, target))
-        .collect();
-    let usable = targets.iter().any(|found| found.reason.is_none());
-    let mut made = if usable {
-        Answer::new(Kind::Forward, None)
-    } else {
-        let reason = targets.first().and_then(|found| found.reason);
-        let mut made = Answer::new(Kind::Unavailable, reason);
-        made.status = failure;
-        made
-    };
-    let endpoints: BTreeSet<&String> = targets.iter().flat_map(|it| &it.endpoints).collect();
-    made.endpoints = endpoints.into_iter().cloned().collect();
-    match targets.as_slice() {
-        [only] => made.destination = Some(only.destination.clone()),
-        _ => {
-            made.weights = targets
-                .into_iter()
-                .map(|found| Weight {
-                    destination: found.destination,
-                    weight: found.weight,
-                    reason: found.reason,
-                    sent: None,
-                })
-                .collect();
-        }
-    }
-    made
-}
-
-struct Found {
-    destination: Destination,
-    weight: u32,
-    endpoints: Vec<String>,
-    reason: Option<&'static str>,
-}
-
-impl Found {
-    fn new(table: &Table, original: SocketAddr, target: &Target) -> Self {
-        let weight = target.weight;
-        let cluster = match target.cluster {
-            Ok(id) => table.cluster(id),
-            Err(missing) => {
-                let written = &target.destination;
-                return Self {
-                    destination: Destination {
-                        host: written.host.to_string(),
-                        subset: written.subset.as_deref().map(str::to_owned),
-                        port: written.port,
-                    },
-                    weight,
-                    endpoints: Vec::new(),
-                    reason: Some(match missing {
-                        Missing::Host => "destination_host_unknown",
-                        Missing::Port => "destination_port_unknown",
-                        Missing::Subset => "destination_subset_unknown",
-                    }),
-                };
-            }
-        };
-        let endpoints: Vec<String> = match cluster.original_destination(original) {
-            Some(address) => vec![address.to_string()],
-            None => cluster.ready().map(|it| it.address.to_string()).collect(),
-        };
-        // The name of the request itself is resolved when it is sent.
-        let resolved_later = cluster.kind == ClusterKind::DynamicDns;
-        let reason = (endpoints.is_empty() && !resolved_later).then_some("no_endpoint");
-        Self {
-            destination: of_cluster(cluster),
-            weight,
-            endpoints,
-            reason,
-        }
-    }
-}
-
-fn of_cluster(cluster: &Cluster) -> Destination {
-    Destination {
-        host: cluster.name.host.to_string(),
-        subset: cluster.name.subset.as_deref().map(str::to_owned),
-        port: Some(cluster.name.port),
-    }
-}
-
-fn origin(origin: &Origin) -> RuleOrigin {
-    RuleOrigin {
-        kind: origin.object.kind.as_str(),
-        namespace: origin.object.namespace.to_string(),
-        name: origin.object.name.to_string(),
-        index: origin.rule,
-        file: origin.place.file.to_string(),
-        line: origin.place.line,
-    }
-}
-
 /// `1.5s`: always seconds, so that nobody has to parse units.
-fn seconds(duration: Duration) -> String {
+pub(super) fn seconds(duration: Duration) -> String {
     format!("{}s", duration.as_secs_f64())
 }
 

@@ -1,21 +1,24 @@
 //! `pointsman explain`: why traffic would go where it goes, by the same code as the data path's.
 //!
 //! A [`question`] comes from a target, a [`curl`] command or a [`log_line`], and is answered for
-//! people here; or it comes as a line of JSON ([`stream`]) and is answered in machine form
-//! ([`answer`]), what is sent on being worked out in [`execute`]. [`trace`] is the machine form of
-//! the steps that led there.
-pub(crate) mod answer;
+//! people here; or it comes as a line of JSON ([`stream`]), is decided in [`decide`] (what is sent
+//! on is worked out in [`execute`]) and answered in machine form, [`answer`]. [`trace`] is the
+//! machine form of the steps that led there.
+mod answer;
 mod curl;
+mod decide;
 mod execute;
 mod log_line;
-pub(crate) mod question;
+mod question;
 #[cfg(test)]
 mod replay;
-pub(crate) mod stream;
+mod shell;
+mod stream;
 mod trace;
 
 use self::{
-    answer::{Answer, answer},
+    answer::Answer,
+    decide::answer,
     execute::fields,
     question::{Question, Traffic, limits},
     stream::Answerer,

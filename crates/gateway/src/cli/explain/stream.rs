@@ -1,6 +1,7 @@
 //! `--json`: a question a line on standard input, an answer a line on standard output, in order.
 use super::{
-    answer::{Answer, Kind, answer},
+    answer::{Answer, Kind},
+    decide::answer,
     question::{Head, Question, Traffic, dialled, split_port},
 };
 use anyhow::{Context, bail};

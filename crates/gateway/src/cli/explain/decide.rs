@@ -1,0 +1,284 @@
+//! Decides a question by the data path's own calls, and says what is executed then by its own code.
+use super::{
+    answer::{Answer, Destination, Kind, Mirror, Retries, RuleOrigin, Weight, seconds},
+    execute::{self, Sent},
+    question::{Question, Traffic, limits},
+    trace,
+};
+use pointsman_route::{
+    Action, Class, ClusterKind, Connection, ConnectionDecision, Matched, Missing, NoTrace, Request,
+    RequestDecision, Rule, Split, Table, Target,
+    action::{Received, location},
+};
+use pointsman_wire::{
+    http1::{RequestHead, field_slots, parse_request},
+    path,
+};
+use std::{collections::BTreeSet, net::SocketAddr};
+
+/// Answers, with the steps of the decision if `traced`.
+///
+/// # Errors
+/// When the request cannot be sent at all: a line break in one of its parts.
+pub(crate) fn answer(table: &Table, question: &Question, traced: bool) -> anyhow::Result<Answer> {
+    let connection = |class, sni| Connection {
+        original: question.original,
+        source: question.source,
+        class,
+        sni,
+    };
+    let bytes = |connection: Connection<'_>| {
+        let mut made = of_bytes(table, &connection);
+        if traced {
+            made.trace = Some(trace::of_connection(table, &connection));
+        }
+        made
+    };
+    let head = match &question.traffic {
+        Traffic::Tcp => return Ok(bytes(connection(Class::Tcp, None))),
+        Traffic::Tls { sni } => return Ok(bytes(connection(Class::Tls, sni.as_deref()))),
+        Traffic::Http(head) => head.bytes()?,
+    };
+    let mut slots = field_slots();
+    let head = match parse_request(&head, &mut slots, &limits()) {
+        Ok(Some(head)) => head,
+        // The empty line at the end is ours: no head that is let through is incomplete.
+        Ok(None) => return Ok(Answer::new(Kind::Reject, Some("bad_request_line"))),
+        Err(refusal) => return Ok(Answer::refused(&refusal)),
+    };
+    let path = match path::normalize(head.path) {
+        Ok(path) => path,
+        Err(refusal) => return Ok(Answer::refused(&refusal)),
+    };
+    if head.method == "CONNECT" {
+        return Ok(Answer {
+            status: Some(405),
+            ..Answer::new(Kind::Reject, Some("connect_not_allowed"))
+        });
+    }
+    let fields = execute::fields(&head);
+    let request = Request {
+        method: head.method,
+        authority: head.host.unwrap_or_default(),
+        path: &path,
+        query: head.query,
+        scheme: "http",
+        fields: &fields,
+    };
+    let connection = connection(Class::Http, None);
+    let mut made = of_request(table, &connection, &request, &head);
+    if traced {
+        made.trace = Some(trace::of_request(table, question.original, &request));
+    }
+    Ok(made)
+}
+
+fn of_bytes(table: &Table, connection: &Connection<'_>) -> Answer {
+    let original = connection.original;
+    match table.connection(table.listener(original), connection, &mut NoTrace) {
+        ConnectionDecision::Forward(rule) => {
+            let mut made = forward(table, original, &rule.split, None);
+            made.rule = Some(RuleOrigin::new(&rule.origin));
+            made
+        }
+        ConnectionDecision::Passthrough => Answer::passthrough(original, "destination_unknown"),
+        ConnectionDecision::Blackhole => Answer::new(Kind::Blackhole, Some("destination_unknown")),
+        // Only connections of class HTTP are answered so, and those do not come here.
+        ConnectionDecision::Http(_) => Answer::new(Kind::Reject, Some("bad_request_line")),
+    }
+}
+
+fn of_request(
+    table: &Table,
+    connection: &Connection<'_>,
+    request: &Request<'_, Vec<(String, String)>>,
+    head: &RequestHead<'_>,
+) -> Answer {
+    let original = connection.original;
+    let http = match table.connection(table.listener(original), connection, &mut NoTrace) {
+        ConnectionDecision::Http(http) => http,
+        // The port is not looked into, or has no HTTP chain: the request is bytes to it.
+        _ => return of_bytes(table, connection),
+    };
+    match table.request(http, request, &mut NoTrace) {
+        RequestDecision::Rule(matched) => by_rule(table, original, &matched, request, head),
+        RequestDecision::NotFound(_) => Answer {
+            status: Some(404),
+            ..Answer::new(Kind::NotFound, Some("no_rule"))
+        },
+        RequestDecision::Passthrough => Answer {
+            sent: Some(execute::unchanged(head, request.path)),
+            ..Answer::passthrough(original, "host_unknown")
+        },
+        RequestDecision::Blackhole => Answer {
+            status: Some(502),
+            ..Answer::new(Kind::Blackhole, Some("host_unknown"))
+        },
+    }
+}
+
+fn by_rule(
+    table: &Table,
+    original: SocketAddr,
+    matched: &Matched<'_>,
+    request: &Request<'_, Vec<(String, String)>>,
+    head: &RequestHead<'_>,
+) -> Answer {
+    let rule = matched.rule;
+    let mut made = match &rule.action {
+        Action::Redirect(redirect) => {
+            let received = Received {
+                scheme: request.scheme,
+                authority: request.authority,
+                path: request.path,
+                query: request.query,
+                matched: matched.prefix_len,
+                port: original.port(),
+            };
+            Answer {
+                status: Some(redirect.code),
+                location: Some(location(redirect, &received)),
+                response_headers: execute::response(rule, None),
+                ..Answer::new(Kind::Redirect, None)
+            }
+        }
+        Action::Respond(response) => Answer {
+            status: Some(response.status),
+            body: Some(String::from_utf8_lossy(&response.body).into_owned()),
+            response_headers: execute::response(rule, None),
+            ..Answer::new(Kind::Respond, None)
+        },
+        Action::Forward(split) => {
+            let mut made = forward(table, original, split, Some(503));
+            let sent = (0..split.targets().len())
+                .map(|index| execute::forwarded(matched, index, head, request.path));
+            spread(&mut made, sent.collect());
+            wishes(table, rule, &mut made);
+            made
+        }
+    };
+    made.rule = Some(RuleOrigin::new(&rule.origin));
+    made
+}
+
+/// What is sent, once for all destinations if they agree, else beside each of them.
+fn spread(made: &mut Answer, mut sent: Vec<Sent>) {
+    if sent.windows(2).all(|pair| pair.first() == pair.last()) {
+        made.sent = sent.pop();
+        return;
+    }
+    for (weight, sent) in made.weights.iter_mut().zip(sent) {
+        weight.sent = Some(sent);
+    }
+}
+
+/// What the rule asks for beside the destination.
+fn wishes(table: &Table, rule: &Rule, made: &mut Answer) {
+    made.timeout = rule.timeout.map(seconds);
+    let model = rule.model();
+    made.delay = model
+        .and_then(|model| model.fault.as_ref()?.delay)
+        .filter(|&(_, share)| share > 0)
+        .map(|(delay, _)| seconds(delay));
+    let written = model.and_then(|model| model.retries.as_ref());
+    let retry_on = written.and_then(|it| it.retry_on.as_deref());
+    made.retries = Some(Retries {
+        attempts: written.map_or(2, |it| it.attempts),
+        per_try_timeout: written.and_then(|it| it.per_try_timeout).map(seconds),
+        retry_on: retry_on.unwrap_or(DEFAULT_RETRY_ON).to_owned(),
+    });
+    made.mirrors = rule
+        .mirrors
+        .iter()
+        .filter_map(|mirror| {
+            Some(Mirror {
+                destination: Destination::of_cluster(table.cluster(mirror.cluster.ok()?)),
+                percentage: f64::from(mirror.share) / 10_000.0,
+            })
+        })
+        .collect();
+}
+
+/// What is tried again where the rule says nothing: requests that no endpoint can have seen.
+const DEFAULT_RETRY_ON: &str = "connect-failure,refused-stream";
+
+/// `failure` is the status when nothing can take it; connections have none, they are closed.
+fn forward(table: &Table, original: SocketAddr, split: &Split, failure: Option<u16>) -> Answer {
+    let targets: Vec<Found> = split
+        .targets()
+        .iter()
+        .map(|target| Found::new(table, original, target))
+        .collect();
+    let usable = targets.iter().any(|found| found.reason.is_none());
+    let mut made = if usable {
+        Answer::new(Kind::Forward, None)
+    } else {
+        let reason = targets.first().and_then(|found| found.reason);
+        let mut made = Answer::new(Kind::Unavailable, reason);
+        made.status = failure;
+        made
+    };
+    let endpoints: BTreeSet<&String> = targets.iter().flat_map(|it| &it.endpoints).collect();
+    made.endpoints = endpoints.into_iter().cloned().collect();
+    match targets.as_slice() {
+        [only] => made.destination = Some(only.destination.clone()),
+        _ => {
+            made.weights = targets
+                .into_iter()
+                .map(|found| Weight {
+                    destination: found.destination,
+                    weight: found.weight,
+                    reason: found.reason,
+                    sent: None,
+                })
+                .collect();
+        }
+    }
+    made
+}
+
+struct Found {
+    destination: Destination,
+    weight: u32,
+    endpoints: Vec<String>,
+    reason: Option<&'static str>,
+}
+
+impl Found {
+    fn new(table: &Table, original: SocketAddr, target: &Target) -> Self {
+        let weight = target.weight;
+        let cluster = match target.cluster {
+            Ok(id) => table.cluster(id),
+            Err(missing) => {
+                let written = &target.destination;
+                return Self {
+                    destination: Destination {
+                        host: written.host.to_string(),
+                        subset: written.subset.as_deref().map(str::to_owned),
+                        port: written.port,
+                    },
+                    weight,
+                    endpoints: Vec::new(),
+                    reason: Some(match missing {
+                        Missing::Host => "destination_host_unknown",
+                        Missing::Port => "destination_port_unknown",
+                        Missing::Subset => "destination_subset_unknown",
+                    }),
+                };
+            }
+        };
+        let endpoints: Vec<String> = match cluster.original_destination(original) {
+            Some(address) => vec![address.to_string()],
+            None => cluster.ready().map(|it| it.address.to_string()).collect(),
+        };
+        // The name of the request itself is resolved when it is sent.
+        let resolved_later = cluster.kind == ClusterKind::DynamicDns;
+        let reason = (endpoints.is_empty() && !resolved_later).then_some("no_endpoint");
+        Self {
+            destination: Destination::of_cluster(cluster),
+            weight,
+            endpoints,
+            reason,
+        }
+    }
+}
