@@ -43,6 +43,7 @@ fn service(number: u32) -> Object {
         number: PORT,
         protocol: Protocol::Http,
         target: Some(8080),
+        node_port: None,
         place: Place::nowhere(),
     };
     Object::Service(Arc::new(KubeService {

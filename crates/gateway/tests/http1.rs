@@ -610,6 +610,9 @@ async fn rules_redirect_answer_rewrite_and_edit_fields() {
       set: {x-old: '2'}
       add: {x-new: here}
   route: [{destination: {host: web}}]
+- match: [{uri: {prefix: /host}}]
+  headers: {request: {set: {host: by-rule}}}
+  route: [{destination: {host: web}, headers: {request: {set: {host: by-destination}}}}]
 - route: [{destination: {host: web}}]",
         );
     let _gateway = Gateway::serve(&text).await;
@@ -666,6 +669,10 @@ async fn rules_redirect_answer_rewrite_and_edit_fields() {
         .map(|(_, value)| value.as_str())
         .collect();
     assert_eq!(added, ["first", "more"]);
+
+    // VS-H-103: for the host the rule goes before its destination.
+    client.get("web", "/host").await.expect("an answer");
+    assert_eq!(upstream.last_seen().expect("a request").host(), "by-rule");
 
     let plain = client.get("web", "/other").await.expect("an answer");
     assert_eq!(plain.field("server"), Some("secret"));

@@ -61,6 +61,18 @@ impl ExportDefaults {
     }
 }
 
+/// Frontends of Services beside their cluster addresses. None by default, as in a mesh (LIS-7):
+/// traffic to these addresses is unmatched there.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct OutsideFrontends {
+    /// `externalIPs` and the addresses of load balancers are addresses of the Service like any
+    /// other: for its ports, and as Host names (HST-7).
+    pub external_addresses: bool,
+    /// Addresses of nodes: each of them with the `nodePort` of a port leads to that port. The
+    /// address decides, whatever the Host says. Nodes are not read from documents; empty: none.
+    pub nodes: Vec<IpAddr>,
+}
+
 /// The client whose traffic is captured, and the mesh it lives in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientContext {
@@ -85,6 +97,8 @@ pub struct ClientContext {
     /// The mesh's own `connectionPool` and `outlierDetection`, for blocks that no DestinationRule
     /// sets (BE-26). The other blocks are not looked at.
     pub default_policy: PolicyBlocks,
+    /// External addresses and node ports as frontends.
+    pub outside: OutsideFrontends,
 }
 
 impl ClientContext {
@@ -107,6 +121,7 @@ impl Default for ClientContext {
             entry_capture: EntryCapture::Resolved,
             export_defaults: ExportDefaults::default(),
             default_policy: PolicyBlocks::default(),
+            outside: OutsideFrontends::default(),
         }
     }
 }

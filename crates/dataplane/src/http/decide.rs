@@ -3,16 +3,16 @@ use super::{
     Context, RequestFacts,
     fields::HeadFields,
     local::{self, Local},
-    redirect, rewrite,
+    redirect,
 };
 use crate::{
     settings::Settings,
     shard::{cluster_state::ClusterState, endpoint_state::EndpointState, view::View},
 };
-use pointsman_model::action::FieldOps;
 use pointsman_route::{
     Action, ConnectionDecision, HttpTableId, Matched, NoTrace, Request, RequestDecision, Rule,
     Split,
+    action::{self, Incoming, levels},
 };
 use pointsman_telemetry::ClusterStats;
 use pointsman_wire::{
@@ -22,7 +22,6 @@ use pointsman_wire::{
     },
     path,
 };
-use smallvec::SmallVec;
 use std::{rc::Rc, sync::Arc, time::Duration, time::Instant};
 
 /// What to do with the bytes received so far.
@@ -68,8 +67,7 @@ pub(crate) enum To {
     Original(Rc<EndpointState>, Rc<ClusterStats>),
 }
 
-/// Operations on fields, level by level.
-pub(crate) type Levels<'a> = SmallVec<[&'a FieldOps; 2]>;
+pub(crate) use pointsman_route::action::Levels;
 
 impl Forward {
     /// The backend's own connect timeout, or the process's.
@@ -299,37 +297,27 @@ fn execute(
         .iter()
         .position(|it| std::ptr::eq(it, target))
         .unwrap_or_default();
-    let model = rule.model();
-    let rewrites = model.and_then(|model| model.rewrite.as_ref());
-    let operations = levels(rule, Some(index), |headers| &headers.request);
-    if rewrites.is_none() && operations.is_empty() {
-        write_plain(&facts, head, path, out);
-    } else {
-        let names = head.fields.iter().map(|field| field.name);
-        let (drop, mut extra) = rewrite::operations(operations.iter().copied(), names);
-        let target =
-            rewrites.and_then(|it| rewrite::target(it, path, matched.prefix_len, head.query));
-        let host = rewrites
-            .and_then(|it| it.authority.as_deref())
-            .or_else(|| rewrite::authority(operations.iter().copied()));
-        // The path before any rewrite is told to the backend (VS-H-60b).
-        if rewrites.is_some() {
-            extra.push(("x-envoy-original-path", head.path.as_bytes()));
-        }
-        let target = target.or_else(|| (path != head.path).then(|| with_query(path, head.query)));
-        write_request(
-            out,
-            head,
-            &RequestRewrite {
-                target: target.as_deref(),
-                host,
-                drop,
-                connection: connection(&facts, head),
-            },
-            head.body,
-            &extra,
-        );
-    }
+    let names = head.fields.iter().map(|field| field.name);
+    let incoming = Incoming {
+        received: head.path,
+        path,
+        query: head.query,
+        matched: matched.prefix_len,
+    };
+    let mut drop = FieldSet::default();
+    let outgoing = action::outgoing(rule, index, &incoming, names, |at| drop.insert(at));
+    write_request(
+        out,
+        head,
+        &RequestRewrite {
+            target: outgoing.target.as_deref(),
+            host: outgoing.host,
+            drop,
+            connection: connection(&facts, head),
+        },
+        head.body,
+        &outgoing.extra,
+    );
     let response = levels(rule, Some(index), |headers| &headers.response);
     Step::Forward(Forward {
         facts,
@@ -370,36 +358,6 @@ fn forward_bytes(
             stats: cx.shard.blackhole.clone(),
         }),
     }
-}
-
-/// The levels of operations in the order they apply: one destination, rule first; of several, the
-/// destination first (VS-H-101, VS-H-102). Empty levels are left out.
-fn levels<'r>(
-    rule: &'r Rule,
-    target: Option<usize>,
-    side: impl Fn(&'r pointsman_model::action::HeaderOps) -> &'r FieldOps,
-) -> Levels<'r> {
-    let own = rule.model().map(|model| side(&model.headers));
-    let (theirs, several) = match (&rule.action, target) {
-        (Action::Forward(split), Some(index)) => (
-            split
-                .targets()
-                .get(index)
-                .map(|target| side(&target.headers)),
-            split.targets().len() > 1,
-        ),
-        _ => (None, false),
-    };
-    let ordered = if several {
-        [theirs, own]
-    } else {
-        [own, theirs]
-    };
-    ordered
-        .into_iter()
-        .flatten()
-        .filter(|operations| !operations.is_empty())
-        .collect()
 }
 
 fn write_plain(facts: &RequestFacts, head: &RequestHead<'_>, path: &str, out: &mut Vec<u8>) {

@@ -2,7 +2,7 @@
 //! `pointsman_route::action`, which `explain` runs too.
 use pointsman_model::action::FieldOps;
 use pointsman_route::action;
-pub(crate) use pointsman_route::action::{Extra, authority, target};
+pub(crate) use pointsman_route::action::Extra;
 use pointsman_wire::http1::FieldSet;
 
 /// The received fields to leave out and the ones to append.

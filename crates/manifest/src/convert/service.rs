@@ -160,6 +160,7 @@ fn ports(spec: &Map, kind: &ServiceKind, context: &mut Context<'_>) -> Vec<Servi
         let protocol = Protocol::of_service_port(l4, map.filled("appProtocol"), &name, number);
         ports.push(ServicePort {
             target: target(map, context),
+            node_port: node_port(map, context),
             name,
             number,
             protocol,
@@ -179,6 +180,23 @@ fn ports(spec: &Map, kind: &ServiceKind, context: &mut Context<'_>) -> Vec<Servi
         );
     }
     ports
+}
+
+/// 0 stands for one that is not assigned yet.
+fn node_port(map: &Map, context: &mut Context<'_>) -> Option<u16> {
+    let number = map.int("nodePort")?;
+    let port = u16::try_from(number).ok();
+    if port.is_none() {
+        let at = map.get("nodePort").map(|node| node.span);
+        context.report.error(
+            codes::VALUE,
+            at.unwrap_or_default(),
+            format!("`nodePort` cannot be {number}"),
+            "a port is a number from 1 to 65535",
+            "",
+        );
+    }
+    port.filter(|&port| port > 0)
 }
 
 /// A number, or the name of a container port, which only the endpoints can resolve.

@@ -155,6 +155,7 @@ fn ports(spec: &Map, context: &mut Context<'_>) -> Vec<ServicePort> {
             number,
             protocol: protocol(map, context),
             target: Context::port(map, "targetPort"),
+            node_port: None,
             place: context.report.place(item.start()),
         });
     }

@@ -53,7 +53,7 @@ mod tests {
         assert!(!grave("VirtualService.spec.http.fault"));
         assert_eq!(standing("Service.spec.nodePort"), None);
         assert_eq!(
-            standing("Service.spec.ports.nodePort"),
+            standing("Service.spec.loadBalancerClass"),
             Some(Standing::Quiet)
         );
         assert_eq!(

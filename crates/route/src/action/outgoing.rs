@@ -55,7 +55,7 @@ pub fn outgoing<'a>(
         rewrite.and_then(|it| target(it, incoming.path, incoming.matched, incoming.query));
     let host = rewrite
         .and_then(|it| it.authority.as_deref())
-        .or_else(|| authority(levels.iter().copied()));
+        .or_else(|| authority(rule, index));
     // The path before any rewrite is told to the backend (VS-H-60b).
     if rewrite.is_some() {
         extra.push(("x-envoy-original-path", incoming.received.as_bytes()));

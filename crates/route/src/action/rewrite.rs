@@ -17,6 +17,25 @@ pub fn levels<'r>(
     target: Option<usize>,
     side: impl Fn(&'r HeaderOps) -> &'r FieldOps,
 ) -> Levels<'r> {
+    let (own, theirs, several) = written(rule, target, side);
+    let ordered = if several {
+        [theirs, own]
+    } else {
+        [own, theirs]
+    };
+    ordered
+        .into_iter()
+        .flatten()
+        .filter(|operations| !operations.is_empty())
+        .collect()
+}
+
+/// The rule's own operations, those of its destination, and whether it has several.
+fn written<'r>(
+    rule: &'r Rule,
+    target: Option<usize>,
+    side: impl Fn(&'r HeaderOps) -> &'r FieldOps,
+) -> (Option<&'r FieldOps>, Option<&'r FieldOps>, bool) {
     let own = rule.model().map(|model| side(&model.headers));
     let (theirs, several) = match (&rule.action, target) {
         (Action::Forward(split), Some(index)) => (
@@ -28,16 +47,7 @@ pub fn levels<'r>(
         ),
         _ => (None, false),
     };
-    let ordered = if several {
-        [theirs, own]
-    } else {
-        [own, theirs]
-    };
-    ordered
-        .into_iter()
-        .flatten()
-        .filter(|operations| !operations.is_empty())
-        .collect()
+    (own, theirs, several)
 }
 
 /// Carries out operations level by level: all removes first, then per level `set`, then `add`
@@ -95,14 +105,22 @@ fn is_reserved(name: &str) -> bool {
     name.starts_with(':') || NAMES.iter().any(|it| it.eq_ignore_ascii_case(name))
 }
 
-/// The authority that field operations set: a `set` or `add` of `host` or `:authority` (VS-H-103).
-/// The last level wins.
-pub fn authority<'a>(levels: impl Iterator<Item = &'a FieldOps>) -> Option<&'a str> {
-    levels
-        .flat_map(|level| level.set.iter().chain(&level.add))
+/// The authority that field operations set: a `set` or `add` of `host` or `:authority`. The rule's
+/// goes before its destination's, whatever the order of other fields (VS-H-103).
+pub fn authority(rule: &Rule, target: usize) -> Option<&str> {
+    let (own, theirs, _) = written(rule, Some(target), |headers| &headers.request);
+    [own, theirs]
+        .into_iter()
+        .flatten()
+        .find_map(named_authority)
+}
+
+fn named_authority(operations: &FieldOps) -> Option<&str> {
+    let written = operations.set.iter().chain(&operations.add);
+    written
         .filter(|(name, _)| name.eq_ignore_ascii_case("host") || &**name == ":authority")
         .map(|(_, value)| &**value)
-        .last()
+        .next_back()
 }
 
 /// The target after `rewrite.uri`: the matched part of the path is replaced as text, without any

@@ -68,9 +68,11 @@ pub(crate) fn build<'w>(
     for (index, service) in registry.services.iter().enumerate() {
         for port in &service.ports {
             let class = port.protocol.class();
+            made.open_node_port((index, *port), registry, bindings, hosts, rules, context);
             if class == ProtocolClass::Http {
                 // The address plays no role (LIS-30).
-                if let Some(at) = made.open(None, service, port, Purpose::Wildcard) {
+                let place = (None, port.number);
+                if let Some(at) = made.open(place, service, port, Purpose::Wildcard) {
                     made.drafts[at].listener.http = Some(hosts.shared(port.number));
                 }
                 continue;
@@ -101,7 +103,8 @@ pub(crate) fn build<'w>(
                 };
                 let mut table = None;
                 for address in places {
-                    let Some(at) = made.open(Some(address), service, port, purpose) else {
+                    let place = (Some(address), port.number);
+                    let Some(at) = made.open(place, service, port, purpose) else {
                         continue;
                     };
                     if auto && made.drafts[at].listener.http.is_none() {
@@ -113,7 +116,8 @@ pub(crate) fn build<'w>(
                     made.install(at, &chains, &Limit::None, service, port);
                 }
             }
-            if wildcard && let Some(at) = made.open(None, service, port, Purpose::Wildcard) {
+            let place = (None, port.number);
+            if wildcard && let Some(at) = made.open(place, service, port, Purpose::Wildcard) {
                 if auto {
                     made.drafts[at].listener.http = Some(hosts.shared(port.number));
                 }
@@ -177,21 +181,62 @@ fn places_of(
 }
 
 impl Listeners<'_> {
+    /// Every node's address with the port leads to the service (LIS-7): as an auto port does at its
+    /// own address, whatever its protocol is (LIS-31).
+    fn open_node_port<'w>(
+        &mut self,
+        (index, port): (usize, &'w ServicePort),
+        registry: &Registry<'w>,
+        bindings: &Bindings<'w>,
+        hosts: &mut Builder<'_, 'w>,
+        rules: &mut Compiler<'_, 'w>,
+        context: &ClientContext,
+    ) {
+        let (Some(number), Some(service)) = (port.node_port, registry.get(index)) else {
+            return;
+        };
+        if service.placement != Placement::Addresses || context.outside.nodes.is_empty() {
+            return;
+        }
+        let class = port.protocol.class();
+        let chains = if class == ProtocolClass::Http {
+            Vec::new()
+        } else {
+            let findings = &mut *self.findings;
+            raw_chains(service, port, false, bindings, rules, context, findings)
+        };
+        let table = if matches!(class, ProtocolClass::Http | ProtocolClass::Auto) {
+            hosts.single(index, port, rules, self.findings)
+        } else {
+            None
+        };
+        for node in &context.outside.nodes {
+            let place = (Some(node.to_canonical()), number);
+            let Some(at) = self.open(place, service, port, Purpose::Address) else {
+                continue;
+            };
+            if let Some(draft) = self.drafts.get_mut(at) {
+                draft.listener.http = draft.listener.http.or(table);
+            }
+            self.install(at, &chains, &Limit::None, service, port);
+        }
+    }
+
     /// The draft of a place, made if new; `None` if the port's protocol may not share it (LIS-57).
     fn open(
         &mut self,
-        address: Option<IpAddr>,
+        key: (Option<IpAddr>, u16),
         service: &Service<'_>,
         port: &ServicePort,
         purpose: Purpose,
     ) -> Option<usize> {
-        let key = (address, port.number);
+        let (address, number) = key;
         if let Some(&at) = self.by_place.get(&key) {
             let first = self.drafts.get(at)?;
             let refuses = first.protocol.refuses_inspection() || port.protocol.refuses_inspection();
             if refuses && first.protocol != port.protocol {
                 let (object, place) = (first.bind.object.clone(), first.bind.place.clone());
-                self.tell_taken(address, service, port, &object, &place);
+                self.tell_taken(key, service, port, &object, &place);
                 return None;
             }
             return Some(at);
@@ -200,14 +245,14 @@ impl Listeners<'_> {
         self.drafts.push(Draft {
             listener: Listener {
                 address,
-                port: port.number,
+                port: number,
                 inspection: Inspection::NONE,
                 http: None,
                 open: None,
                 chains: None,
             },
             bind: Bind {
-                address: SocketAddr::new(address.unwrap_or(wildcard), port.number),
+                address: SocketAddr::new(address.unwrap_or(wildcard), number),
                 place: port.place.clone(),
                 object: service.meta.key.clone(),
                 purpose,
@@ -240,21 +285,21 @@ impl Listeners<'_> {
                     .filter(|winner| !chains.iter().any(|own| Arc::ptr_eq(&own.rule, winner))));
         }
         if let Some(winner) = taken {
-            let (address, origin) = (draft.listener.address, &winner.origin);
+            let key = (draft.listener.address, draft.listener.port);
+            let origin = &winner.origin;
             let (object, place) = (origin.object.clone(), origin.place.clone());
-            self.tell_taken(address, service, port, &object, &place);
+            self.tell_taken(key, service, port, &object, &place);
         }
     }
 
     fn tell_taken(
         &mut self,
-        address: Option<IpAddr>,
+        (address, number): (Option<IpAddr>, u16),
         service: &Service<'_>,
         port: &ServicePort,
         winner: &ObjectKey,
         place: &Place,
     ) {
-        let number = port.number;
         let taken = match address {
             Some(address) => SocketAddr::new(address, number).to_string(),
             None => format!("port {number} on all addresses"),
@@ -268,8 +313,8 @@ impl Listeners<'_> {
             .of(&service.meta.key)
             .at(&port.place)
             .effect(format!(
-                "connections there go to {winner}; {} port {number} ({}) does not get them",
-                service.host, port.protocol
+                "connections there go to {winner}; {} port {} ({}) does not get them",
+                service.host, port.number, port.protocol
             ))
             .help("give one of them another port or address")
             .related(

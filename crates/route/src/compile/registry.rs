@@ -123,7 +123,7 @@ impl<'w> Registry<'w> {
             if let ServiceKind::ExternalName { target } = &service.kind {
                 aliases.push((&service.meta, service.host(domain), Arc::clone(target)));
             } else if context.sees(&service.meta) {
-                candidates.push(from_kube(service, domain));
+                candidates.push(from_kube(service, context));
             }
         }
         for entry in world.service_entries.values() {
@@ -194,8 +194,8 @@ fn order<'a>(service: &'a Service<'_>, context: &ClientContext) -> (bool, (i64, 
     (public, service.meta.age_key())
 }
 
-fn from_kube<'w>(service: &'w Arc<KubeService>, domain: &str) -> Service<'w> {
-    let host = service.host(domain);
+fn from_kube<'w>(service: &'w Arc<KubeService>, context: &ClientContext) -> Service<'w> {
+    let host = service.host(&context.cluster_domain);
     let (vips, placement): (SmallVec<[IpAddr; 1]>, _) = match &service.kind {
         ServiceKind::ClusterIp { addresses } if !addresses.is_empty() => (
             addresses.iter().map(IpAddr::to_canonical).collect(),
@@ -204,6 +204,15 @@ fn from_kube<'w>(service: &'w Arc<KubeService>, domain: &str) -> Service<'w> {
         ServiceKind::Headless => (SmallVec::new(), Placement::PerEndpoint),
         _ => (SmallVec::new(), Placement::Nowhere),
     };
+    let mut vips = vips;
+    if placement == Placement::Addresses && context.outside.external_addresses {
+        for address in &service.external_addresses {
+            let address = address.to_canonical();
+            if !vips.contains(&address) {
+                vips.push(address);
+            }
+        }
+    }
     let mut made = Service {
         pattern: HostPattern::Exact(Arc::clone(&host)),
         host,

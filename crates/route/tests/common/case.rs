@@ -57,6 +57,10 @@ fn read_block(block: &[(usize, &str)]) -> Case {
                     ("ns", value) => case.context.namespace = value.into(),
                     ("node", value) => case.context.node = Some(value.into()),
                     ("addr", value) => case.context.addresses = vec![value.parse().expect("ip")],
+                    ("outside", _) => case.context.outside.external_addresses = true,
+                    ("nodes", value) => {
+                        case.context.outside.nodes = vec![value.parse().expect("ip")];
+                    }
                     ("labels", value) => case.context.labels = notation::labels(value),
                     (other, _) => panic!("client {other}"),
                 }

@@ -137,6 +137,9 @@ fn ports(words: &Words<'_>, line: usize) -> Vec<ServicePort> {
                 word => Protocol::from_word(word).expect("protocol"),
             },
             target,
+            node_port: words
+                .get("nodeport")
+                .map(|text| text.parse().expect("node port")),
             place: place(line),
         }
     };
