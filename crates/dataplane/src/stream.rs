@@ -99,6 +99,11 @@ pub(crate) fn reset_on_close(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
+/// Has the peer reset the connection? Asks the kernel.
+pub(crate) fn is_reset(stream: &TcpStream) -> bool {
+    matches!(SockRef::from(stream).take_error(), Ok(Some(_)) | Err(_))
+}
+
 /// Has the peer closed or spoken while nothing was expected? True for a pooled connection means
 /// that it must not be used.
 pub(crate) fn is_disturbed(stream: &TcpStream) -> bool {

@@ -897,7 +897,6 @@ async fn a_client_that_does_not_read_stops_the_backend_and_costs_no_memory() {
 }
 
 #[tokio::test]
-#[ignore = "while an answer is awaited the client's socket is not watched: found out when it is written to"]
 async fn a_backend_is_let_go_when_the_client_that_waits_for_it_resets() {
     let upstream = HttpUpstream::named("web")
         .on(

@@ -239,8 +239,8 @@ async fn attempt(
     if body == BodyLength::None {
         let end = watched(cx, progress, || cx.shard.settings.timeouts.response.0, down).await;
         return match end {
-            Some(end) => finish(cx, end, true),
-            None => End::Other(idle(progress, local::RESPONSE_IDLE)),
+            Ok(end) => finish(cx, end, true),
+            Err(stall) => stall.end(progress, local::RESPONSE_IDLE),
         };
     }
     // Boxed, so that connections whose requests have no body are not as large as this is.
@@ -294,38 +294,58 @@ async fn both_ways(
         watched(cx, progress, limit, both).await
     };
     match end {
-        Some(Ok(end)) => finish(cx, end, uploaded.get()),
-        Some(Err(Some(refusal))) if !progress.answering.get() => {
+        Ok(Ok(end)) => finish(cx, end, uploaded.get()),
+        Ok(Err(Some(refusal))) if !progress.answering.get() => {
             End::Other(Outcome::Refused(refusal))
         }
-        Some(Err(_)) => End::Other(Outcome::Abort {
-            status: 0,
-            flags: Flags::DC,
-        }),
-        None if uploaded.get() => End::Other(idle(progress, local::RESPONSE_IDLE)),
-        None => End::Other(idle(progress, local::BODY_IDLE)),
+        Ok(Err(_)) => client_gone(),
+        Err(stall) if uploaded.get() => stall.end(progress, local::RESPONSE_IDLE),
+        Err(stall) => stall.end(progress, local::BODY_IDLE),
     }
 }
 
-fn idle(progress: &Progress, local: Local) -> Outcome {
-    if progress.answering.get() {
-        Outcome::Abort {
-            status: 200,
-            flags: Flags::SI,
+fn client_gone() -> End {
+    End::Other(Outcome::Abort {
+        status: 0,
+        flags: Flags::DC,
+    })
+}
+
+/// Why an exchange was given up while it waited.
+enum Stall {
+    /// Nothing moved for too long.
+    Idle,
+    /// The client has reset its connection. Its FIN alone would not do: a client may end its side
+    /// and still want the answer.
+    ClientReset,
+}
+
+impl Stall {
+    /// What the client gets: `late` if it has got nothing yet.
+    fn end(self, progress: &Progress, late: Local) -> End {
+        match self {
+            Self::ClientReset => client_gone(),
+            Self::Idle if progress.answering.get() => End::Other(Outcome::Abort {
+                status: 200,
+                flags: Flags::SI,
+            }),
+            Self::Idle => End::Other(Outcome::Reply(late)),
         }
-    } else {
-        Outcome::Reply(local)
     }
 }
 
-/// Runs `future` as long as bytes move: `None` after `limit` without any, or after
+/// How often a waiting exchange looks whether its client is still there. A look is a system call,
+/// which no exchange that ends sooner pays.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Runs `future` as long as bytes move: given up after `limit` without any, or after
 /// `timeouts.write` in which the client took none of what was written to it.
 async fn watched<T>(
     cx: &Context<'_>,
     progress: &Progress,
     limit: impl Fn() -> Duration,
     future: impl Future<Output = T>,
-) -> Option<T> {
+) -> Result<T, Stall> {
     let mut future = pin!(future);
     let write = || cx.shard.settings.timeouts.write.0;
     let moved = || {
@@ -336,24 +356,22 @@ async fn watched<T>(
     loop {
         let before = moved();
         // Who is waited for may change meanwhile, so the shorter limit sets the pace.
-        let left = match limit() {
-            Duration::ZERO => Duration::ZERO,
-            limit => limit.saturating_sub(silent).max(registry::TICK),
-        };
-        let pace = match (left, write()) {
-            (Duration::ZERO, other) | (other, Duration::ZERO) => other,
-            (left, write) => left.min(write),
-        };
-        let deadline = cx.lease.after(pace);
-        match cx.lease.until(deadline, future.as_mut()).await {
-            Ok(output) => return Some(output),
+        let nearest = [limit(), write()]
+            .into_iter()
+            .filter(|limit| !limit.is_zero())
+            .map(|limit| limit.saturating_sub(silent))
+            .min();
+        let pace = nearest.unwrap_or(LOOK).clamp(registry::TICK, LOOK);
+        match cx.lease.within(pace, future.as_mut()).await {
+            Ok(output) => return Ok(output),
+            Err(_) if stream::is_reset(cx.client) => return Err(Stall::ClientReset),
             Err(_) if before != moved() => silent = Duration::ZERO,
             Err(_) => {
                 silent += pace;
                 let waits_for_client = progress.unwritten.get() > 0;
                 let most = if waits_for_client { write() } else { limit() };
                 if !most.is_zero() && silent >= most {
-                    return None;
+                    return Err(Stall::Idle);
                 }
             }
         }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use super::{
     findings::{DELEGATE_LEFT_OUT, Findings},
+    hosts::Known,
     merge,
 };
 
@@ -22,6 +23,7 @@ use super::{
 pub(crate) fn speakers(
     world: &World,
     context: &ClientContext,
+    known: &Known<'_>,
     findings: &mut Findings,
 ) -> Vec<Arc<VirtualService>> {
     world
@@ -36,6 +38,7 @@ pub(crate) fn speakers(
                 Arc::clone(service)
             }
         })
+        .map(|service| known.speaker(service))
         .collect()
 }
 

@@ -22,6 +22,7 @@ use super::{
 pub(crate) struct Known<'p> {
     hosts: HashMap<(&'p str, u16), &'p Arc<VirtualHost>>,
     rules: HashMap<(&'p ObjectKey, u16), &'p Arc<RuleList>>,
+    speakers: HashMap<&'p ObjectKey, &'p Arc<VirtualService>>,
     shared: HashMap<u16, &'p Arc<HostTable>>,
     single: HashMap<(&'p str, u16), &'p Arc<HostTable>>,
 }
@@ -57,6 +58,16 @@ impl<'p> Known<'p> {
         if let Some(service) = &host.virtual_service {
             self.rules
                 .insert((&service.meta.key, host.port), &host.rules);
+            self.speakers.insert(&service.meta.key, service);
+        }
+    }
+
+    /// The same VirtualService as before, if it is equal. Every rule holds its VirtualService, and
+    /// comparing a thousand rules of one must not compare it a thousand times.
+    pub(crate) fn speaker(&self, service: Arc<VirtualService>) -> Arc<VirtualService> {
+        match self.speakers.get(&service.meta.key) {
+            Some(known) if **known == service => Arc::clone(known),
+            _ => service,
         }
     }
 

@@ -78,11 +78,11 @@ pub(crate) fn compile(
     previous: Option<&Table>,
 ) -> Compiled {
     let mut findings = findings::Findings::default();
-    let speakers = delegates::speakers(world, context, &mut findings);
+    let known = hosts::Known::of(previous);
+    let speakers = delegates::speakers(world, context, &known, &mut findings);
     let registry = registry::Registry::build(world, context);
     let backends = backends::Backends::build(&registry, world, context, previous);
     let bindings = bindings::Bindings::build(&speakers, context, &mut findings);
-    let known = hosts::Known::of(previous);
     let mut rules = rules::Compiler::new(&registry, &backends, world, context, previous, &known);
     for service in bindings.all() {
         rules.validate(service, &mut findings);

@@ -4,8 +4,8 @@
 //! entry is filed once, under whichever of its conditions the fewest other entries share
 //! ([`keys`]): its path ([`paths`]), or the exact value of a header, query parameter, method or
 //! authority. What has nothing to be filed under is a candidate for every request. A request then
-//! asks each file for its one list, and the lists are walked together by ascending number; a
-//! candidate is checked in full, whatever it was filed under.
+//! asks each file for its one list, and the lists are walked together by ascending number. A
+//! candidate is checked in full, unless what it was filed under is all it asks for.
 //!
 //! So a rule costs a request nothing unless it agrees with it in the most telling condition. What
 //! stays linear: rules that differ only in prefixes or patterns of headers, in absent headers, or
