@@ -7,9 +7,9 @@ use pointsman_dataplane::{
     Capture,
     settings::{Detection, Duration, Limits, Timeouts},
 };
-use pointsman_model::{ClientContext, OutboundPolicy, context::EntryCapture, object::Labels};
+use pointsman_model::{ClientContext, OutboundPolicy, context::{EntryCapture, OutsideFrontends}, object::Labels};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, error::Error, ffi::OsString, net::SocketAddr, path::Path};
+use std::{collections::BTreeMap, error::Error, ffi::OsString, net::{IpAddr, SocketAddr}, path::Path};
 
 /// Everything a process can be told.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -74,6 +74,10 @@ pub struct Client {
     pub outbound_policy: OutboundPolicy,
     /// How a TCP ServiceEntry without addresses captures.
     pub serviceentry_capture: EntryCapture,
+    /// Are external IPs and load balancer addresses of Services frontends too (LIS-7)?
+    pub external_frontends: bool,
+    /// Addresses on which node ports are frontends; none: node ports are not (LIS-7).
+    pub node_addresses: Vec<IpAddr>,
 }
 
 impl Default for Client {
@@ -86,6 +90,8 @@ impl Default for Client {
             cluster_domain: context.cluster_domain.to_string(),
             outbound_policy: context.outbound_policy,
             serviceentry_capture: context.entry_capture,
+            external_frontends: context.outside.external_addresses,
+            node_addresses: context.outside.nodes,
         }
     }
 }
@@ -104,6 +110,10 @@ impl Client {
             cluster_domain: self.cluster_domain.as_str().into(),
             outbound_policy: self.outbound_policy,
             entry_capture: self.serviceentry_capture,
+            outside: OutsideFrontends {
+                external_addresses: self.external_frontends,
+                nodes: self.node_addresses.clone(),
+            },
             ..ClientContext::default()
         }
     }
