@@ -122,6 +122,9 @@ pub struct Timeouts {
     pub request_body: Duration,
     /// Without one byte of an unfinished response, its head included.
     pub response: Duration,
+    /// How long an answer that has not begun is waited for once the client has ended its side: it
+    /// may have said all it had to say, or be gone. `0`: as long as for any other.
+    pub half_closed: Duration,
     /// Without being able to write one byte to a peer.
     pub write: Duration,
     /// Without one byte in either direction of a tunnel (BE-64). `0`: no limit.
@@ -139,6 +142,7 @@ impl Default for Timeouts {
             keep_alive: Duration::s(300),
             request_body: Duration::s(60),
             response: Duration::s(3600),
+            half_closed: Duration::s(30),
             write: Duration::s(300),
             tunnel_idle: Duration::s(3600),
             upstream_idle: Duration::s(60),

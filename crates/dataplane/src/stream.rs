@@ -99,18 +99,35 @@ pub(crate) fn reset_on_close(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
-/// Has the peer reset the connection? Asks the kernel.
-pub(crate) fn is_reset(stream: &TcpStream) -> bool {
-    matches!(SockRef::from(stream).take_error(), Ok(Some(_)) | Err(_))
+/// Has the peer closed or spoken while nothing was expected? True for a pooled connection means
+/// that it must not be used: what it says would answer somebody else's request.
+///
+/// The kernel is asked, not the runtime, which knows only what it saw when it last looked.
+pub(crate) fn is_disturbed(stream: &TcpStream) -> bool {
+    !matches!(peek(stream), Peer::Silent)
 }
 
-/// Has the peer closed or spoken while nothing was expected? True for a pooled connection means
-/// that it must not be used.
-pub(crate) fn is_disturbed(stream: &TcpStream) -> bool {
-    let mut probe = [0u8; 1];
-    match stream.try_read(&mut probe) {
-        Err(error) => error.kind() != ErrorKind::WouldBlock,
-        Ok(_) => true,
+/// What a look at a socket finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Peer {
+    /// Nothing to read.
+    Silent,
+    /// Bytes to read.
+    Spoke,
+    /// The end of the stream.
+    Ended,
+    /// An error, such as a reset.
+    Gone,
+}
+
+/// Looks what there is to read, and leaves it there.
+pub(crate) fn peek(stream: &TcpStream) -> Peer {
+    let mut byte = [std::mem::MaybeUninit::uninit(); 1];
+    match SockRef::from(stream).peek(&mut byte) {
+        Ok(0) => Peer::Ended,
+        Ok(_) => Peer::Spoke,
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Peer::Silent,
+        Err(_) => Peer::Gone,
     }
 }
 

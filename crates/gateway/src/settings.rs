@@ -7,9 +7,19 @@ use pointsman_dataplane::{
     Capture,
     settings::{Detection, Duration, Limits, Timeouts},
 };
-use pointsman_model::{ClientContext, OutboundPolicy, context::{EntryCapture, OutsideFrontends}, object::Labels};
+use pointsman_model::{
+    ClientContext, OutboundPolicy,
+    context::{EntryCapture, OutsideFrontends},
+    object::Labels,
+};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, error::Error, ffi::OsString, net::{IpAddr, SocketAddr}, path::Path};
+use std::{
+    collections::BTreeMap,
+    error::Error,
+    ffi::OsString,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+};
 
 /// Everything a process can be told.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -255,3 +255,22 @@ async fn in_registry_only_mode_unknown_traffic_is_refused() {
         })
         .await;
 }
+
+/// Otherwise one request goes round until the process has no descriptor left.
+#[tokio::test]
+async fn an_endpoint_that_is_the_gateway_itself_is_not_connected_to() {
+    let (vip, endpoint, port) = (fresh_ip(), fresh_ip(), free_port());
+    // The usual slip: the pod is expected at the port of the service, where the gateway listens.
+    let text = http("web", vip, port, (endpoint, port).into())
+        + &service("db", vip, free_port(), "tcp", &plain(&[(vip, port).into()]));
+    let gateway = Gateway::serve(&text).await;
+    let (status, body) = get((vip, port).into(), "web", "/").await;
+    assert_eq!(status, 503);
+    assert!(body.contains("this gateway itself"), "{body}");
+    gateway
+        .metrics_until(|it| it.sum("pointsman_self_connect_refused_total", &[]) >= 1.0)
+        .await;
+    gateway
+        .metrics_until(|it| it.sum("pointsman_connections_open", &[]) == 0.0)
+        .await;
+}

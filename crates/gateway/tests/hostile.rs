@@ -620,3 +620,29 @@ async fn connections_over_the_limit_wait_their_turn() {
     assert_eq!(third.read_response().await.expect("an answer").status, 200);
     assert_eq!(second.get("web", "/").await.expect("an answer").status, 200);
 }
+
+/// A reused connection whose endpoint closes after an interim response must not be sent what the
+/// interim response was translated to.
+#[tokio::test]
+async fn a_request_is_not_replayed_once_an_interim_response_came() {
+    let upstream = HttpUpstream::named("web")
+        .on("/ok", Reply::text(200, "ok"))
+        .on(
+            "/hint",
+            Reply::raw(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n").then(Reply::close()),
+        )
+        .start()
+        .await;
+    let (vip, port) = (fresh_ip(), free_port());
+    let _gateway = Gateway::serve(&http("web", vip, port, upstream.addr())).await;
+    let mut client = connect((vip, port).into()).await;
+    client.get("web", "/ok").await.expect("an answer");
+    let answer = client.get("web", "/hint").await.expect("an answer");
+    assert_eq!(answer.status, 503);
+    assert!(
+        upstream.malformed().is_empty(),
+        "{:?}",
+        upstream.malformed()
+    );
+    assert_eq!(upstream.requests(), 2, "nothing was sent again");
+}

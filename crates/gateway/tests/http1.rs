@@ -3,11 +3,13 @@ mod common;
 
 use common::*;
 use pointsman_testkit::{
-    HttpUpstream, RawHttp, Reply, eventually, free_port, fresh_ip,
+    HttpUpstream, RawHttp, Reply, TcpUpstream, eventually, free_port, fresh_ip,
     message::{Framing, has_token},
+    tcp::Behaviour,
     within,
 };
 use std::{collections::HashMap, net::SocketAddr, time::Duration};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// A gateway with the service `web` in front of one upstream, and where to dial it.
 async fn web(upstream: &HttpUpstream) -> (Gateway, SocketAddr) {
@@ -919,4 +921,95 @@ async fn a_backend_is_let_go_when_the_client_that_waits_for_it_resets() {
     gateway
         .metrics_until(|it| it.sum("pointsman_connections_open", &[]) == 0.0)
         .await;
+}
+
+#[tokio::test]
+async fn a_last_answer_says_so() {
+    let upstream = HttpUpstream::named("web").start().await;
+    let (vip, port) = (fresh_ip(), free_port());
+    let text = http("web", vip, port, upstream.addr())
+        + &rules(
+            "web",
+            "- match: [{uri: {prefix: /moved}}]
+  redirect: {uri: /new}
+- route: [{destination: {host: web}}]",
+        );
+    let mut settings = settings();
+    settings.limits.requests_per_connection = 2;
+    let _gateway = Gateway::serve_with(settings, &text).await;
+    // A body that nobody reads ends the connection, an empty one does not.
+    for (body, keeps) in [(&b"12345"[..], false), (b"", true)] {
+        let mut client = connect((vip, port).into()).await;
+        let answer = client
+            .request("POST", "web", "/moved", &[], Some(body))
+            .await
+            .expect("an answer");
+        assert_eq!(
+            (answer.status, answer.keeps_alive()),
+            (301, keeps),
+            "{body:?}"
+        );
+    }
+    // Answers of our own count as requests of a connection, too.
+    let mut client = connect((vip, port).into()).await;
+    assert!(
+        client
+            .get("web", "/moved")
+            .await
+            .expect("an answer")
+            .keeps_alive()
+    );
+    assert!(
+        !client
+            .get("web", "/moved")
+            .await
+            .expect("an answer")
+            .keeps_alive()
+    );
+}
+
+#[tokio::test]
+async fn a_request_that_fills_the_buffer_exactly_leaves_the_connection_idle_not_late() {
+    let upstream = HttpUpstream::named("web").start().await;
+    let (vip, port) = (fresh_ip(), free_port());
+    let mut settings = settings();
+    settings.timeouts.request_head = written("300ms");
+    let gateway = Gateway::serve_with(settings, &http("web", vip, port, upstream.addr())).await;
+    let mut client = connect((vip, port).into()).await;
+    let head = "GET / HTTP/1.1\r\nHost: web\r\nX-Fill: \r\n\r\n";
+    let fill = "x".repeat(16 * 1024 - head.len());
+    let request = head.replace("X-Fill: ", &format!("X-Fill: {fill}"));
+    assert_eq!(request.len(), 16 * 1024);
+    client.send(&request).await.expect("sent");
+    assert_eq!(client.read_response().await.expect("an answer").status, 200);
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    assert_eq!(client.get("web", "/").await.expect("an answer").status, 200);
+    drop(gateway);
+}
+
+#[tokio::test]
+async fn a_slow_endpoint_is_not_blamed_on_the_client_that_uploads_to_it() {
+    let upstream = TcpUpstream::start(Behaviour::Stall).await;
+    let (vip, port) = (fresh_ip(), free_port());
+    let mut settings = settings();
+    settings.timeouts.request_body = written("300ms");
+    settings.timeouts.response = written("1500ms");
+    settings.timeouts.write = written("10s");
+    let _gateway = Gateway::serve_with(settings, &http("web", vip, port, upstream.addr())).await;
+    let client = tokio::net::TcpStream::connect((vip, port))
+        .await
+        .expect("connected");
+    let (mut reader, mut writer) = client.into_split();
+    let flood = tokio::spawn(async move {
+        let head = "POST / HTTP/1.1\r\nHost: web\r\nContent-Length: 1000000000\r\n\r\n";
+        writer.write_all(head.as_bytes()).await.expect("sent");
+        // Until the sockets in between are full, and then nobody reads on.
+        while writer.write_all(&[b'x'; 64 * 1024]).await.is_ok() {}
+    });
+    let mut answer = [0; 12];
+    within(SOON, reader.read_exact(&mut answer))
+        .await
+        .expect("an answer");
+    assert_eq!(&answer, b"HTTP/1.1 504");
+    flood.abort();
 }

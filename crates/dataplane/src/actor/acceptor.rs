@@ -78,6 +78,7 @@ impl Acceptor {
         catalogue: Outlet<ShardFindings>,
         recorder: Recorder,
     ) -> Self {
+        let stopped = shard.drain.is_draining();
         Self {
             shard,
             sniffer,
@@ -86,7 +87,8 @@ impl Acceptor {
             listening: HashMap::new(),
             failed: BTreeMap::new(),
             reported: Vec::new(),
-            stopped: false,
+            // Made anew in the middle of a drain, it stays closed.
+            stopped,
         }
     }
 
@@ -152,6 +154,7 @@ impl Acceptor {
                 }
             }
         }
+        self.shard.ourselves.bind(self.listening.keys().copied());
         let findings: Vec<Finding> = self.failed.values().cloned().collect();
         if findings != self.reported {
             let report = ShardFindings {

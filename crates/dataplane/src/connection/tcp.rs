@@ -5,7 +5,7 @@ use crate::{
     context::Context,
     shard::{
         cluster_state::{ClusterState, Dialled, Tried},
-        endpoint_state::{EndpointState, InFlight},
+        endpoint_state::{self, EndpointState, InFlight},
         view::View,
     },
     stream,
@@ -167,9 +167,13 @@ impl Chosen {
             (None, None) => return Err(Flags::UH),
         };
         cx.access.chosen(in_flight.endpoint());
-        let connect = in_flight.endpoint().connect(cx.shard.capture.mark);
+        let connect = in_flight.endpoint().connect(cx.shard);
         match cx.lease.within(self.timeout, connect).await {
             Ok(Ok(upstream)) => Ok((upstream, in_flight)),
+            Ok(Err(error)) if endpoint_state::is_ourselves(&error) => {
+                cx.shard.counts.self_connect(&error);
+                Err(Flags::UF)
+            }
             Ok(Err(_)) | Err(_) => Err(Flags::UF),
         }
     }

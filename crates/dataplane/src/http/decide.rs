@@ -140,11 +140,13 @@ fn decide_connection<'v>(view: &'v View, cx: &Context<'_>) -> ConnectionDecision
 }
 
 /// Parses and routes the head at the start of `input`. What is to be sent is appended to `out`.
+/// `last`: the connection has had all the requests it may have.
 pub(crate) fn decide(
     cx: &Context<'_>,
     cache: &mut TableCache,
     input: &[u8],
     out: &mut Vec<u8>,
+    last: bool,
 ) -> Step {
     let limits = &cx.shard.settings.limits;
     let limits = HeadLimits {
@@ -169,7 +171,7 @@ pub(crate) fn decide(
         head_len: head.len,
         body: head.body,
         kind: RequestKind::of(head.method),
-        keep_alive: head.keep_alive,
+        keep_alive: head.keep_alive && !last && !cx.lease.is_draining(),
         version: head.version,
         idempotent: is_idempotent(head.method),
         upgrade: head.upgrade.is_some_and(|upgrade| upgrade.is_websocket()),
@@ -253,7 +255,7 @@ fn execute(
     let split = match &rule.action {
         Action::Forward(split) => split,
         Action::Redirect(redirect) => {
-            let keep_alive = facts.keep_alive && !cx.lease.is_draining();
+            let keep_alive = facts.keeps_unread();
             let location =
                 redirect::location(redirect, head, path, matched.prefix_len, cx.original);
             let levels = levels(rule, None, |headers| &headers.response);
@@ -265,7 +267,7 @@ fn execute(
             };
         }
         Action::Respond(response) => {
-            let keep_alive = facts.keep_alive && !cx.lease.is_draining();
+            let keep_alive = facts.keeps_unread();
             let levels = levels(rule, None, |headers| &headers.response);
             redirect::write_direct(out, response, &levels, &facts, keep_alive);
             return Step::Answered {

@@ -10,7 +10,7 @@ use pointsman_wire::http1::{
     ResponseBody, ResponseHead, Version, field_slots, head_may_be_complete, parse_response,
     write_chunk_header, write_last_chunk, write_response,
 };
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, task::coop::consume_budget};
 
 /// Interim responses passed on for one request; more is a flood.
 const MAX_INTERIM: u32 = 32;
@@ -88,6 +88,9 @@ async fn receive(
     let head = loop {
         let head = match read_head(cx, facts, operations, upstream, input, out, &limits).await {
             Ok(head) => head,
+            // An interim response has taken the place of the request in `out`: nothing is there to
+            // be replayed, and the endpoint has begun to act.
+            Err(Download::Silent) if interims > 0 => return Download::CutHead,
             Err(end) => return end,
         };
         input.drain(..head.len.min(input.len()));
@@ -100,12 +103,19 @@ async fn receive(
             return Download::Malformed("too_many_interim_responses");
         }
         // HTTP/1.0 knows no interim responses (RFC 9110 section 15.2).
-        if facts.version == Version::Http11 && stream::write_all(cx.client, out).await.is_err() {
-            return Download::ClientGone { status: 0 };
+        if facts.version == Version::Http11 {
+            // While it is under way only a cut is possible; between two heads a reply is.
+            progress.answering.set(true);
+            let written = stream::write_watched(cx.client, out, &progress.unwritten).await;
+            if written.is_err() {
+                return Download::ClientGone { status: 0 };
+            }
+            progress.answering.set(false);
         }
     };
     if head.upgraded {
-        return match stream::write_all(cx.client, out).await {
+        progress.answering.set(true);
+        return match stream::write_watched(cx.client, out, &progress.unwritten).await {
             Ok(()) => Download::Upgraded(Vec::new()),
             Err(_) => Download::ClientGone { status: 101 },
         };
@@ -256,6 +266,8 @@ impl Body<'_> {
     }
 
     async fn receive(&self, input: &mut Vec<u8>) -> Result<usize, Broken> {
+        // Sockets that are always ready must not keep the thread to themselves.
+        consume_budget().await;
         stream::read(self.upstream, input)
             .await
             .map_err(|_| Broken::Upstream)

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     shard::{
         cluster_state::{Dialled, Tried},
-        endpoint_state::{EndpointState, InFlight},
+        endpoint_state::{self, EndpointState, InFlight},
         registry,
     },
     stream,
@@ -188,12 +188,12 @@ async fn connect(
     endpoint: &EndpointState,
 ) -> Result<TcpStream, Local> {
     let limit = forward.connect_timeout(&cx.shard.settings);
-    match cx
-        .lease
-        .within(limit, endpoint.connect(cx.shard.capture.mark))
-        .await
-    {
+    match cx.lease.within(limit, endpoint.connect(cx.shard)).await {
         Ok(Ok(upstream)) => Ok(upstream),
+        Ok(Err(error)) if endpoint_state::is_ourselves(&error) => {
+            cx.shard.counts.self_connect(&error);
+            Err(local::SELF_ENDPOINT)
+        }
         Ok(Err(_)) => Err(local::CONNECT_FAILED),
         Err(_) => Err(local::CONNECT_TIMEOUT),
     }
@@ -285,7 +285,7 @@ async fn both_ways(
         });
         let timeouts = &cx.shard.settings.timeouts;
         let limit = || {
-            if uploaded.get() || progress.answering.get() {
+            if uploaded.get() || progress.answering.get() || progress.unsent.get() > 0 {
                 timeouts.response.0
             } else {
                 timeouts.request_body.0
@@ -299,7 +299,9 @@ async fn both_ways(
             End::Other(Outcome::Refused(refusal))
         }
         Ok(Err(_)) => client_gone(),
-        Err(stall) if uploaded.get() => stall.end(progress, local::RESPONSE_IDLE),
+        Err(stall) if uploaded.get() || progress.unsent.get() > 0 => {
+            stall.end(progress, local::RESPONSE_IDLE)
+        }
         Err(stall) => stall.end(progress, local::BODY_IDLE),
     }
 }
@@ -315,16 +317,15 @@ fn client_gone() -> End {
 enum Stall {
     /// Nothing moved for too long.
     Idle,
-    /// The client has reset its connection. Its FIN alone would not do: a client may end its side
-    /// and still want the answer.
-    ClientReset,
+    /// The client has reset its connection, or ended its side long ago and got nothing since.
+    ClientGone,
 }
 
 impl Stall {
     /// What the client gets: `late` if it has got nothing yet.
     fn end(self, progress: &Progress, late: Local) -> End {
         match self {
-            Self::ClientReset => client_gone(),
+            Self::ClientGone => client_gone(),
             Self::Idle if progress.answering.get() => End::Other(Outcome::Abort {
                 status: 200,
                 flags: Flags::SI,
@@ -347,33 +348,54 @@ async fn watched<T>(
     future: impl Future<Output = T>,
 ) -> Result<T, Stall> {
     let mut future = pin!(future);
-    let write = || cx.shard.settings.timeouts.write.0;
+    let timeouts = &cx.shard.settings.timeouts;
     let moved = || {
         let (received, sent) = (progress.received.get(), progress.sent.get());
-        (received, sent, progress.unwritten.get())
+        (
+            received,
+            sent,
+            progress.unwritten.get(),
+            progress.unsent.get(),
+        )
     };
-    let mut silent = Duration::ZERO;
+    let mut seen = moved();
+    let mut since = Instant::now();
+    // A FIN may mean "that was my request" or "I am gone"; only time tells.
+    let mut ended: Option<Instant> = None;
     loop {
-        let before = moved();
         // Who is waited for may change meanwhile, so the shorter limit sets the pace.
-        let nearest = [limit(), write()]
+        let nearest = [limit(), timeouts.write.0]
             .into_iter()
             .filter(|limit| !limit.is_zero())
-            .map(|limit| limit.saturating_sub(silent))
+            .map(|limit| limit.saturating_sub(since.elapsed()))
             .min();
         let pace = nearest.unwrap_or(LOOK).clamp(registry::TICK, LOOK);
-        match cx.lease.within(pace, future.as_mut()).await {
-            Ok(output) => return Ok(output),
-            Err(_) if stream::is_reset(cx.client) => return Err(Stall::ClientReset),
-            Err(_) if before != moved() => silent = Duration::ZERO,
-            Err(_) => {
-                silent += pace;
-                let waits_for_client = progress.unwritten.get() > 0;
-                let most = if waits_for_client { write() } else { limit() };
-                if !most.is_zero() && silent >= most {
-                    return Err(Stall::Idle);
+        if let Ok(output) = cx.lease.within(pace, future.as_mut()).await {
+            return Ok(output);
+        }
+        if moved() != seen {
+            seen = moved();
+            since = Instant::now();
+        }
+        match stream::peek(cx.client) {
+            stream::Peer::Gone => return Err(Stall::ClientGone),
+            stream::Peer::Ended if !progress.answering.get() => {
+                let gone = ended.get_or_insert_with(Instant::now).elapsed();
+                let patience = timeouts.half_closed.0;
+                if !patience.is_zero() && gone >= patience {
+                    return Err(Stall::ClientGone);
                 }
             }
+            _ => ended = None,
+        }
+        let waits_for_client = progress.unwritten.get() > 0;
+        let most = if waits_for_client {
+            timeouts.write.0
+        } else {
+            limit()
+        };
+        if !most.is_zero() && since.elapsed() >= most {
+            return Err(Stall::Idle);
         }
     }
 }

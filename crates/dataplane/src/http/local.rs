@@ -31,6 +31,13 @@ pub(crate) const SELF_CONNECT: Local = local(
     "passthrough_to_self",
     "no route recognises this request, and its original destination is this gateway itself\n",
 );
+/// The chosen endpoint is this gateway: a Service whose endpoint has the address of a frontend.
+pub(crate) const SELF_ENDPOINT: Local = local(
+    503,
+    Flags::UF,
+    "endpoint_is_self",
+    "the endpoint of this service is this gateway itself\n",
+);
 /// Unmatched in REGISTRY_ONLY mode (VS-H-140).
 pub(crate) const BLACKHOLE: Local = local(502, Flags::EMPTY, "direct_response", "");
 /// The destination names a host, port or subset that does not exist (VS-H-126).

@@ -35,3 +35,15 @@ pub(crate) struct RequestFacts {
     pub(crate) upgrade: bool,
     pub(crate) started: Instant,
 }
+
+impl RequestFacts {
+    /// Is there a body with bytes in it?
+    pub(crate) fn has_body(&self) -> bool {
+        !matches!(self.body, BodyLength::None | BodyLength::Length(0))
+    }
+
+    /// Can the connection be kept behind an answer that was made without reading the body?
+    pub(crate) fn keeps_unread(&self) -> bool {
+        self.keep_alive && !self.has_body()
+    }
+}

@@ -12,9 +12,9 @@ use crate::{
     tunnel::{self, Progress},
 };
 use pointsman_telemetry::{ClusterStats, Flags, RequestProtocol};
-use pointsman_wire::http1::{BodyLength, Refusal, head_may_be_complete};
+use pointsman_wire::http1::{Refusal, head_may_be_complete};
 use std::time::Duration;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, task::coop::consume_budget};
 
 /// How long a connection that we close with an error is read from, so that the peer gets the reply
 /// instead of a reset for the bytes it still sends (RFC 9112 section 9.6).
@@ -28,8 +28,12 @@ pub(crate) async fn serve(cx: &Context<'_>, mut input: Vec<u8>) {
     let mut cache = TableCache::default();
     let mut served: u32 = 0;
     loop {
-        let mut out = buffers.small();
-        let step = match next_head(cx, &mut cache, &mut input, &mut out).await {
+        // A client that pipelines must not keep the thread to itself.
+        consume_budget().await;
+        let limit = cx.shard.settings.limits.requests_per_connection;
+        let last = limit > 0 && served.saturating_add(1) >= limit;
+        let mut out = Vec::new();
+        let step = match next_head(cx, &mut cache, &mut input, &mut out, last).await {
             Ok(step) => step,
             Err(End::Silent) => break,
             Err(End::Late) => {
@@ -41,7 +45,7 @@ pub(crate) async fn serve(cx: &Context<'_>, mut input: Vec<u8>) {
             }
         };
         served = served.saturating_add(1);
-        let keep = handle(cx, step, &mut input, &mut out, served).await;
+        let keep = handle(cx, step, &mut input, &mut out).await;
         buffers.give(out);
         if !keep || cx.lease.is_draining() {
             break;
@@ -78,21 +82,20 @@ async fn next_head(
     cache: &mut TableCache,
     input: &mut Vec<u8>,
     out: &mut Vec<u8>,
+    last: bool,
 ) -> Result<Step, End> {
     let timeouts = &cx.shard.settings.timeouts;
     let most = cx.shard.settings.limits.head_bytes;
     // Method, blanks and version around the longest target fit into 64 bytes.
     let line = cx.shard.settings.limits.target_bytes.saturating_add(64);
     if input.is_empty() {
-        let first = cx.client.readable();
+        let first = first_bytes(cx, input);
         match cx.lease.idle(timeouts.keep_alive.0, first).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(_) => return Err(End::Silent),
-        }
-        if input.capacity() == 0 {
-            *input = cx.shard.buffers.small();
+            Ok(Ok(1..)) => {}
+            Ok(Ok(0) | Err(_)) | Err(_) => return Err(End::Silent),
         }
     }
+    *out = cx.shard.buffers.small();
     let deadline = cx.lease.after(timeouts.request_head.0);
     let mut scanned = 0;
     loop {
@@ -100,7 +103,7 @@ async fn next_head(
         // is told that, rather than that it was too slow.
         let parse = (scanned == 0 && !input.is_empty()) || (scanned <= line && input.len() > line);
         if parse || head_may_be_complete(input, scanned) || input.len() >= most {
-            match decide(cx, cache, input, out) {
+            match decide(cx, cache, input, out, last) {
                 Step::NeedMore => {}
                 step => return Ok(step),
             }
@@ -119,14 +122,25 @@ async fn next_head(
     }
 }
 
+/// Waits for bytes without a buffer, and only then takes one: the runtime may take a socket for
+/// readable that is not, and a connection that waits holds no buffer.
+async fn first_bytes(cx: &Context<'_>, input: &mut Vec<u8>) -> std::io::Result<usize> {
+    loop {
+        cx.client.readable().await?;
+        if input.capacity() == 0 {
+            *input = cx.shard.buffers.small();
+        }
+        match stream::try_read(cx.client, input) {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                cx.shard.buffers.give(std::mem::take(input));
+            }
+            other => return other,
+        }
+    }
+}
+
 /// Carries out one decided request; false when the connection is to be closed.
-async fn handle(
-    cx: &Context<'_>,
-    step: Step,
-    input: &mut Vec<u8>,
-    out: &mut Vec<u8>,
-    served: u32,
-) -> bool {
+async fn handle(cx: &Context<'_>, step: Step, input: &mut Vec<u8>, out: &mut Vec<u8>) -> bool {
     match step {
         Step::NeedMore => false,
         Step::Refuse(refusal) => {
@@ -143,7 +157,7 @@ async fn handle(
             stats,
         }) => {
             input.drain(..facts.head_len.min(input.len()));
-            let keep = facts.keep_alive && facts.body == BodyLength::None;
+            let keep = facts.keeps_unread();
             local.write(out, Some(&facts), keep);
             let ending = Ending {
                 bytes: (0, body_of(out)),
@@ -165,12 +179,10 @@ async fn handle(
                 bytes: (0, body_of(out)),
             };
             record(cx, &stats, &facts, ending);
-            answer(cx, out, facts.keep_alive && facts.body == BodyLength::None).await
+            answer(cx, out, facts.keeps_unread()).await
         }
-        Step::Forward(mut forward) => {
+        Step::Forward(forward) => {
             input.drain(..forward.facts.head_len.min(input.len()));
-            let limit = cx.shard.settings.limits.requests_per_connection;
-            forward.facts.keep_alive &= limit == 0 || served < limit;
             proxy(cx, &forward, input, out).await
         }
     }
@@ -197,10 +209,14 @@ async fn proxy(
     match outcome {
         Outcome::Answered { status, keep } => {
             record(status, Flags::EMPTY, "via_upstream");
+            if !keep && facts.has_body() {
+                // The body may not have been read to its end.
+                linger(cx).await;
+            }
             keep
         }
         Outcome::Reply(local) => {
-            let keep = facts.keep_alive && facts.body == BodyLength::None;
+            let keep = facts.keeps_unread() && !cx.lease.is_draining();
             out.clear();
             local.write(out, Some(facts), keep);
             progress.sent.set(body_of(out));
@@ -326,6 +342,11 @@ async fn send_and_close(cx: &Context<'_>, out: &[u8]) {
     if !matches!(sent, Ok(Ok(()))) {
         return;
     }
+    linger(cx).await;
+}
+
+/// Ends our side, then reads on for a moment.
+async fn linger(cx: &Context<'_>) {
     stream::half_close(cx.client);
     let drain = async {
         let mut left = LINGER_BYTES;

@@ -8,7 +8,7 @@ use pointsman_wire::http1::{
     BodyLength, ChunkDecoder, ChunkEvent, ChunkLimits, Refusal, write_chunk_header,
     write_last_chunk,
 };
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, task::coop::consume_budget};
 
 /// How sending a request body ended.
 #[derive(Debug)]
@@ -65,7 +65,11 @@ async fn fixed(
         }
         let take = usize::try_from(left).map_or(input.len(), |left| left.min(input.len()));
         let piece = input.get(..take).unwrap_or_default();
-        if stream::write_all(upstream, piece).await.is_err() {
+        consume_budget().await;
+        if stream::write_watched(upstream, piece, &progress.unsent)
+            .await
+            .is_err()
+        {
             return Upload::UpstreamGone;
         }
         left -= take as u64;
@@ -117,7 +121,11 @@ async fn chunked(
             }
         };
         input.drain(..at.min(input.len()));
-        if stream::write_all(upstream, &out).await.is_err() {
+        consume_budget().await;
+        if stream::write_watched(upstream, &out, &progress.unsent)
+            .await
+            .is_err()
+        {
             break Upload::UpstreamGone;
         }
         if done {

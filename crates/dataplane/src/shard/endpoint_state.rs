@@ -1,9 +1,10 @@
 //! What a shard knows about one endpoint address. Lives beside the snapshot and survives it.
-use crate::stream;
+use crate::{shard::Shard, stream};
 use pointsman_route::EndpointAddress;
 use std::{
     cell::{Cell, RefCell},
     io,
+    net::SocketAddr,
     rc::Rc,
     time::Instant,
 };
@@ -82,14 +83,22 @@ impl EndpointState {
     /// Opens a connection.
     ///
     /// # Errors
-    /// As connecting fails; a name that does not resolve is `NotFound`.
-    pub(crate) async fn connect(&self, mark: Option<u32>) -> io::Result<TcpStream> {
+    /// As connecting fails; a name that does not resolve is `NotFound`; [`is_ourselves`] tells that
+    /// the endpoint is this gateway, which is not connected to.
+    pub(crate) async fn connect(&self, shard: &Shard) -> io::Result<TcpStream> {
+        let mark = shard.capture.mark;
+        let connect = async |address| {
+            if shard.ourselves.is(address) {
+                return Err(io::Error::other(ConnectsToItself(address)));
+            }
+            stream::connect(address, mark).await
+        };
         match &self.address {
-            EndpointAddress::Socket(address) => stream::connect(*address, mark).await,
+            EndpointAddress::Socket(address) => connect(*address).await,
             EndpointAddress::Name { host, port } => {
                 let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
                 for address in tokio::net::lookup_host((&**host, *port)).await? {
-                    match stream::connect(address, mark).await {
+                    match connect(address).await {
                         Ok(stream) => return Ok(stream),
                         Err(error) => last = error,
                     }
@@ -102,6 +111,18 @@ impl EndpointState {
             )),
         }
     }
+}
+
+/// The endpoint is this gateway itself: following it would be a loop.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} is this gateway itself")]
+struct ConnectsToItself(SocketAddr);
+
+/// Was a connection not made because the endpoint is this gateway itself?
+pub(crate) fn is_ourselves(error: &io::Error) -> bool {
+    error
+        .get_ref()
+        .is_some_and(|it| it.is::<ConnectsToItself>())
 }
 
 /// One request or connection in flight.

@@ -2,6 +2,7 @@
 pub mod buffers;
 pub mod cluster_state;
 pub mod endpoint_state;
+pub(crate) mod ourselves;
 pub mod registry;
 pub mod view;
 
@@ -12,6 +13,7 @@ use crate::{
 use buffers::Buffers;
 use cluster_state::ClusterState;
 use endpoint_state::EndpointState;
+use ourselves::Ourselves;
 use pointsman_route::{Cluster, ClusterId, EndpointAddress, Snapshot, Table};
 use pointsman_runtime::Watch;
 use pointsman_telemetry::{ClusterLabels, ClusterStats, SourceLabels};
@@ -48,6 +50,8 @@ pub struct Shard {
     pub drain: Watch,
     /// Free buffers.
     pub buffers: Buffers,
+    /// Addresses that are this gateway itself.
+    pub(crate) ourselves: Ourselves,
     /// Open connections.
     pub registry: Rc<Registry>,
     /// Accepted connections whose tasks have not begun; atomic only to travel in a message.
@@ -101,6 +105,12 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// Counts a connection that would have been one to ourselves.
+    pub(crate) fn self_connect(&self, why: &dyn std::fmt::Display) {
+        self.self_connects.set(self.self_connects.get() + 1);
+        tracing::debug!(%why, "not connected");
+    }
+
     /// Counts a refused message.
     pub fn refuse(&self, reason: &'static str) {
         *self.refused.borrow_mut().entry(reason).or_default() += 1;
@@ -187,6 +197,7 @@ impl Shard {
             capture,
             drain,
             buffers: Buffers::default(),
+            ourselves: Ourselves::default(),
             registry: Rc::new(Registry::new()),
             arriving: Arc::default(),
             random: RefCell::new(fastrand::Rng::new()),

@@ -48,6 +48,8 @@ pub struct Progress {
     /// Bytes the client has not taken yet of the write under way; 0 when there is none. Whoever
     /// waits meanwhile waits for the client.
     pub unwritten: Cell<usize>,
+    /// The same for the endpoint, of a request body.
+    pub unsent: Cell<usize>,
 }
 
 /// Runs a tunnel to its end. `first` are bytes already read from the client, `reply` bytes already

@@ -14,7 +14,7 @@ use std::{
     os::fd::AsFd,
     task::{Context, Poll, ready},
 };
-use tokio::{io::Interest, net::TcpStream};
+use tokio::{io::Interest, net::TcpStream, task::coop::poll_proceed};
 
 /// Room of the pipe. More than the default 64 KiB, for the same reason that bulk buffers are large;
 /// an unprivileged process may have 1 MiB (`/proc/sys/fs/pipe-max-size`).
@@ -53,6 +53,9 @@ impl Splice {
         moved: &Cell<u64>,
     ) -> Poll<Result<(), Side>> {
         loop {
+            // Sockets that are always ready must not keep the thread to themselves.
+            let turn = ready!(poll_proceed(cx));
+            turn.made_progress();
             while self.filled > 0 {
                 match to.try_io(Interest::WRITABLE, || splice(&self.read, to, self.filled)) {
                     Ok(0) => return Poll::Ready(Err(Side::To)),
