@@ -88,3 +88,11 @@ pub fn original_destination(stream: &TcpStream) -> io::Result<SocketAddr> {
     // Without connection tracking there was no redirection either.
     Ok(original.ok().and_then(|it| it.as_socket()).unwrap_or(local))
 }
+
+/// Can packets be marked? Found out once at start, rather than by every connection that fails.
+///
+/// # Errors
+/// As the kernel refuses: the privilege is missing.
+pub fn check_mark(mark: u32) -> io::Result<()> {
+    Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?.set_mark(mark)
+}

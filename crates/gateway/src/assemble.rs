@@ -49,6 +49,11 @@ pub(crate) async fn assemble(builder: Builder) -> anyhow::Result<Running> {
         .map(|(name, _)| Link::reserve(name, SINK_MAILBOX))
         .unzip();
 
+    if let Some(mark) = settings.capture.mark {
+        pointsman_dataplane::capture::check_mark(mark)
+            .context("capture.mark cannot be used: it needs CAP_NET_ADMIN")?;
+    }
+
     // The admin door is bound first: a second gateway on the same machine is told so before it
     // touches anything else.
     let listener = pointsman_admin::bind(

@@ -184,6 +184,59 @@ pub enum AccessLog {
 }
 
 impl Settings {
+    /// What makes no sense, each a sentence with the name of the setting. A process does not start
+    /// with settings that would serve nobody.
+    pub fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let mut demand = |holds: bool, sentence: &str| {
+            if !holds {
+                faults.push(sentence.to_owned());
+            }
+        };
+        let (limits, timeouts) = (&self.limits, &self.timeouts);
+        demand(
+            limits.connections > 0,
+            "limits.connections must be 1 or more",
+        );
+        demand(
+            (1..=128).contains(&limits.fields),
+            "limits.fields must be 1 to 128",
+        );
+        demand(
+            limits.head_bytes >= 1024,
+            "limits.head_bytes must be 1024 or more",
+        );
+        demand(
+            limits.target_bytes >= 128,
+            "limits.target_bytes must be 128 or more",
+        );
+        demand(limits.backlog > 0, "limits.backlog must be 1 or more");
+        demand(
+            limits.access_log_ring > 0,
+            "limits.access_log_ring must be 1 or more; log.access: off switches the log off",
+        );
+        for (name, limit) in [
+            ("timeouts.connect", timeouts.connect),
+            ("timeouts.request_head", timeouts.request_head),
+            ("timeouts.client_hello", timeouts.client_hello),
+            ("timeouts.keep_alive", timeouts.keep_alive),
+        ] {
+            demand(!limit.0.is_zero(), &format!("{name} must be longer than 0"));
+        }
+        demand(
+            self.sources.poll.0 >= std::time::Duration::from_millis(100),
+            "sources.poll must be 100ms or more",
+        );
+        demand(self.capture.port > 0, "capture.port must be 1 or more");
+        demand(
+            tracing_subscriber::EnvFilter::try_new(&self.log.level).is_ok()
+                && (self.log.level.contains('=')
+                    || self.log.level.parse::<tracing::Level>().is_ok()),
+            "log.level must be error, warn, info, debug, trace or module=level pairs",
+        );
+        faults
+    }
+
     /// The part the data path reads.
     pub fn dataplane(&self) -> pointsman_dataplane::Settings {
         pointsman_dataplane::Settings {
@@ -387,6 +440,28 @@ mod tests {
             ours.into_keys().collect::<Vec<_>>(),
             ["POINTSMAN_TIMEOUTS__CONNECT"]
         );
+    }
+
+    #[test]
+    fn what_would_serve_nobody_is_a_fault_with_its_name() {
+        assert_eq!(Settings::default().faults(), [""; 0]);
+        for (name, value) in [
+            ("limits.connections", "0"),
+            ("limits.fields", "500"),
+            ("limits.head_bytes", "1"),
+            ("timeouts.connect", "0"),
+            ("sources.poll", "0"),
+            ("capture.port", "0"),
+            ("log.level", "shouty"),
+            ("log.level", "foo=bar"),
+        ] {
+            let loaded = load(None, &[(name, value.into())]).unwrap();
+            let faults = loaded.settings.faults();
+            assert!(
+                faults.iter().any(|it| it.contains(name)),
+                "{name}: {faults:?}"
+            );
+        }
     }
 
     #[test]

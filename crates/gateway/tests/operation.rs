@@ -324,6 +324,10 @@ async fn told_twice_it_ends_at_once() {
     eventually(SOON, || async { upstream.requests() == 1 }).await;
     process.signal("INT");
     eventually(SOON, || async { process.page("/ready").await == Some(503) }).await;
+    // At once it is the same wish: whoever stops a process group sends two.
+    process.signal("TERM");
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    assert_eq!(process.page("/ready").await, Some(503), "still draining");
     process.signal("TERM");
     let status = process.ended(Duration::from_secs(10)).await;
     assert_eq!(status.code(), Some(1), "{}", process.log());
@@ -500,7 +504,7 @@ fn analyze_says_by_its_exit_code_whether_documents_are_right() {
 }
 
 #[tokio::test]
-async fn an_admin_address_that_is_taken_or_a_wrong_setting_is_a_sentence_and_exit_code_1() {
+async fn an_admin_address_that_is_taken_or_a_wrong_setting_is_a_sentence_and_an_exit_code() {
     let holder = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("binds");
     let taken = holder.local_addr().expect("bound").to_string();
     let dir = tempfile::tempdir().expect("a folder");
@@ -511,6 +515,36 @@ async fn an_admin_address_that_is_taken_or_a_wrong_setting_is_a_sentence_and_exi
     assert!(said.contains("--admin"), "{said}");
     let output = pointsman(&["run", "-f", &folder, "--drain-time", "soon"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("soon"), "{said}");
+}
+
+#[tokio::test]
+async fn nobody_reading_the_log_is_nobody_s_loss() {
+    let upstream = HttpUpstream::named("web").start().await;
+    let web = SocketAddr::from((fresh_ip(), free_port()));
+    let text = http("web", web.ip(), web.port(), upstream.addr());
+    // A full disk behind the log.
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "exec \"$0\" \"$@\" 2>/dev/full"]);
+    shell.arg(env!("CARGO_BIN_EXE_pointsman"));
+    let mut process = Process::start_as(shell, &text, &[]).await;
+    assert_eq!(get(web, "web", "/").await.0, 200);
+    // A change that is logged still takes effect, and what other servers do on a hangup does not
+    // end this one.
+    let moved = HttpUpstream::named("moved").start().await;
+    std::fs::write(
+        process.document(),
+        http("web", web.ip(), web.port(), moved.addr()),
+    )
+    .expect("written");
+    process.signal("HUP");
+    process.signal("USR1");
+    eventually(SOON, || async {
+        get(web, "web", "/").await.1.contains("moved")
+    })
+    .await;
+    process.signal("TERM");
+    let status = process.ended(Duration::from_secs(10)).await;
+    assert_eq!(status.code(), Some(0));
 }

@@ -21,7 +21,7 @@ pub(super) fn analyze(command: &args::Analyze) -> anyhow::Result<ExitCode> {
 
     if command.json || command.output == args::Output::Json {
         for finding in &findings {
-            println!("{}", output::finding_json(finding));
+            output::say!("{}", output::finding_json(finding));
         }
     } else {
         let mut renderer =
@@ -35,9 +35,9 @@ pub(super) fn analyze(command: &args::Analyze) -> anyhow::Result<ExitCode> {
             Level::Warning
         };
         for finding in findings.iter().filter(|it| it.level >= least) {
-            println!("{}\n", renderer.render(finding));
+            output::say!("{}\n", renderer.render(finding));
         }
-        println!(
+        output::say!(
             "{} in {} objects",
             output::tally(&findings),
             documents.world.len()

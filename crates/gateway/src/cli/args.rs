@@ -380,8 +380,29 @@ impl ClientArgs {
     }
 }
 
+/// What was typed, or set, cannot be meant: exit code 2.
+#[derive(Debug)]
+pub(crate) struct WrongUse(pub(crate) anyhow::Error);
+
+impl std::fmt::Display for WrongUse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:#}", self.0)
+    }
+}
+
+impl std::error::Error for WrongUse {}
+
 /// Loads settings with the flags of a command on top.
 pub(crate) fn load(
+    config: &ConfigArgs,
+    client: &ClientArgs,
+    process: &ProcessArgs,
+    flags: Flags,
+) -> anyhow::Result<crate::settings::Loaded> {
+    layered(config, client, process, flags).map_err(|error| WrongUse(error).into())
+}
+
+fn layered(
     config: &ConfigArgs,
     client: &ClientArgs,
     process: &ProcessArgs,
@@ -392,5 +413,9 @@ pub(crate) fn load(
     let mut loaded = crate::settings::load(config.config.as_deref(), &flags)
         .map_err(|error| anyhow::anyhow!("settings: {error}"))?;
     loaded.settings.client.labels.extend(client.labels()?);
+    let faults = loaded.settings.faults();
+    if !faults.is_empty() {
+        anyhow::bail!("settings: {}", faults.join("; "));
+    }
     Ok(loaded)
 }

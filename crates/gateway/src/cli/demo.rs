@@ -1,14 +1,14 @@
 //! `pointsman demo`: the sample shop and a gateway in front of it, in one process.
-use super::{args, exit, run};
+use super::{args, exit, output, run};
 use crate::{Gateway, demo};
 use std::process::ExitCode;
 
 pub(super) fn demo(command: &args::Demo) -> anyhow::Result<ExitCode> {
     if let Some(dir) = &command.write {
         let written = demo::write(dir, command.force)?;
-        println!("The shop's documents are in {}.", dir.display());
+        output::say!("The shop's documents are in {}.", dir.display());
         if let Some(notice) = written.notice(dir) {
-            println!("{notice}");
+            output::say!("{notice}");
         }
         return Ok(exit::FINE);
     }
@@ -27,10 +27,10 @@ pub(super) fn demo(command: &args::Demo) -> anyhow::Result<ExitCode> {
     if loaded.settings.log.level == "info" {
         loaded.settings.log.level = "warn".into();
     }
-    run::init_log(&loaded.settings.log);
+    let _log = run::init_log(&loaded.settings.log);
     let written = demo::write(&command.dir, command.force)?;
     if let Some(notice) = written.notice(&command.dir) {
-        println!("{notice}");
+        output::say!("{notice}");
     }
     let shop = demo::Shop::start()?;
     let builder = Gateway::builder()
@@ -38,14 +38,16 @@ pub(super) fn demo(command: &args::Demo) -> anyhow::Result<ExitCode> {
         .manifests(&command.dir);
     let dir = command.dir.clone();
     let code = pointsman_runtime::run(async move {
-        let mut running = builder.start().await?;
-        running.ready().await;
+        let signals = run::Signals::new()?;
+        let running = builder.start().await?;
+        let (running, signals) = match run::ready(running, signals).await {
+            Ok(both) => both,
+            Err(ended) => return ended,
+        };
         run::report(&running).await;
-        print!(
-            "{}",
-            demo::banner(&demo::Facts::here(Some(running.admin), &dir))
-        );
-        run::until_told_to_stop(running).await
+        let banner = demo::banner(&demo::Facts::here(Some(running.admin), &dir));
+        output::print(format_args!("{banner}"));
+        run::until_told_to_stop(running, signals).await
     })?;
     drop(shop);
     code

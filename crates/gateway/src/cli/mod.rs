@@ -62,6 +62,10 @@ pub fn main() -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         eprintln!("pointsman: {error:#}");
-        exit::FAILED
+        if error.is::<args::WrongUse>() {
+            exit::wrong_use()
+        } else {
+            exit::FAILED
+        }
     })
 }

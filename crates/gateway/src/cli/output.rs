@@ -1,7 +1,18 @@
 //! What people and scripts get to see.
 use super::args;
 use pointsman_model::{Finding, Level};
-use std::{collections::HashMap, io::IsTerminal};
+use std::{
+    collections::HashMap,
+    io::{IsTerminal, Write},
+};
+
+/// `println!` by [`print`].
+macro_rules! say {
+    ($($text:tt)*) => {
+        $crate::cli::output::print(format_args!("{}\n", format_args!($($text)*)))
+    };
+}
+pub(crate) use say;
 
 /// Colour by choice, `NO_COLOR`, `FORCE_COLOR`, and whether a person is looking.
 pub(crate) fn colored(choice: args::Color, stream: &impl IsTerminal) -> bool {
@@ -16,7 +27,7 @@ pub(crate) fn colored(choice: args::Color, stream: &impl IsTerminal) -> bool {
 
 /// The everyday commands, for somebody who typed nothing else.
 pub(super) fn everyday() {
-    print!(
+    print(format_args!(
         "\
 Pointsman routes TCP, TLS and HTTP as Kubernetes and Istio documents say.
 
@@ -29,14 +40,14 @@ Pointsman routes TCP, TLS and HTTP as Kubernetes and Istio documents say.
 
 pointsman --help lists everything; pointsman COMMAND --help has examples.
 "
-    );
+    ));
 }
 
 pub(super) fn version(form: args::Output) {
     let version = env!("CARGO_PKG_VERSION");
     match form {
-        args::Output::Text => println!("pointsman {version}"),
-        args::Output::Json => println!("{}", serde_json::json!({ "version": version })),
+        args::Output::Text => say!("pointsman {version}"),
+        args::Output::Json => say!("{}", serde_json::json!({ "version": version })),
     }
 }
 
@@ -95,11 +106,38 @@ impl Renderer {
     }
 }
 
-/// Warnings and errors on standard error, with excerpts.
+/// Excerpts shown at the start of `run`; the rest is one command away.
+const SHOWN: usize = 20;
+
+/// Warnings and errors on standard error, with excerpts. Whether anybody reads them is not the
+/// gateway's concern.
 pub(super) fn findings_to_stderr(findings: &[Finding]) {
     let mut renderer = Renderer::new(colored(args::Color::Auto, &std::io::stderr()));
-    for finding in findings.iter().filter(|it| it.level >= Level::Warning) {
-        eprintln!("{}\n", renderer.render(finding));
+    let mut stderr = std::io::stderr();
+    let bad = || findings.iter().filter(|it| it.level >= Level::Warning);
+    for finding in bad().take(SHOWN) {
+        let _ = writeln!(stderr, "{}\n", renderer.render(finding));
+    }
+    if let Some(more) = bad().count().checked_sub(SHOWN).filter(|more| *more > 0) {
+        let _ = writeln!(
+            stderr,
+            "and {more} more findings: `pointsman analyze` shows them all\n"
+        );
+    }
+}
+
+/// Writes to standard output. A reader that has seen enough (`| head`) ends the command quietly; a
+/// full disk ends it with a sentence.
+pub(crate) fn print(text: std::fmt::Arguments<'_>) {
+    if let Err(error) = std::io::stdout().write_fmt(text) {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            std::process::exit(0);
+        }
+        let _ = writeln!(
+            std::io::stderr(),
+            "pointsman: cannot write the output: {error}"
+        );
+        std::process::exit(1);
     }
 }
 

@@ -1,5 +1,5 @@
 //! `pointsman settings`.
-use super::{args, exit};
+use super::{args, exit, output};
 use std::process::ExitCode;
 
 pub(super) fn settings(command: &args::Settings) -> anyhow::Result<ExitCode> {
@@ -10,7 +10,7 @@ pub(super) fn settings(command: &args::Settings) -> anyhow::Result<ExitCode> {
         Vec::new(),
     )?;
     match command.output {
-        args::Output::Json => println!("{}", serde_json::to_string_pretty(&loaded.effective)?),
+        args::Output::Json => output::say!("{}", serde_json::to_string_pretty(&loaded.effective)?),
         args::Output::Text => {
             let width = |f: fn(&crate::settings::Effective) -> &str| {
                 loaded
@@ -21,9 +21,9 @@ pub(super) fn settings(command: &args::Settings) -> anyhow::Result<ExitCode> {
                     .unwrap_or(0)
             };
             let (name, value) = (width(|it| &it.name), width(|it| &it.value));
-            println!("{:name$}  {:value$}  ORIGIN", "SETTING", "VALUE");
+            output::say!("{:name$}  {:value$}  ORIGIN", "SETTING", "VALUE");
             for it in &loaded.effective {
-                println!("{:name$}  {:value$}  {}", it.name, it.value, it.origin);
+                output::say!("{:name$}  {:value$}  {}", it.name, it.value, it.origin);
             }
         }
     }

@@ -96,14 +96,14 @@ fn fields(block: &Block, map: &Map, owner: Span, name: &str, report: &mut Report
                         format!("remove it, or see whether it belongs above or below `{name}`")
                     }
                 };
-                report.warning(
-                    codes::UNKNOWN_FIELD,
-                    key.span,
-                    format!("`{name}` has no field `{}`", key.text),
-                    "not known here",
-                    "the field is ignored, everything else applies",
-                    help,
-                );
+                let message = format!("`{name}` has no field `{}`", key.text);
+                let label = "not known here";
+                if block.strict {
+                    report.error(codes::UNKNOWN_FIELD, key.span, message, label, help);
+                } else {
+                    let effect = "the field is ignored, everything else applies";
+                    report.warning(codes::UNKNOWN_FIELD, key.span, message, label, effect, help);
+                }
             }
         }
     }

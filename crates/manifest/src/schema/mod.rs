@@ -13,6 +13,7 @@
 //!   -! proxyProtocol ProxyProtocol "no PROXY header …"   `-!`: a warning: traffic goes wrong meanwhile
 //!   . statPrefix string                                  `.`: known, without meaning for routing
 //! open PodStatus                                         a map that may hold more
+//! strict StringMatch                                     a map whose unknown fields set the document aside
 //! ```
 //!
 //! Types: `string`, `bool`, `int`, `uint` (0 and up), `port` (1..=65535), `number`, `percent`

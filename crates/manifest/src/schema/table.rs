@@ -78,6 +78,9 @@ pub(crate) struct Block {
     pub(crate) fields: Vec<Field>,
     /// May it hold fields the table does not name?
     pub(crate) open: bool,
+    /// Is a field the table does not name a reason to set the document aside? Of a condition it
+    /// is: one that is ignored makes its rule take more than was meant.
+    pub(crate) strict: bool,
 }
 
 impl Block {
@@ -204,6 +207,7 @@ impl Table {
         match word {
             Some("type") => {}
             Some("open") => block.open = true,
+            Some("strict") => block.strict = true,
             Some("kind") => {
                 let api = words.next().unwrap_or_default();
                 let (group, versions) = api.split_once('/').unwrap_or(("", api));

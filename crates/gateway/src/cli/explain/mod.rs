@@ -56,7 +56,7 @@ pub(super) fn explain(command: &args::Explain) -> anyhow::Result<ExitCode> {
     .client;
     let documents = Documents::read(&command.files, &client)?;
     let mut answerer = Answerer::new(&documents.world, &client.context(), command.trace);
-    let Some((question, notes)) = asked else {
+    let Some((question, mut notes)) = asked else {
         return match answerer.run(std::io::stdin().lock(), std::io::stdout().lock()) {
             // Whoever read the answers has seen enough.
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(exit::FINE),
@@ -66,19 +66,35 @@ pub(super) fn explain(command: &args::Explain) -> anyhow::Result<ExitCode> {
             }
         };
     };
+    let table = answerer.table();
+    let explanation = ask(table, &question)?;
+    let set_aside = documents
+        .findings
+        .iter()
+        .filter(|it| it.level == pointsman_model::Level::Error)
+        .count();
+    if set_aside > 0 {
+        notes.push(format!(
+            "{set_aside} errors in the documents: what they are about is not in this answer; see pointsman analyze"
+        ));
+    }
+    if explanation.outcome == Outcome::Passthrough {
+        notes.push(
+            "with --capture bind the original destination is the gateway itself: it answers 404 NR, or closes"
+                .to_owned(),
+        );
+    }
     for note in &notes {
         eprintln!("note: {note}");
     }
-    let table = answerer.table();
-    let explanation = ask(table, &question)?;
     match command.output {
         args::Output::Json => {
             let answer = answer(table, &question, false)?;
-            println!("{}", machine(&explanation, &answer, &notes));
+            output::say!("{}", machine(&explanation, &answer, &notes));
         }
         args::Output::Text => {
             let color = output::colored(command.color, &std::io::stdout());
-            print!("{}", paint(&explanation.to_string(), color));
+            output::print(format_args!("{}", paint(&explanation.to_string(), color)));
         }
     }
     Ok(match explanation.outcome {
