@@ -300,8 +300,7 @@ async fn hand_over(shard: &Shard, sniffer: &Link<Sniffer>, accepted: Accepted) {
 async fn pause(shard: &Shard, error: &io::Error) {
     // EMFILE, ENFILE, ENOBUFS, ENOMEM
     if matches!(error.raw_os_error(), Some(24 | 23 | 105 | 12)) {
-        shard.counts.limit("descriptors");
-        tracing::warn!(%error, "accepting pauses: out of descriptors or memory");
+        shard.counts.out_of_descriptors(error);
         tokio::time::sleep(PAUSE).await;
     }
 }

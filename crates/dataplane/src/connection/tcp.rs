@@ -87,12 +87,8 @@ pub(crate) async fn forward(cx: &Context<'_>, plan: Plan, mut detected: Detected
 pub(crate) async fn passthrough(cx: &Context<'_>, detected: Detected) {
     cx.access.passthrough();
     if cx.original_is_self {
-        let counter = &cx.shard.counts.self_connects;
-        counter.set(counter.get() + 1);
-        tracing::info!(
-            original = %cx.original,
-            "connection closed: nothing recognises it, and its original destination is this gateway itself"
-        );
+        let why = format_args!("nothing recognises a connection to {}", cx.original);
+        cx.shard.counts.self_connect(&why);
         return refuse(cx, &cx.shard.passthrough, Flags::NR);
     }
     let chosen = Chosen {
@@ -151,7 +147,10 @@ pub(crate) fn plan(cx: &Context<'_>, view: &View, rule: &TcpRule) -> Plan {
         None | Some(Dialled::Any) => chosen.cluster = Some(cluster),
         Some(Dialled::Endpoint(endpoint)) => chosen.endpoint = Some(endpoint),
         Some(Dialled::Address(address)) => chosen.endpoint = Some(shard.original(address)),
-        Some(Dialled::Ourselves) => return Err((cluster.stats.clone(), Flags::NR)),
+        Some(Dialled::Ourselves) => {
+            shard.counts.self_connect(&cluster.cluster.label);
+            return Err((cluster.stats.clone(), Flags::NR));
+        }
     }
     Ok(chosen)
 }

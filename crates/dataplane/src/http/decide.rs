@@ -216,15 +216,11 @@ pub(crate) fn decide(
             reply(local::BLACKHOLE, &cx.shard.blackhole)
         }
         RequestDecision::Passthrough if cx.original_is_self => {
-            cx.shard
-                .counts
-                .self_connects
-                .set(cx.shard.counts.self_connects.get() + 1);
-            tracing::debug!(
-                host = request.authority,
-                original = %cx.original,
-                "passthrough refused: the original destination is this gateway itself"
+            let why = format_args!(
+                "no route takes Host `{}`, and the client dialled {}",
+                request.authority, cx.original
             );
+            cx.shard.counts.self_connect(&why);
             reply(local::SELF_CONNECT, &cx.shard.passthrough)
         }
         RequestDecision::Passthrough => {

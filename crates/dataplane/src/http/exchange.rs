@@ -170,7 +170,10 @@ fn pick(cx: &Context<'_>, forward: &Forward, tried: &Tried) -> Result<InFlight, 
         None | Some(Dialled::Any) => None,
         Some(Dialled::Endpoint(endpoint)) => Some(endpoint),
         Some(Dialled::Address(address)) => Some(cx.shard.original(address)),
-        Some(Dialled::Ourselves) => return Err(local::SELF_CONNECT),
+        Some(Dialled::Ourselves) => {
+            cx.shard.counts.self_connect(&cluster.cluster.label);
+            return Err(local::SELF_CONNECT);
+        }
     };
     match dialled {
         Some(endpoint) if tried.is_empty() => return Ok(endpoint.enter()),

@@ -98,17 +98,49 @@ pub struct Counts {
     pub detection_seconds: RefCell<Vec<f64>>,
     /// Passthrough connections that would have reached ourselves.
     pub self_connects: Cell<u64>,
+    self_connect_said: Seldom,
+    descriptors_said: Seldom,
     /// Messages refused for what they said, by reason.
     pub refused: RefCell<HashMap<&'static str, u64>>,
     /// Limits hit, by the name of the setting.
     pub limits: RefCell<HashMap<&'static str, u64>>,
 }
 
+/// Lets a line into the log once a second.
+#[derive(Debug, Default)]
+struct Seldom(Cell<Option<Instant>>);
+
+impl Seldom {
+    fn may_speak(&self) -> bool {
+        let now = Instant::now();
+        let last = self.0.get();
+        let may = last.is_none_or(|last| now.saturating_duration_since(last) >= SELDOM);
+        if may {
+            self.0.set(Some(now));
+        }
+        may
+    }
+}
+
+/// How often a line that clients can cause is logged.
+const SELDOM: Duration = Duration::from_secs(1);
+
 impl Counts {
-    /// Counts a connection that would have been one to ourselves.
+    /// Counts a connection that would have been one to ourselves, and says so in the log: once a
+    /// second at most, since any client can cause it.
     pub(crate) fn self_connect(&self, why: &dyn std::fmt::Display) {
         self.self_connects.set(self.self_connects.get() + 1);
-        tracing::debug!(%why, "not connected");
+        if self.self_connect_said.may_speak() {
+            tracing::info!(%why, "refused: it would connect to this gateway itself");
+        }
+    }
+
+    /// Counts an accept that failed for want of descriptors or memory, and says so now and then.
+    pub(crate) fn out_of_descriptors(&self, error: &std::io::Error) {
+        self.limit("descriptors");
+        if self.descriptors_said.may_speak() {
+            tracing::warn!(%error, "accepting pauses: out of descriptors or memory");
+        }
     }
 
     /// Counts a refused message.
