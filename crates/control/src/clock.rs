@@ -1,4 +1,5 @@
 //! Wall-clock times as people read them.
+use pointsman_telemetry::access_log::calendar::civil;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// `2026-11-22T12:20:36Z`, UTC to the second (RFC 3339 section 5.6). Times before 1970 read as
@@ -11,25 +12,6 @@ pub(crate) fn rfc3339(time: SystemTime) -> String {
     let (year, month, day) = civil(days);
     let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-}
-
-/// Date of a day counted from 1970-01-01, by the proleptic Gregorian calendar. Years are taken to
-/// begin in March, so that the leap day is the last day of a year and needs no case of its own.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468; // from 0000-03-01
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    (year, month, day)
 }
 
 #[cfg(test)]

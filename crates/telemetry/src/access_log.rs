@@ -3,7 +3,7 @@
 //! The text format is Istio's byte for byte, since log parsers exist for it. What clients and
 //! upstreams chose is escaped on top of that: such bytes can neither end a line, nor leave their
 //! quotes, nor make a field look like two. Values without such bytes are written unchanged.
-mod calendar;
+pub mod calendar;
 mod escape;
 
 use self::{

@@ -1,6 +1,6 @@
 //! What does the client speak? On undeclared ports the first bytes decide, and if there are none
 //! for a while, whoever speaks first does.
-use super::{decide_tcp, tcp::Early};
+use super::tcp::Early;
 use crate::{
     context::Context,
     extension::{Opinion, Recognised},
@@ -12,7 +12,7 @@ use pointsman_wire::{
     sniff::{Verdict, sniff},
     tls::{HelloError, MAX_CLIENT_HELLO, client_hello},
 };
-use std::{io::ErrorKind, net::SocketAddr, time::Instant};
+use std::{io::ErrorKind, time::Instant};
 
 /// Bytes after which extensions' sniffers must have decided: one that never does must not fill memory.
 const SNIFFED_BYTES: usize = 4096;
@@ -86,10 +86,9 @@ pub(crate) async fn detect(
     cx: &Context<'_>,
     view: &View,
     inspection: Inspection,
-    peer: SocketAddr,
 ) -> Result<Detected, Undecided> {
     let begun = Instant::now();
-    let found = run(cx, view, inspection, peer).await;
+    let found = run(cx, view, inspection).await;
     let seconds = begun.elapsed().as_secs_f64();
     cx.shard.counts.detection_seconds.borrow_mut().push(seconds);
     count(
@@ -110,19 +109,14 @@ pub(crate) async fn detect(
     found
 }
 
-async fn run(
-    cx: &Context<'_>,
-    view: &View,
-    inspection: Inspection,
-    peer: SocketAddr,
-) -> Result<Detected, Undecided> {
+async fn run(cx: &Context<'_>, view: &View, inspection: Inspection) -> Result<Detected, Undecided> {
     let mut early = None;
     let silence = cx.shard.settings.detection.server_first_after.0;
     if inspection.server_may_speak_first && !silence.is_zero() {
         // A precise timer: this is the one wait a person at a database prompt would notice.
         let spoke = tokio::time::timeout(silence, stream::arrival(cx.client)).await;
         if spoke.is_err()
-            && let ConnectionDecision::Forward(rule) = decide_tcp(view, cx, peer)
+            && let ConnectionDecision::Forward(rule) = cx.decide(view, Class::Tcp, None)
             && let Some(mut candidate) = Early::open(cx, view, rule).await
         {
             if candidate.server_speaks_before(cx).await {
@@ -134,7 +128,7 @@ async fn run(
             early = Some(candidate);
         }
     }
-    let mut found = read(cx, inspection, peer).await?;
+    let mut found = read(cx, inspection).await?;
     if found.class == Class::Tcp {
         found.early = early;
     }
@@ -142,11 +136,7 @@ async fn run(
 }
 
 /// Reads until the first bytes say what this is.
-async fn read(
-    cx: &Context<'_>,
-    inspection: Inspection,
-    peer: SocketAddr,
-) -> Result<Detected, Undecided> {
+async fn read(cx: &Context<'_>, inspection: Inspection) -> Result<Detected, Undecided> {
     let mut bytes = Vec::new();
     let timeouts = &cx.shard.settings.timeouts;
     // Until the first byte the client may take its time; after it there is a deadline in all.
@@ -204,7 +194,7 @@ async fn read(
             let limit = timeouts.request_head.0.min(timeouts.client_hello.0);
             deadline = cx.lease.after(limit);
         }
-        match cx.shard.extensions.sniff(&bytes, peer, cx.original) {
+        match cx.shard.extensions.sniff(&bytes, cx.peer, cx.original) {
             Opinion::Yes(recognised) => {
                 let mut found = Detected::of(Class::Tcp, bytes);
                 found.extension = Some(recognised);

@@ -11,7 +11,7 @@ use crate::{
     shard::{Shard, endpoint_state::InFlight, view::View},
 };
 use detect::{Detected, detect};
-use pointsman_route::{Class, Connection, ConnectionDecision, Inspection, NoTrace};
+use pointsman_route::{Class, ConnectionDecision, Inspection};
 use pointsman_runtime::offer;
 use pointsman_sdk::Session;
 use pointsman_telemetry::Flags;
@@ -72,6 +72,7 @@ pub fn serve(shard: Rc<Shard>, accepted: Accepted) -> impl Future<Output = ()> {
             shard: &shard,
             lease: &lease,
             client: &accepted.stream,
+            peer: accepted.peer,
             original: accepted.original,
             original_is_self: accepted.original_is_self,
             access: Pending::new(shard.clone(), accepted.peer, accepted.original),
@@ -80,7 +81,7 @@ pub fn serve(shard: Rc<Shard>, accepted: Accepted) -> impl Future<Output = ()> {
         let mut detected = if inspection.is_none() {
             Detected::opaque()
         } else {
-            match detect(&cx, &view, inspection, accepted.peer).await {
+            match detect(&cx, &view, inspection).await {
                 Ok(detected) => detected,
                 Err(why) => {
                     tracing::debug!(
@@ -106,7 +107,7 @@ pub fn serve(shard: Rc<Shard>, accepted: Accepted) -> impl Future<Output = ()> {
                     record.route_name = Some(protocol.name().into());
                     record.why = "extension".into();
                 });
-                let upstream = tcp::upstream(&cx, &view, accepted.peer).await;
+                let upstream = tcp::upstream(&cx, &view).await;
                 let access = cx.access;
                 extended(accepted, protocol, detected.bytes, upstream).await;
                 // How many bytes went by is known to the extension alone.
@@ -124,16 +125,7 @@ async fn decided(
     detected: Detected,
     inspection: Inspection,
 ) {
-    let decision = view.table().connection(
-        view.table().listener(accepted.original),
-        &Connection {
-            original: accepted.original,
-            source: Some(accepted.peer),
-            class: detected.class,
-            sni: detected.sni.as_deref(),
-        },
-        &mut NoTrace,
-    );
+    let decision = cx.decide(&view, detected.class, detected.sni.as_deref());
     let http = detected.class == Class::Http && inspection.http;
     match decision {
         ConnectionDecision::Http(_) if detected.http2 => http::refuse_http2(cx).await,
@@ -183,20 +175,6 @@ async fn extended(
             tracing::warn!(protocol = protocol.name(), ?refused, "session refused");
         }
     }
-}
-
-/// Decides as if the connection were raw bytes: for the early connection of server-first detection.
-fn decide_tcp<'v>(view: &'v View, cx: &Context<'_>, peer: SocketAddr) -> ConnectionDecision<'v> {
-    view.table().connection(
-        view.table().listener(cx.original),
-        &Connection {
-            original: cx.original,
-            source: Some(peer),
-            class: Class::Tcp,
-            sni: None,
-        },
-        &mut NoTrace,
-    )
 }
 
 #[cfg(test)]

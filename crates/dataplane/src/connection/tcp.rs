@@ -11,9 +11,9 @@ use crate::{
     stream,
     tunnel::{self, End, Summary},
 };
-use pointsman_route::{ConnectionDecision, TcpRule};
+use pointsman_route::{Class, ConnectionDecision, TcpRule};
 use pointsman_telemetry::{ClusterStats, Flags};
-use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration};
 use tokio::net::TcpStream;
 
 /// A connection to a backend, opened before it is known that it is needed.
@@ -109,12 +109,8 @@ pub(crate) fn blackhole(cx: &Context<'_>, detected: Detected) {
 }
 
 /// Opens a connection to the backend that the table names for this connection as bytes.
-pub(crate) async fn upstream(
-    cx: &Context<'_>,
-    view: &View,
-    peer: SocketAddr,
-) -> Option<(TcpStream, InFlight)> {
-    match super::decide_tcp(view, cx, peer) {
+pub(crate) async fn upstream(cx: &Context<'_>, view: &View) -> Option<(TcpStream, InFlight)> {
+    match cx.decide(view, Class::Tcp, None) {
         ConnectionDecision::Forward(rule) => {
             let chosen = plan(cx, view, rule).ok()?;
             if let Some(label) = &chosen.label {

@@ -10,8 +10,8 @@ use crate::{
     shard::{cluster_state::ClusterState, endpoint_state::EndpointState, view::View},
 };
 use pointsman_route::{
-    Action, ConnectionDecision, HttpTableId, Matched, NoTrace, Request, RequestDecision, Rule,
-    Split,
+    Action, Class, ConnectionDecision, HttpTableId, Matched, NoTrace, Request, RequestDecision,
+    Rule, Split,
     action::{self, Incoming, levels},
 };
 use pointsman_telemetry::ClusterStats;
@@ -115,7 +115,7 @@ impl TableCache {
         {
             return found;
         }
-        let found = match decide_connection(view, cx) {
+        let found = match cx.decide(view, Class::Http, None) {
             ConnectionDecision::Http(table) => Found::Table(table),
             _ => Found::Bytes,
         };
@@ -123,20 +123,6 @@ impl TableCache {
         cx.lease.hold(view.generation());
         found
     }
-}
-
-fn decide_connection<'v>(view: &'v View, cx: &Context<'_>) -> ConnectionDecision<'v> {
-    let table = view.table();
-    table.connection(
-        table.listener(cx.original),
-        &pointsman_route::Connection {
-            original: cx.original,
-            source: None,
-            class: pointsman_route::Class::Http,
-            sni: None,
-        },
-        &mut NoTrace,
-    )
 }
 
 /// Parses and routes the head at the start of `input`. What is to be sent is appended to `out`.
@@ -197,7 +183,7 @@ pub(crate) fn decide(
     };
     let decision = match cache.find(&view, cx) {
         Found::Table(table) => view.table().request(table, &request, &mut NoTrace),
-        Found::Bytes => match decide_connection(&view, cx) {
+        Found::Bytes => match cx.decide(&view, Class::Http, None) {
             ConnectionDecision::Forward(rule) => {
                 cx.access.decided_by(&rule.origin);
                 return forward_bytes(cx, &view, facts, &rule.split, &head, &path, out);

@@ -16,7 +16,8 @@ pub(super) fn timestamp(unix_ms: u64, out: &mut Vec<u8>) {
 /// Days since 1970-01-01 to year, month and day of the Gregorian calendar. Counts in years that
 /// begin in March, so that the leap day is the last of its year (Hinnant, "chrono-compatible
 /// low-level date algorithms").
-pub(super) fn civil(days: u64) -> (u64, u64, u64) {
+#[must_use]
+pub fn civil(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468; // since 0000-03-01
     let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year_of_era =
