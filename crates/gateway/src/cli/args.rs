@@ -96,7 +96,7 @@ pub(crate) enum EntryCapture {
     Port,
 }
 
-/// Whose traffic this is.
+/// Whose traffic this is: one set of flags for every command that decides about traffic.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Client")]
 pub(crate) struct ClientArgs {
@@ -118,6 +118,12 @@ pub(crate) struct ClientArgs {
     /// How a TCP ServiceEntry without addresses captures: addresses its hosts have, or the port
     #[arg(long, value_enum, value_name = "HOW")]
     pub(crate) serviceentry_capture: Option<EntryCapture>,
+    /// Namespace of the gateway, for traffic that comes in by one; not supported yet
+    #[arg(long, value_name = "NAME")]
+    pub(crate) gateway_namespace: Option<String>,
+    /// A label of the gateway (repeatable); not supported yet
+    #[arg(long = "gateway-label", value_name = "KEY=VALUE")]
+    pub(crate) gateway_labels: Vec<String>,
 }
 
 /// Layers under the flags.
@@ -261,12 +267,6 @@ pub(crate) struct Explain {
     /// Colour
     #[arg(long, value_enum, default_value_t = Color::Auto)]
     pub(crate) color: Color,
-    /// Namespace of the gateway that lines with "via": "gateway" came in by; not supported yet
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["target", "curl", "log_line"])]
-    pub(crate) gateway_namespace: Option<String>,
-    /// A label of that gateway (repeatable)
-    #[arg(long = "gateway-label", value_name = "KEY=VALUE", conflicts_with_all = ["target", "curl", "log_line"])]
-    pub(crate) gateway_labels: Vec<String>,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
 }
