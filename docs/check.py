@@ -4,6 +4,7 @@
     docs/check.py FILE.md ...   every ```console block: `$ command`, then the output it must give
     docs/check.py --demo        every command that `pointsman demo` prints
     docs/check.py --tables      lists in the documents hold what the code has, and no more
+    docs/check.py --rules       every rule of docs/rules has a test that names it, or a reason in untested.md
 
 Commands run in order, in a folder of their own where `pointsman demo` is running, with the debug
 build of `pointsman` on the PATH. `…` in an expected output stands for anything. A command whose
@@ -17,6 +18,8 @@ import tempfile
 import time
 import urllib.request
 from pathlib import Path
+
+import rulebook
 
 ROOT = Path(__file__).resolve().parent.parent
 DEADLINE = 30
@@ -173,6 +176,8 @@ def main():
         sys.exit(__doc__)
     if arguments == ["--tables"]:
         sys.exit(bool(check_tables()))
+    if arguments == ["--rules"]:
+        sys.exit(bool(rulebook.check(ROOT)))
     with Demo() as demo:
         if arguments == ["--demo"]:
             bad = check_banner(demo)
