@@ -45,3 +45,5 @@ pub const WORD: Code = Code(21);
 pub const EMPTY: Code = Code(22);
 /// A match names a gateway the VirtualService is not bound to (VS-H-169).
 pub const MATCH_GATEWAY: Code = Code(23);
+/// `tls` of a Gateway's server does not fit its protocol or mode (GW-7, GW-14, GW-18).
+pub const SERVER_TLS: Code = Code(24);

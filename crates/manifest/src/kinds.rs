@@ -91,6 +91,7 @@ fn kind_of(name: &str) -> Option<Kind> {
         Kind::ServiceEntry,
         Kind::VirtualService,
         Kind::DestinationRule,
+        Kind::Gateway,
     ]
     .into_iter()
     .find(|kind| kind.as_str() == name)

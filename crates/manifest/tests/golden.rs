@@ -111,6 +111,7 @@ fn objects_hold_what_was_written() {
     for name in [
         "virtual-service",
         "destination-rule",
+        "gateway",
         "service-entries",
         "endpoints",
         "surprises",

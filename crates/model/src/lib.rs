@@ -2,7 +2,8 @@
 //!
 //! How to read it, in the order a document travels: [`place`] says where something was written,
 //! [`object`] names a document, the kinds follow ([`service`], [`endpoint`], [`service_entry`],
-//! [`virtual_service`] with [`mod@matches`] and [`action`], [`destination_rule`] with [`policy`]),
+//! [`virtual_service`] with [`mod@matches`] and [`action`], [`destination_rule`] with [`policy`],
+//! [`gateway`]),
 //! [`world`] is the set of all of them plus the [`context`] in which they are read, [`finding`]
 //! is what people are told about them, and [`cluster`] names a backend.
 //!
@@ -15,6 +16,7 @@ pub mod context;
 pub mod destination_rule;
 pub mod endpoint;
 pub mod finding;
+pub mod gateway;
 pub mod host;
 pub mod matches;
 pub mod object;
@@ -32,6 +34,7 @@ pub use context::{ClientContext, OutboundPolicy};
 pub use destination_rule::{DestinationRule, Subset};
 pub use endpoint::{EndpointSet, Pod, SliceEndpoint};
 pub use finding::{Code, Finding, Level};
+pub use gateway::Gateway;
 pub use host::HostPattern;
 pub use object::{Kind, Meta, ObjectKey};
 pub use place::Place;

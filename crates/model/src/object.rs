@@ -22,6 +22,8 @@ pub enum Kind {
     VirtualService,
     /// `networking.istio.io` DestinationRule.
     DestinationRule,
+    /// `networking.istio.io` Gateway.
+    Gateway,
 }
 
 impl Kind {
@@ -35,6 +37,7 @@ impl Kind {
             Self::ServiceEntry => "ServiceEntry",
             Self::VirtualService => "VirtualService",
             Self::DestinationRule => "DestinationRule",
+            Self::Gateway => "Gateway",
         }
     }
 }

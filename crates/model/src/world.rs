@@ -1,6 +1,7 @@
 //! Everything that is known: all documents of all sources.
 use crate::{
-    DestinationRule, EndpointSet, KubeService, Meta, ObjectKey, Pod, ServiceEntry, VirtualService,
+    DestinationRule, EndpointSet, Gateway, KubeService, Meta, ObjectKey, Pod, ServiceEntry,
+    VirtualService,
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -22,6 +23,8 @@ pub enum Object {
     VirtualService(Arc<VirtualService>),
     /// DestinationRule.
     DestinationRule(Arc<DestinationRule>),
+    /// Gateway.
+    Gateway(Arc<Gateway>),
 }
 
 impl Object {
@@ -34,6 +37,7 @@ impl Object {
             Self::ServiceEntry(object) => &object.meta,
             Self::VirtualService(object) => &object.meta,
             Self::DestinationRule(object) => &object.meta,
+            Self::Gateway(object) => &object.meta,
         }
     }
 
@@ -58,6 +62,8 @@ pub struct World {
     pub virtual_services: BTreeMap<ObjectKey, Arc<VirtualService>>,
     /// DestinationRules.
     pub destination_rules: BTreeMap<ObjectKey, Arc<DestinationRule>>,
+    /// Gateways.
+    pub gateways: BTreeMap<ObjectKey, Arc<Gateway>>,
 }
 
 impl World {
@@ -71,6 +77,7 @@ impl World {
             Object::ServiceEntry(it) => drop(self.service_entries.insert(key, it)),
             Object::VirtualService(it) => drop(self.virtual_services.insert(key, it)),
             Object::DestinationRule(it) => drop(self.destination_rules.insert(key, it)),
+            Object::Gateway(it) => drop(self.gateways.insert(key, it)),
         }
     }
 
@@ -84,6 +91,7 @@ impl World {
             ServiceEntry => drop(self.service_entries.remove(key)),
             VirtualService => drop(self.virtual_services.remove(key)),
             DestinationRule => drop(self.destination_rules.remove(key)),
+            Gateway => drop(self.gateways.remove(key)),
         }
     }
 
@@ -95,6 +103,7 @@ impl World {
             + self.service_entries.len()
             + self.virtual_services.len()
             + self.destination_rules.len()
+            + self.gateways.len()
     }
 
     /// True when there is none.

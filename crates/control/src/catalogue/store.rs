@@ -224,5 +224,6 @@ fn lookup(world: &World, key: &ObjectKey) -> Option<Object> {
             .get(key)
             .cloned()
             .map(Object::DestinationRule),
+        Kind::Gateway => world.gateways.get(key).cloned().map(Object::Gateway),
     }
 }

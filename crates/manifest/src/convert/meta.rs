@@ -31,7 +31,7 @@ pub(crate) fn key(
     // Of another type: the schema check says so.
     let name = node.as_text().or_else(|| Some(&node.as_scalar()?.text))?;
     let valid = match kind {
-        Kind::Service => form::dns_name(name),
+        Kind::Service | Kind::Gateway => form::dns_name(name),
         _ => form::subdomain(name),
     };
     if !valid {
@@ -40,7 +40,7 @@ pub(crate) fn key(
             node.span,
             format!("{name:?} is not a name for a {kind}"),
             match kind {
-                Kind::Service => "lower case letters, digits and -, at most 63",
+                Kind::Service | Kind::Gateway => "lower case letters, digits and -, at most 63",
                 _ => "lower case letters, digits, - and ., at most 253",
             },
             "",

@@ -8,6 +8,8 @@ mod condition;
 mod destination_rule;
 mod effects;
 mod endpoint;
+mod gateway;
+mod gateway_tls;
 mod host_set;
 mod http;
 mod meta;
@@ -53,6 +55,7 @@ pub(crate) fn convert(root: &Node, context: &mut Context<'_>) -> Option<Object> 
         Kind::DestinationRule => {
             Object::DestinationRule(destination_rule::destination_rule(meta, spec, context).into())
         }
+        Kind::Gateway => Object::Gateway(gateway::gateway(meta, spec, context).into()),
     };
     (!context.report.failed()).then_some(object)
 }
