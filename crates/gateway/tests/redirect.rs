@@ -10,7 +10,7 @@
 //!
 //! Needs root, `ip`, `iptables`, `ip6tables` and `setpriv`. Without them the tests say so and pass,
 //! unless `REQUIRE_PRIVILEGED_TESTS` is set: then they fail.
-use pointsman_testkit::Child;
+use pointsman_testkit::{Child, client_hello};
 use std::{
     fs,
     io::{ErrorKind, Read, Write},
@@ -144,26 +144,8 @@ fn routes(site: &Site, from: &str) {
     assert_eq!(ask("[fd00:96::30]:3306", &bytes), echo("six", &bytes));
     assert_eq!(ask("10.202.0.2:8003", &bytes), echo("stranger", &bytes));
     // By server name, at an address nobody has.
-    let hello = client_hello("vault.example.com");
+    let hello = client_hello(Some("vault.example.com"), &[]);
     assert_eq!(ask("10.99.99.99:8443", &hello), echo("vault", &hello));
-}
-
-/// The least a TLS 1.3 client says (RFC 8446 section 4.1.2), with a server name (RFC 6066).
-fn client_hello(name: &str) -> Vec<u8> {
-    let sized = |bytes: &[u8]| [&(bytes.len() as u16).to_be_bytes(), bytes].concat();
-    let entry = [&[0], &*sized(name.as_bytes())].concat();
-    let names = [&[0, 0], &*sized(&sized(&entry))].concat();
-    let versions = [0, 43, 0, 3, 2, 3, 4];
-    let extensions = sized(&[&*names, &versions].concat());
-    let body = [
-        &[3, 3],
-        &[7; 32][..],
-        &[0, 0, 2, 0x13, 0x01, 1, 0],
-        &extensions,
-    ]
-    .concat();
-    let handshake = [&[1, 0], &*sized(&body)].concat();
-    [&[22, 3, 1], &*sized(&handshake)].concat()
 }
 
 /// Three namespaces and what runs in them; all gone when dropped.

@@ -35,8 +35,8 @@ pub mod wait;
 pub use http::{HttpUpstream, Reply, Seen};
 pub use loopback::{free_port, fresh_ip};
 pub use process::{Child, cpu_time};
-pub use raw_http::RawHttp;
+pub use raw_http::{RawHttp, Response};
 pub use tcp::TcpUpstream;
 #[cfg(feature = "tls")]
-pub use tls::TlsUpstream;
+pub use tls::{TlsUpstream, client_hello};
 pub use wait::{eventually, wait_for_port, within};

@@ -62,6 +62,41 @@ pub fn client_config(certificate: &CertificateDer<'static>, alpn: &[&str]) -> Ar
     Arc::new(config)
 }
 
+/// The least a TLS 1.3 client says first (RFC 8446 section 4.1.2): with this server name (RFC 6066)
+/// and these protocols (RFC 7301), if any. For routing; no handshake can follow it.
+///
+/// # Panics
+/// When a name is longer than its length field can say.
+#[must_use]
+pub fn client_hello(sni: Option<&str>, alpn: &[&str]) -> Vec<u8> {
+    let sized = |bytes: &[u8]| {
+        let length = u16::try_from(bytes.len()).expect("a short list");
+        [&length.to_be_bytes(), bytes].concat()
+    };
+    let mut extensions = vec![0, 43, 0, 3, 2, 3, 4];
+    if let Some(name) = sni {
+        let entry = [&[0], &*sized(name.as_bytes())].concat();
+        extensions.extend([&[0, 0], &*sized(&sized(&entry))].concat());
+    }
+    if !alpn.is_empty() {
+        let named = |name: &&str| {
+            let length = u8::try_from(name.len()).expect("a short name");
+            [&[length], name.as_bytes()].concat()
+        };
+        let names: Vec<u8> = alpn.iter().flat_map(named).collect();
+        extensions.extend([&[0, 16], &*sized(&sized(&names))].concat());
+    }
+    let body = [
+        &[3, 3],
+        &[7; 32][..],
+        &[0, 0, 2, 0x13, 0x01, 1, 0],
+        &sized(&extensions),
+    ]
+    .concat();
+    let handshake = [&[1, 0], &*sized(&body)].concat();
+    [&[22, 3, 1], &*sized(&handshake)].concat()
+}
+
 /// Connects to `addr` and completes a TLS handshake, sending `sni`.
 ///
 /// # Errors

@@ -52,15 +52,20 @@ impl Feed {
 
     /// Replaces these groups, in one change.
     pub fn change(&mut self, groups: &[(&str, &str)]) {
+        let groups = groups.iter().map(|(group, text)| (*group, objects(text)));
+        self.put(groups.collect());
+    }
+
+    /// As [`Feed::change`], with objects instead of text.
+    pub fn put(&mut self, groups: Vec<(&str, Vec<Object>)>) {
         let mut change = SourceChange {
             source: NAME.into(),
             ..SourceChange::default()
         };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        for (group, text) in groups {
-            let objects = objects(text);
+        for (group, objects) in groups {
             let now: Vec<_> = objects.iter().map(|it| it.key().clone()).collect();
-            let before = self.groups.insert((*group).to_owned(), now.clone());
+            let before = self.groups.insert(group.to_owned(), now.clone());
             for gone in before.unwrap_or_default() {
                 if !now.contains(&gone) {
                     known.remove(&gone);

@@ -11,14 +11,18 @@
     reason = "every test file is a program of its own and uses a part of this"
 )]
 
+mod enclave;
 mod feed;
 mod manifests;
 mod metrics;
+mod probe;
 mod process;
 
+pub use enclave::{Everywhere, MARK, enclosed};
 pub use feed::Feed;
 pub use manifests::*;
 pub use metrics::Scrape;
+pub use probe::{Fate, Probe};
 pub use process::{Process, pointsman};
 
 use pointsman_control::{Catalogue, Progress};

@@ -38,3 +38,22 @@ pub fn add(world: &mut World, lines: &[&str]) {
 pub fn object(line: &str) -> Object {
     notation::objects(std::iter::once(line)).remove(0)
 }
+
+/// All documents of a world.
+pub fn objects_of(world: &World) -> Vec<Object> {
+    let World {
+        services,
+        endpoints,
+        pods,
+        service_entries,
+        virtual_services,
+        destination_rules,
+    } = world.clone();
+    let mut all: Vec<Object> = services.into_values().map(Object::Service).collect();
+    all.extend(endpoints.into_values().map(Object::Endpoints));
+    all.extend(pods.into_values().map(Object::Pod));
+    all.extend(service_entries.into_values().map(Object::ServiceEntry));
+    all.extend(virtual_services.into_values().map(Object::VirtualService));
+    all.extend(destination_rules.into_values().map(Object::DestinationRule));
+    all
+}
