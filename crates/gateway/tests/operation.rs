@@ -476,6 +476,10 @@ fn analyze_says_by_its_exit_code_whether_documents_are_right() {
         (vec!["analyze", "-f", &good, "-f", &bad], 1),
         (vec!["analyze", "-f", &warns, "--fail-on", "warning"], 1),
         (vec!["analyze", "-f", "/nowhere/at/all"], 1),
+        (vec!["analyze", "-f", &warns], 1),
+        (vec!["validate", "-f", &warns, "--fail-on", "warning"], 0),
+        (vec!["validate", "-f", &bad], 1),
+        (vec!["analyze", "--list-codes"], 0),
         (vec!["analyze"], 2),
         (vec!["analyze", "-f", &good, "--fail-on", "sometimes"], 2),
         (vec!["no-such-command"], 2),
@@ -490,6 +494,20 @@ fn analyze_says_by_its_exit_code_whether_documents_are_right() {
             String::from_utf8_lossy(&output.stderr)
         );
     }
+    let output = pointsman(&["analyze", "-f", &warns]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        said.ends_with("1 error, 0 warnings in 1 file (4 objects, 1 rule)\n"),
+        "{said}"
+    );
+    let output = pointsman(&["analyze", "--list-codes", "-o", "json"]);
+    let codes = String::from_utf8_lossy(&output.stdout).into_owned();
+    let codes: Vec<serde_json::Value> = codes
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("one object a line"))
+        .collect();
+    let shadowed = codes.iter().find(|it| it["code"] == "PM0207");
+    assert_eq!(shadowed.expect("listed")["istio"][0], "IST0130");
     let output = pointsman(&["analyze", "--json", "-f", &bad]);
     let lines: Vec<serde_json::Value> = String::from_utf8_lossy(&output.stdout)
         .lines()

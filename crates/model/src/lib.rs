@@ -5,13 +5,14 @@
 //! [`virtual_service`] with [`mod@matches`] and [`action`], [`destination_rule`] with [`policy`],
 //! [`gateway`]),
 //! [`world`] is the set of all of them plus the [`context`] in which they are read, [`finding`]
-//! is what people are told about them, and [`cluster`] names a backend.
+//! is what people are told about them, [`codes`] lists all there are, and [`cluster`] names a backend.
 //!
 //! Nothing here parses YAML (`manifest`), decides (`route`) or does I/O.
 #![forbid(unsafe_code)]
 
 pub mod action;
 pub mod cluster;
+pub mod codes;
 pub mod context;
 pub mod destination_rule;
 pub mod endpoint;

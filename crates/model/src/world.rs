@@ -95,6 +95,24 @@ impl World {
         }
     }
 
+    /// What every document has, kind by kind.
+    pub fn metas(&self) -> impl Iterator<Item = &Meta> {
+        let services = self.services.values().map(|it| &it.meta);
+        let endpoints = self.endpoints.values().map(|it| &it.meta);
+        let pods = self.pods.values().map(|it| &it.meta);
+        let entries = self.service_entries.values().map(|it| &it.meta);
+        let virtual_services = self.virtual_services.values().map(|it| &it.meta);
+        let rules = self.destination_rules.values().map(|it| &it.meta);
+        let gateways = self.gateways.values().map(|it| &it.meta);
+        services
+            .chain(endpoints)
+            .chain(pods)
+            .chain(entries)
+            .chain(virtual_services)
+            .chain(rules)
+            .chain(gateways)
+    }
+
     /// Number of documents.
     pub fn len(&self) -> usize {
         self.services.len()

@@ -25,10 +25,14 @@ pub(crate) enum Command {
     Run(Run),
     /// Say what is wrong with documents, without serving
     #[command(
-        visible_alias = "validate",
-        after_help = "Examples:\n  pointsman analyze -f mesh/\n  pointsman analyze -f - -o json < all.yaml\n\nExit code 1 when there is a finding at or above --fail-on."
+        after_help = "Examples:\n  pointsman analyze -f mesh/\n  pointsman analyze -f - -o json < all.yaml\n  pointsman analyze --list-codes\n\nExit code 1 when there is a finding at or above --fail-on."
     )]
     Analyze(Analyze),
+    /// As analyze, each document by itself: no references, no rules of several documents
+    #[command(
+        after_help = "Example:\n  pointsman validate -f mesh/\n\nExit code 1 when there is a finding at or above --fail-on."
+    )]
+    Validate(Analyze),
     /// Say why a connection or request would go where
     #[command(
         after_help = "Examples:\n  pointsman explain -f mesh/ http://reviews:9080/reviews/1 -H 'end-user: jason'\n  pointsman explain -f mesh/ tcp://10.96.0.30:3306\n  pointsman explain -f mesh/ tls://api.example.com --to 198.51.100.4:443\n  pointsman explain -f mesh/ --curl \"curl -H 'end-user: jason' http://reviews:9080/\"\n  pointsman explain -f mesh/ --json < questions.jsonl\n\nExit codes: 0 a backend was found, 4 no route, 5 no usable endpoint."
@@ -198,8 +202,16 @@ pub(crate) struct Run {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Analyze {
     /// File or folder of documents, or - for standard input (repeatable)
-    #[arg(short = 'f', long = "file", value_name = "PATH", required = true)]
+    #[arg(
+        short = 'f',
+        long = "file",
+        value_name = "PATH",
+        required_unless_present = "list_codes"
+    )]
     pub(crate) files: Vec<PathBuf>,
+    /// List every code there is and what it means, instead of reading documents
+    #[arg(long, conflicts_with = "files")]
+    pub(crate) list_codes: bool,
     /// Exit 1 at findings of this level or worse
     #[arg(long, value_enum, default_value_t = FailOn::Error)]
     pub(crate) fail_on: FailOn,

@@ -43,6 +43,7 @@ pub fn main() -> ExitCode {
         Some(Command::Run(command)) => run::run(&command),
         Some(Command::Demo(command)) => demo::demo(&command),
         Some(Command::Analyze(command)) => analyze::analyze(&command),
+        Some(Command::Validate(command)) => analyze::validate(&command),
         Some(Command::Explain(command)) => explain::explain(&command),
         Some(Command::Settings(command)) => settings::settings(&command),
         Some(Command::Iptables(command)) => Ok(iptables::command(&command)),

@@ -1,6 +1,6 @@
 //! What people and scripts get to see.
 use super::args;
-use pointsman_model::{Finding, Level};
+use pointsman_model::{Finding, Level, codes};
 use std::{
     collections::HashMap,
     io::{IsTerminal, Write},
@@ -67,7 +67,45 @@ pub(crate) fn finding_json(finding: &Finding) -> serde_json::Value {
         "message": finding.message,
         "effect": finding.effect,
         "help": finding.help,
+        "istio": codes::entry(finding.code).map_or(&[][..], |it| it.istio),
     })
+}
+
+/// Everything that can be found, for `--list-codes`.
+pub(super) fn list_codes(form: args::Output) {
+    let rows = codes::CODES.iter().map(|it| {
+        let levels: Vec<&str> = it.levels.iter().map(|level| level.as_str()).collect();
+        (it, levels)
+    });
+    if form == args::Output::Json {
+        for (it, levels) in rows {
+            say!(
+                "{}",
+                serde_json::json!({
+                    "code": it.code.to_string(),
+                    "levels": levels,
+                    "title": it.title,
+                    "effect": it.meaning,
+                    "help": it.advice,
+                    "istio": it.istio,
+                })
+            );
+        }
+        return;
+    }
+    say!("{:<8}{:<16}{:<19}FOUND", "CODE", "LEVEL", "ISTIO");
+    for (it, levels) in rows {
+        let istio = match it.istio {
+            [] => "-".to_owned(),
+            codes => codes.join(", "),
+        };
+        say!(
+            "{:<8}{:<16}{istio:<19}{}",
+            it.code.to_string(),
+            levels.join(", "),
+            it.title
+        );
+    }
 }
 
 /// Renders findings with excerpts of their files, read as they are now.
@@ -144,13 +182,17 @@ pub(crate) fn print(text: std::fmt::Arguments<'_>) {
 /// `3 errors, 1 warning`.
 pub(super) fn tally(findings: &[Finding]) -> String {
     let count = |level| findings.iter().filter(|it| it.level == level).count();
-    let words = |count: usize, word: &str| match count {
-        1 => format!("1 {word}"),
-        _ => format!("{count} {word}s"),
-    };
     format!(
         "{}, {}",
-        words(count(Level::Error), "error"),
-        words(count(Level::Warning), "warning")
+        counted(count(Level::Error), "error"),
+        counted(count(Level::Warning), "warning")
     )
+}
+
+/// `1 rule`, `2 rules`.
+pub(super) fn counted(count: usize, word: &str) -> String {
+    match count {
+        1 => format!("1 {word}"),
+        _ => format!("{count} {word}s"),
+    }
 }
