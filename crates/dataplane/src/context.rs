@@ -3,7 +3,7 @@ use crate::{
     access::pending::Pending,
     shard::{Shard, registry::Lease, view::View},
 };
-use pointsman_route::{Class, Connection, ConnectionDecision, NoTrace};
+use pointsman_route::{Class, Connection, ConnectionDecision, NoTrace, Via};
 use std::{net::SocketAddr, rc::Rc};
 use tokio::net::TcpStream;
 
@@ -14,6 +14,8 @@ pub(crate) struct Context<'a> {
     pub(crate) client: &'a TcpStream,
     /// The client.
     pub(crate) peer: SocketAddr,
+    /// By which door it came.
+    pub(crate) via: Via,
     /// Where the client dialled.
     pub(crate) original: SocketAddr,
     /// True when `original` is this very process: passing through would loop.
@@ -23,6 +25,11 @@ pub(crate) struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// The view to begin a request with.
+    pub(crate) fn view(&self) -> Rc<View> {
+        self.shard.view(self.via, self.peer.ip())
+    }
+
     /// What a view says about this connection, were it of this class and asked for this name.
     pub(crate) fn decide<'v>(
         &self,

@@ -10,7 +10,7 @@ use pointsman_dataplane::{
     Plan, ShardHandle,
     access::{SINK_MAILBOX, SinkHost, SinkOutlet, sink_host},
 };
-use pointsman_route::{Snapshot, Table};
+use pointsman_route::{Snapshot, Tables};
 use pointsman_runtime::{Drain, Link, Overseer, ShardId, Shards};
 use pointsman_telemetry::{Format, Recorder, SourceLabels, WriteSink};
 use std::{sync::Arc, time::Duration};
@@ -26,7 +26,7 @@ pub(crate) async fn assemble(builder: Builder) -> anyhow::Result<Running> {
         roots,
         mut host,
     } = builder;
-    let context = settings.client.context();
+    let contexts = settings.client.contexts();
     let recorder = Recorder::default();
     let health = Arc::new(Health::new());
     let sources = std::mem::take(&mut host.sources);
@@ -81,12 +81,12 @@ pub(crate) async fn assemble(builder: Builder) -> anyhow::Result<Running> {
         capture: settings.capture.clone(),
         snapshot: Arc::new(Snapshot {
             generation: 0,
-            table: Table::empty(context.clone()),
+            tables: Tables::empty(&contexts),
         }),
         host: host.clone(),
         overseer: overseer.clone(),
         recorder: recorder.clone(),
-        source: Arc::new(SourceLabels::from_context(&context)),
+        source: Arc::new(SourceLabels::from_context(&contexts.mesh)),
         active: catalogue.outlet(),
         findings: catalogue.outlet(),
         sinks: sink_links
@@ -111,7 +111,7 @@ pub(crate) async fn assemble(builder: Builder) -> anyhow::Result<Running> {
     }
     names.extend(sources.iter().map(|(name, _)| Arc::from(*name)));
     let mut spec = CatalogueSpec::new(
-        context,
+        contexts,
         handles
             .iter()
             .map(|handle| handle.install.clone())
@@ -126,8 +126,8 @@ pub(crate) async fn assemble(builder: Builder) -> anyhow::Result<Running> {
             quiet: settings.sources.debounce.0,
             poll: settings.sources.poll.0,
             max_file_bytes: settings.sources.max_file_bytes,
-            default_namespace: spec.context.namespace.clone(),
-            cluster_domain: spec.context.cluster_domain.clone(),
+            default_namespace: spec.contexts.mesh.namespace.clone(),
+            cluster_domain: spec.contexts.mesh.cluster_domain.clone(),
             ..FilesSettings::default()
         },
         started: catalogue.outlet(),

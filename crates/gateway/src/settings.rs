@@ -12,6 +12,7 @@ use pointsman_model::{
     context::{EntryCapture, OutsideFrontends},
     object::Labels,
 };
+use pointsman_route::Contexts;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -88,6 +89,8 @@ pub struct Client {
     pub external_frontends: bool,
     /// Addresses on which node ports are frontends; none: node ports are not (LIS-7).
     pub node_addresses: Vec<IpAddr>,
+    /// How many kinds of clients are told apart by the Pod that has their address; 0: none.
+    pub known_clients: usize,
 }
 
 impl Default for Client {
@@ -102,11 +105,20 @@ impl Default for Client {
             serviceentry_capture: context.entry_capture,
             external_frontends: context.outside.external_addresses,
             node_addresses: context.outside.nodes,
+            known_clients: 16,
         }
     }
 }
 
 impl Client {
+    /// As the snapshot wants it.
+    pub fn contexts(&self) -> Contexts {
+        Contexts {
+            known_clients: self.known_clients,
+            ..Contexts::mesh(self.context())
+        }
+    }
+
     /// As the routing table wants it.
     pub fn context(&self) -> ClientContext {
         ClientContext {

@@ -342,12 +342,28 @@ pub const CODES: &[CodeEntry] = &[
         "Give one of them another port or address",
     ),
     row(
+        312,
+        &[Warning],
+        &[],
+        "Pods are more kinds of clients than are told apart",
+        "The rest are served as clients of whom only the settings tell",
+        "Raise `client.known_clients`, or read fewer Pods",
+    ),
+    row(
         320,
         &[Warning],
         &[],
         "An address cannot be bound; binding is tried again every 2 s",
         "Connections to it are refused meanwhile",
         "Free the address, or give the process the right to bind it",
+    ),
+    row(
+        321,
+        &[Warning],
+        &[],
+        "A Gateway wants an address that is wanted for capture too",
+        "The Gateway has it; what was to be captured there is served as the Gateway says",
+        "Give one of them another port or address, or capture with `redirect`",
     ),
     row(
         901,

@@ -61,6 +61,8 @@ pub struct Pod {
     pub node: Option<Arc<str>>,
     /// `spec.serviceAccountName`.
     pub service_account: Option<Arc<str>>,
+    /// `spec.hostNetwork`: its address is that of its node, and of everything else there.
+    pub host_network: bool,
 }
 
 impl Pod {

@@ -11,6 +11,8 @@
 //! - `compile` makes the table out of all documents as one client sees them: `registry` (which
 //!   services exist), `backends` (clusters, policies, endpoints), `bindings` (which VirtualService
 //!   speaks for which host), `rules`, `hosts`, `listeners`, `binds`, and the findings of all of it.
+//! - [`snapshot`] holds one table for each kind of client: transparent ones, gateway listeners, and
+//!   clients that `clients` knows by the address of their Pod.
 //! - [`action`] is what a taken rule changes: target, authority, fields, the `Location` it sends.
 //! - [`trace`] lets a decision be watched; [`explain`] is the watcher that tells people about it.
 //!   It runs the same code as the data path, so it cannot disagree with it.
@@ -23,6 +25,7 @@
 #![forbid(unsafe_code)]
 
 pub mod action;
+mod clients;
 pub mod cluster;
 mod compile;
 pub mod condition;
@@ -31,6 +34,7 @@ pub mod hosts;
 mod index;
 pub mod listener;
 pub mod rule;
+pub mod snapshot;
 pub mod split;
 pub mod table;
 pub mod text;
@@ -44,8 +48,8 @@ pub use compile::ResolvedNames;
 pub use hosts::{HostForm, HostTable, VirtualHost};
 pub use listener::{Bind, Inspection, Listener, ListenerId, Purpose};
 pub use rule::{Action, Origin, Rule, RuleList, TcpRule};
+pub use snapshot::{CompiledTables, Contexts, Snapshot, TableNumber, Tables, Via};
 pub use split::{Missing, Split, Target};
-pub use table::{Compiled, ConnectionDecision, HttpTableId, Matched, RequestDecision};
-pub use table::{Snapshot, Table};
+pub use table::{Compiled, ConnectionDecision, HttpTableId, Matched, RequestDecision, Table};
 pub use trace::{NoTrace, Reason, Trace};
 pub use traffic::{Class, Connection, Fields, Request};

@@ -17,15 +17,6 @@ use std::{
     sync::Arc,
 };
 
-/// One immutable generation of everything.
-#[derive(Debug)]
-pub struct Snapshot {
-    /// Counts up from 1; 0 is the empty table before the first compilation.
-    pub generation: u64,
-    /// The routing table.
-    pub table: Table,
-}
-
 /// Names an HTTP table inside one table; without meaning in any other. A connection that outlives
 /// a snapshot asks [`Table::listener`] and [`Table::connection`] again before its next request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

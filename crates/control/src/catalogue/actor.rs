@@ -12,8 +12,8 @@ use crate::{
 };
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, WrapFuture};
 use pointsman_dataplane::message::{ShardFindings, SnapshotActive};
-use pointsman_model::{ClientContext, Finding, Level};
-use pointsman_route::Snapshot;
+use pointsman_model::{Finding, Level};
+use pointsman_route::{Contexts, Snapshot};
 use pointsman_sdk::SourceChange;
 use std::{
     cell::RefCell,
@@ -31,7 +31,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// store, the generation numbers, and what is kept over restarts.
 pub struct Catalogue {
     spec: Rc<CatalogueSpec>,
-    context: Arc<ClientContext>,
+    contexts: Arc<Contexts>,
     kept: Rc<RefCell<Kept>>,
     store: Store,
     work: Work,
@@ -56,12 +56,12 @@ enum Work {
 
 impl Catalogue {
     pub(crate) fn new(spec: Rc<CatalogueSpec>, kept: Rc<RefCell<Kept>>) -> Self {
-        let context = Arc::new(spec.context.clone());
+        let contexts = Arc::new(spec.contexts.clone());
         let store = Store::knowing(kept.borrow().source_names());
         let awaited = kept.borrow().awaited().collect();
         Self {
             spec,
-            context,
+            contexts,
             kept,
             store,
             work: Work::Idle,
@@ -103,7 +103,7 @@ impl Catalogue {
         let kept = self.kept.borrow();
         let job = Job {
             world: Arc::clone(self.store.world()),
-            context: Arc::clone(&self.context),
+            contexts: Arc::clone(&self.contexts),
             previous: kept.newest().cloned(),
             generation: kept.next_generation(),
             compiler: Arc::clone(&self.spec.compiler),

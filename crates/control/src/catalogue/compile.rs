@@ -1,7 +1,7 @@
 //! From the world to a snapshot. Pure, and safe against panics of the compiler.
 use crate::{codes, source::files::panic_message};
 use pointsman_model::{ClientContext, Finding, Level, World};
-use pointsman_route::{Compiled, Snapshot, Table};
+use pointsman_route::{Compiled, Contexts, Snapshot, Table, Tables};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
@@ -15,7 +15,7 @@ pub type Compiler =
 /// One compilation, to be run on a blocking thread.
 pub(crate) struct Job {
     pub(crate) world: Arc<World>,
-    pub(crate) context: Arc<ClientContext>,
+    pub(crate) contexts: Arc<Contexts>,
     /// Unchanged parts are shared with it, and an equal result is not a new generation.
     pub(crate) previous: Option<Arc<Snapshot>>,
     /// Number of the snapshot, should there be one.
@@ -39,8 +39,10 @@ impl Job {
         // The previous table is immutable and the new one is lost with the panic, so nothing
         // half-done is seen by anybody.
         let compiled = catch_unwind(AssertUnwindSafe(|| {
-            let previous = self.previous.as_ref().map(|snapshot| &snapshot.table);
-            (self.compiler)(&self.world, &self.context, previous)
+            let previous = self.previous.as_ref().map(|snapshot| &snapshot.tables);
+            Tables::compile(&self.world, &self.contexts, previous, |w, c, p| {
+                (self.compiler)(w, c, p)
+            })
         }));
         let took = begun.elapsed();
         match compiled {
@@ -48,7 +50,7 @@ impl Job {
                 snapshot: compiled.changed.then(|| {
                     Arc::new(Snapshot {
                         generation: self.generation,
-                        table: compiled.table,
+                        tables: compiled.tables,
                     })
                 }),
                 findings: compiled.findings,

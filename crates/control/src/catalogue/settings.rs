@@ -1,8 +1,7 @@
 //! What a catalogue is made of.
 use super::{Catalogue, Progress, compile::Compiler, kept::Kept};
 use pointsman_dataplane::message::InstallSnapshot;
-use pointsman_model::ClientContext;
-use pointsman_route::Table;
+use pointsman_route::{Contexts, Table};
 use pointsman_runtime::{ActorSpec, Outlet, Seat};
 use pointsman_telemetry::Recorder;
 use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
@@ -38,7 +37,7 @@ impl Default for CatalogueSettings {
 #[derive(Clone)]
 pub struct CatalogueSpec {
     /// In whose eyes the documents are read.
-    pub context: ClientContext,
+    pub contexts: Contexts,
     /// Each shard's replica, by index.
     pub shards: Vec<Outlet<InstallSnapshot>>,
     /// Names of sources in order of precedence. The first snapshot waits for them (see
@@ -55,9 +54,9 @@ pub struct CatalogueSpec {
 
 impl CatalogueSpec {
     /// A catalogue with default settings, no named sources and no metrics.
-    pub fn new(context: ClientContext, shards: Vec<Outlet<InstallSnapshot>>) -> Self {
+    pub fn new(contexts: Contexts, shards: Vec<Outlet<InstallSnapshot>>) -> Self {
         Self {
-            context,
+            contexts,
             shards,
             sources: Vec::new(),
             settings: CatalogueSettings::default(),

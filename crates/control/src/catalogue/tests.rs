@@ -9,7 +9,7 @@ use pointsman_model::{
     ClientContext, Code, Finding, Kind, KubeService, Level, Meta, Object, ObjectKey, Place,
     ServiceKind, object::Labels,
 };
-use pointsman_route::Table;
+use pointsman_route::{Contexts, Table};
 use pointsman_runtime::{ActorSpec, Link, Overseer, ask, offer, run, tell};
 use pointsman_sdk::SourceChange;
 use pointsman_telemetry::Recorder;
@@ -212,7 +212,7 @@ impl Scene {
             scene.got.push(got);
         }
         let outlets = scene.shards.iter().map(Link::outlet).collect();
-        let mut spec = CatalogueSpec::new(ClientContext::default(), outlets);
+        let mut spec = CatalogueSpec::new(Contexts::mesh(ClientContext::default()), outlets);
         adjust(&mut spec);
         let (actor, progress) = catalogue(seat, spec);
         scene.overseer.start(actor);

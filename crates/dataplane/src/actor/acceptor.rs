@@ -7,6 +7,7 @@ use crate::{
 };
 use actix::{Actor, AsyncContext, Context, Handler, Message};
 use pointsman_model::{Code, Finding, Level, ObjectKey, Place};
+use pointsman_route::{Bind, Via};
 use pointsman_runtime::{Link, Offered, Outlet, offer};
 use pointsman_telemetry::{Recorder, names};
 use std::{
@@ -22,6 +23,8 @@ use super::sniffer::Sniffer;
 
 /// An address could not be bound.
 pub const CANNOT_BIND: Code = Code(320);
+/// An address is wanted for capture and for a gateway listener.
+pub const WANTED_TWICE: Code = Code(321);
 
 /// How long accepting pauses when the process is out of descriptors or connections.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -53,15 +56,43 @@ pub struct Acceptor {
     listening: HashMap<SocketAddr, Listening>,
     failed: BTreeMap<SocketAddr, Finding>,
     reported: Vec<Finding>,
+    /// The last report found no room.
+    unreported: bool,
     stopped: bool,
 }
 
-/// Ends its accept task when dropped.
+/// A socket that is listened on. Ends its accept task when dropped.
 struct Listening {
+    door: Door,
     _stop: oneshot::Sender<()>,
 }
 
-/// What a socket is for.
+/// A socket that is to be listened on.
+struct Wanted {
+    door: Door,
+    /// Who wants it; `None`: the way of capture itself.
+    owner: Option<(ObjectKey, Place)>,
+}
+
+impl Wanted {
+    fn of(bind: &Bind, via: Via) -> (SocketAddr, Self) {
+        let door = Door {
+            via,
+            origin: Origin::Local,
+        };
+        let owner = Some((bind.object.clone(), bind.place.clone()));
+        (bind.address, Self { door, owner })
+    }
+}
+
+/// What comes in through a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Door {
+    via: Via,
+    origin: Origin,
+}
+
+/// Where a client of a socket wanted to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Origin {
     /// The local address is where the client dialled.
@@ -87,45 +118,58 @@ impl Acceptor {
             listening: HashMap::new(),
             failed: BTreeMap::new(),
             reported: Vec::new(),
+            unreported: false,
             // Made anew in the middle of a drain, it stays closed.
             stopped,
         }
     }
 
-    fn wanted(&self) -> BTreeMap<SocketAddr, Option<(ObjectKey, Place)>> {
+    /// The sockets that capture and the gateway listeners need, and what stands against it.
+    fn wanted(&self) -> (BTreeMap<SocketAddr, Wanted>, Vec<Finding>) {
         let capture = &self.shard.capture;
-        match capture.mode {
+        let tables = &self.shard.snapshot().tables;
+        let mut wanted: BTreeMap<SocketAddr, Wanted> = match capture.mode {
             Mode::Redirect => [
                 IpAddr::from(Ipv4Addr::UNSPECIFIED),
                 Ipv6Addr::UNSPECIFIED.into(),
             ]
-            .map(|ip| (SocketAddr::new(ip, capture.port), None))
+            .map(|ip| {
+                let door = Door {
+                    via: Via::Mesh,
+                    origin: Origin::Redirected,
+                };
+                (
+                    SocketAddr::new(ip, capture.port),
+                    Wanted { door, owner: None },
+                )
+            })
             .into(),
-            Mode::Bind => self
-                .shard
-                .view()
-                .table()
-                .binds()
-                .iter()
-                .map(|bind| {
-                    let owner = (bind.object.clone(), bind.place.clone());
-                    (bind.address, Some(owner))
-                })
-                .collect(),
+            Mode::Bind => {
+                let binds = tables.mesh().binds().iter();
+                binds.map(|bind| Wanted::of(bind, Via::Mesh)).collect()
+            }
+        };
+        let mut findings = Vec::new();
+        for bind in tables.gateway_binds() {
+            let (address, gateway) = Wanted::of(bind, Via::Gateway);
+            if let Some(captured) = wanted.get(&address) {
+                findings.push(wanted_twice(bind, captured.owner.as_ref()));
+            }
+            wanted.insert(address, gateway);
         }
+        (wanted, findings)
     }
 
     fn rebind(&mut self) {
-        let wanted = self.wanted();
+        let (wanted, conflicts) = self.wanted();
         // A vanished address stops accepting; its connections are tasks of their own and go on.
-        self.listening
-            .retain(|address, _| wanted.contains_key(address));
+        self.listening.retain(|address, listening| {
+            wanted
+                .get(address)
+                .is_some_and(|wanted| wanted.door == listening.door)
+        });
         self.failed.clear();
-        let origin = match self.shard.capture.mode {
-            Mode::Bind => Origin::Local,
-            Mode::Redirect => Origin::Redirected,
-        };
-        for (address, owner) in wanted {
+        for (address, Wanted { door, owner }) in wanted {
             if self.listening.contains_key(&address) {
                 continue;
             }
@@ -138,10 +182,11 @@ impl Acceptor {
                         self.shard.clone(),
                         self.sniffer.clone(),
                         listener,
-                        origin,
+                        door,
                         stopped,
                     ));
-                    self.listening.insert(address, Listening { _stop: stop });
+                    self.listening
+                        .insert(address, Listening { door, _stop: stop });
                 }
                 // No IPv6 on this machine is no fault of anybody's.
                 Err(_) if owner.is_none() && address.is_ipv6() => {}
@@ -155,13 +200,15 @@ impl Acceptor {
             }
         }
         self.shard.ourselves.bind(self.listening.keys().copied());
-        let findings: Vec<Finding> = self.failed.values().cloned().collect();
+        let failed = self.failed.values().cloned();
+        let findings: Vec<Finding> = conflicts.into_iter().chain(failed).collect();
         if findings != self.reported {
             let report = ShardFindings {
                 shard: self.shard.index,
                 findings: findings.clone(),
             };
-            if offer(&self.catalogue, report).is_ok() {
+            self.unreported = offer(&self.catalogue, report).is_err();
+            if !self.unreported {
                 self.reported = findings;
             }
         }
@@ -204,19 +251,35 @@ fn cannot_bind(
     finding
 }
 
+fn wanted_twice(bind: &Bind, captured: Option<&(ObjectKey, Place)>) -> Finding {
+    let finding = Finding::new(
+        WANTED_TWICE,
+        Level::Warning,
+        format!("{} is wanted for capture too", bind.address),
+    )
+    .of(&bind.object)
+    .at(&bind.place)
+    .effect("the Gateway has it, and traffic that was to be captured there is served as the Gateway says")
+    .help("give one of them another port or another address, or capture with --capture redirect");
+    match captured {
+        Some((_, place)) => finding.related(place, "captured for this"),
+        None => finding,
+    }
+}
+
 /// Accepts until told to stop, then takes what is already in the queue: those clients were told
 /// by the kernel that they are connected.
 async fn accept(
     shard: Rc<Shard>,
     sniffer: Link<Sniffer>,
     listener: TcpListener,
-    origin: Origin,
+    door: Door,
     mut stopped: oneshot::Receiver<()>,
 ) {
     let fixed = listener
         .local_addr()
         .ok()
-        .filter(|address| origin == Origin::Local && !address.ip().is_unspecified());
+        .filter(|address| door.origin == Origin::Local && !address.ip().is_unspecified());
     'accepting: loop {
         // Before accepting: the kernel's queue holds whoever is one too many.
         while shard.is_full() {
@@ -237,7 +300,7 @@ async fn accept(
             },
             _ = &mut stopped => break 'accepting,
         };
-        if let Some(accepted) = arrived(stream, peer, origin, fixed) {
+        if let Some(accepted) = arrived(stream, peer, door, fixed) {
             hand_over(&shard, &sniffer, accepted).await;
         }
     }
@@ -248,7 +311,7 @@ async fn accept(
         let stream = stream
             .set_nonblocking(true)
             .and_then(|()| tokio::net::TcpStream::from_std(stream));
-        let accepted = stream.ok().and_then(|it| arrived(it, peer, origin, fixed));
+        let accepted = stream.ok().and_then(|it| arrived(it, peer, door, fixed));
         if let Some(accepted) = accepted {
             hand_over(&shard, &sniffer, accepted).await;
         }
@@ -258,10 +321,10 @@ async fn accept(
 fn arrived(
     stream: tokio::net::TcpStream,
     peer: SocketAddr,
-    origin: Origin,
+    door: Door,
     fixed: Option<SocketAddr>,
 ) -> Option<Accepted> {
-    let (original, original_is_self) = match (origin, fixed) {
+    let (original, original_is_self) = match (door.origin, fixed) {
         (_, Some(address)) => (address, true),
         (Origin::Local, None) => (stream.local_addr().ok()?, true),
         (Origin::Redirected, None) => {
@@ -274,6 +337,7 @@ fn arrived(
     Some(Accepted {
         stream,
         peer,
+        via: door.via,
         original,
         original_is_self,
     })
@@ -313,7 +377,7 @@ impl Actor for Acceptor {
             self.rebind();
         }
         ctx.run_interval(RETRY, |acceptor, _| {
-            let unreported = acceptor.reported.len() != acceptor.failed.len();
+            let unreported = acceptor.unreported;
             if !acceptor.stopped && (!acceptor.failed.is_empty() || unreported) {
                 acceptor.rebind();
             }

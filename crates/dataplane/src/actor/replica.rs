@@ -43,7 +43,7 @@ impl Replica {
             &self.catalogue,
             SnapshotActive {
                 shard: self.shard.index,
-                generation: self.shard.view().generation(),
+                generation: self.shard.snapshot().generation,
                 at: Instant::now(),
             },
         );
@@ -63,9 +63,9 @@ impl Handler<InstallSnapshot> for Replica {
     type Result = ();
 
     fn handle(&mut self, install: InstallSnapshot, ctx: &mut Self::Context) {
-        let binds_before = self.shard.view();
+        let before = self.shard.snapshot();
         self.shard.install(&install);
-        if binds_before.table().binds() == install.snapshot.table.binds() {
+        if before.tables.same_binds(&install.snapshot.tables) {
             return self.acknowledge();
         }
         // Sockets first: who has waited for a generation may dial its addresses.

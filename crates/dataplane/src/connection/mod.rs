@@ -11,7 +11,7 @@ use crate::{
     shard::{Shard, endpoint_state::InFlight, view::View},
 };
 use detect::{Detected, detect};
-use pointsman_route::{Class, ConnectionDecision, Inspection};
+use pointsman_route::{Class, ConnectionDecision, Inspection, Via};
 use pointsman_runtime::offer;
 use pointsman_sdk::Session;
 use pointsman_telemetry::Flags;
@@ -33,6 +33,8 @@ pub struct Accepted {
     pub stream: TcpStream,
     /// The client.
     pub peer: SocketAddr,
+    /// By which door it came.
+    pub via: Via,
     /// Where the client dialled: the original destination.
     pub original: SocketAddr,
     /// The original destination is a socket of this very process: passing through would loop.
@@ -61,7 +63,7 @@ impl Drop for Arriving {
 /// Serves a connection to its end. It counts as open from this call on, not only once it is polled.
 pub fn serve(shard: Rc<Shard>, accepted: Accepted) -> impl Future<Output = ()> {
     let guard = shard.drain.guard();
-    let view = shard.view();
+    let view = shard.view(accepted.via, accepted.peer.ip());
     let lease = shard.registry.join(view.generation());
     // Not an `async fn`, which would hold its arguments twice.
     async move {
@@ -73,6 +75,7 @@ pub fn serve(shard: Rc<Shard>, accepted: Accepted) -> impl Future<Output = ()> {
             lease: &lease,
             client: &accepted.stream,
             peer: accepted.peer,
+            via: accepted.via,
             original: accepted.original,
             original_is_self: accepted.original_is_self,
             access: Pending::new(shard.clone(), accepted.peer, accepted.original),

@@ -146,7 +146,7 @@ pub(crate) fn decide(
         Ok(None) => return Step::NeedMore,
         Err(refusal) => return Step::Refuse(refusal),
     };
-    let view = cx.shard.view();
+    let view = cx.view();
     let started = Instant::now();
     cx.access.request(&head, view.generation(), started);
     let path = match path::normalize(head.path) {

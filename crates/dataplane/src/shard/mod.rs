@@ -14,7 +14,7 @@ use buffers::Buffers;
 use cluster_state::ClusterState;
 use endpoint_state::EndpointState;
 use ourselves::Ourselves;
-use pointsman_route::{Cluster, ClusterId, EndpointAddress, Snapshot, Table};
+use pointsman_route::{Cluster, ClusterId, EndpointAddress, Snapshot, Table, Via};
 use pointsman_runtime::Watch;
 use pointsman_telemetry::{ClusterLabels, ClusterStats, SourceLabels};
 use registry::Registry;
@@ -23,7 +23,7 @@ use std::{
     borrow::Cow,
     cell::{Cell, RefCell},
     collections::HashMap,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::{
         Arc,
@@ -31,7 +31,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use view::View;
+use view::{View, Views};
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
@@ -72,7 +72,7 @@ pub struct Shard {
     pub local: Rc<ClusterStats>,
     source: Arc<SourceLabels>,
     live: RefCell<Slab<Rc<Live>>>,
-    view: RefCell<Rc<View>>,
+    views: RefCell<Views>,
     clusters: RefCell<Map<Arc<str>, Remembered>>,
     endpoints: RefCell<Map<EndpointAddress, Rc<EndpointState>>>,
 }
@@ -240,7 +240,7 @@ impl Shard {
             blackhole: stats(ClusterLabels::BLACK_HOLE),
             local: stats(LOCAL),
             live: RefCell::default(),
-            view: RefCell::new(Rc::new(View::new(snapshot))),
+            views: RefCell::new(Views::new(snapshot)),
             clusters: RefCell::default(),
             endpoints: RefCell::default(),
             source,
@@ -253,14 +253,19 @@ impl Shard {
         self.registry.len() + arriving >= self.settings.limits.connections as usize
     }
 
-    /// The view to begin a request or a connection with.
-    pub fn view(&self) -> Rc<View> {
-        self.view.borrow().clone()
+    /// The view to begin a request or a connection with, for a client that came by this door.
+    pub fn view(&self, via: Via, client: IpAddr) -> Rc<View> {
+        self.views.borrow().of(via, client).clone()
+    }
+
+    /// The snapshot that is served.
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.views.borrow().snapshot().clone()
     }
 
     /// Serves from another snapshot from now on: one assignment, no await.
     pub(crate) fn install(&self, message: &InstallSnapshot) {
-        *self.view.borrow_mut() = Rc::new(View::new(message.snapshot.clone()));
+        *self.views.borrow_mut() = Views::new(message.snapshot.clone());
     }
 
     /// The state of a backend in a view.

@@ -1,28 +1,63 @@
-//! A shard's pointer to the snapshot it serves from.
+//! What a shard serves from: one view for each table of the present snapshot.
 use super::cluster_state::ClusterState;
-use pointsman_route::{ClusterId, Snapshot, Table};
-use std::{cell::OnceCell, rc::Rc, sync::Arc};
+use pointsman_route::{ClusterId, Snapshot, Table, Via};
+use std::{cell::OnceCell, net::IpAddr, rc::Rc, sync::Arc};
 
-/// One generation as one shard sees it. A request takes it once and keeps it to its end; the swap
+/// The views of one generation, one for each kind of client.
+pub(crate) struct Views {
+    snapshot: Arc<Snapshot>,
+    /// By table number.
+    views: Box<[Rc<View>]>,
+}
+
+impl Views {
+    pub(crate) fn new(snapshot: Arc<Snapshot>) -> Self {
+        let tables = snapshot.tables.all().iter();
+        let views = tables.map(|table| Rc::new(View::new(snapshot.clone(), table.clone())));
+        Self {
+            views: views.collect(),
+            snapshot,
+        }
+    }
+
+    /// What is served.
+    pub(crate) fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.snapshot
+    }
+
+    /// The view of a client that came by this door.
+    pub(crate) fn of(&self, via: Via, client: IpAddr) -> &Rc<View> {
+        let number = self.snapshot.tables.number(via, client);
+        // There is a view for every number, and the first is always there.
+        self.views.get(number.index()).unwrap_or(&self.views[0])
+    }
+}
+
+/// One table of one generation as one shard sees it. A request takes it once and keeps it to its end; the swap
 /// is one assignment elsewhere and touches no view in use.
 pub struct View {
     /// The generation.
-    pub snapshot: Arc<Snapshot>,
+    snapshot: Arc<Snapshot>,
+    table: Arc<Table>,
     /// Made on first use: most backends of a large table are never used on most shards.
     pub(crate) clusters: Box<[OnceCell<Rc<ClusterState>>]>,
 }
 
 impl View {
-    pub(crate) fn new(snapshot: Arc<Snapshot>) -> Self {
+    fn new(snapshot: Arc<Snapshot>, table: Arc<Table>) -> Self {
         // By id, not by count: a cluster keeps its id when others before it go away.
-        let slots = snapshot.table.cluster_slots();
+        let slots = table.cluster_slots();
         let clusters = std::iter::repeat_with(OnceCell::new).take(slots).collect();
-        Self { snapshot, clusters }
+        Self {
+            snapshot,
+            table,
+            clusters,
+        }
     }
 
     /// The routing table.
     pub fn table(&self) -> &Table {
-        &self.snapshot.table
+        &self.table
     }
 
     /// The number of the generation.
@@ -68,10 +103,11 @@ mod tests {
     #[test]
     fn a_cluster_has_its_place_after_others_are_gone() {
         let before = table(&["a", "b", "c"], None);
-        let view = View::new(Arc::new(Snapshot {
+        let views = Views::new(Arc::new(Snapshot {
             generation: 2,
-            table: table(&["c"], Some(&before)),
+            tables: table(&["c"], Some(&before)).into(),
         }));
+        let view = views.of(Via::Mesh, [127, 0, 0, 1].into());
         let cluster = &view.table().clusters()[0];
         let (id, _) = view.table().cluster_by_name(&cluster.name).expect("c");
         assert!(id.index() > 0, "the case this test is about");

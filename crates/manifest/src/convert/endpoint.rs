@@ -150,5 +150,6 @@ pub(super) fn pod(meta: Meta, root: &Map, spec: &Map, context: &mut Context<'_>)
         node: Context::text(spec, "nodeName"),
         service_account: Context::text(spec, "serviceAccountName")
             .or_else(|| Context::text(spec, "serviceAccount")),
+        host_network: spec.bool("hostNetwork") == Some(true),
     }
 }

@@ -26,6 +26,7 @@ use foldhash::HashMap;
 use pointsman_model::{ClientContext, World};
 use std::{net::IpAddr, sync::Arc};
 
+pub(crate) use findings::Findings;
 pub(crate) use rules::applies_to_http;
 pub(crate) use shadows::shadowed_by;
 

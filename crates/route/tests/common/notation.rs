@@ -111,6 +111,7 @@ pub fn objects<'l>(lines: impl Iterator<Item = &'l str>) -> Vec<Object> {
                     .collect(),
                 node: words.get("node").map(Arc::from),
                 service_account: None,
+                host_network: false,
             })),
             "se" => Object::ServiceEntry(Arc::new(entry(&words, number))),
             "vs" => Object::VirtualService(Arc::new(virtual_service(&words, number))),

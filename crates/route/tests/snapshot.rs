@@ -1,0 +1,181 @@
+//! Several kinds of clients, each with its own table.
+mod common;
+
+use common::{fixture_and, object};
+use pointsman_model::{ClientContext, Object, World};
+use pointsman_route::{CompiledTables, Contexts, NoTrace, Request, Table, Tables, Via};
+use std::{net::IpAddr, sync::Arc};
+
+fn pod(namespace: &str, name: &str, labels: &str, address: &str) -> Object {
+    object(&format!(
+        "pod {name} ns={namespace} ip={address} labels={labels}"
+    ))
+}
+
+fn world(lines: &[&str], pods: Vec<Object>) -> World {
+    let mut world = fixture_and(lines);
+    world.pods.clear();
+    pods.into_iter().for_each(|pod| world.upsert(pod));
+    world
+}
+
+fn contexts(limit: usize) -> Contexts {
+    Contexts {
+        known_clients: limit,
+        ..Contexts::mesh(ClientContext::default())
+    }
+}
+
+fn compile(world: &World, contexts: &Contexts, previous: Option<&Tables>) -> CompiledTables {
+    Tables::compile(world, contexts, previous, Table::compile)
+}
+
+/// The label of the rule that takes a request to port 80 from this address.
+fn taken(tables: &Tables, client: &str, host: &str) -> Option<Arc<str>> {
+    let client: IpAddr = client.parse().expect("ip");
+    let table = tables.get(tables.number(Via::Mesh, client));
+    let original = "10.0.0.10:80".parse().expect("address");
+    let http = pointsman_route::Connection {
+        original,
+        source: None,
+        class: pointsman_route::Class::Http,
+        sni: None,
+    };
+    let pointsman_route::ConnectionDecision::Http(id) =
+        table.connection(table.listener(original), &http, &mut NoTrace)
+    else {
+        panic!("port 80 is HTTP")
+    };
+    let request = Request {
+        method: "GET",
+        authority: host,
+        path: "/",
+        query: None,
+        scheme: "http",
+        fields: &[][..],
+    };
+    match table.request(id, &request, &mut NoTrace) {
+        pointsman_route::RequestDecision::Rule(matched) => {
+            Some(Arc::clone(&matched.rule.origin.label))
+        }
+        _ => None,
+    }
+}
+
+/// HST-5, HST-22: a short name is completed with the namespace of whoever asks.
+#[test]
+fn a_pod_has_the_short_names_of_its_namespace() {
+    let pods = vec![
+        pod("default", "a", "app=a", "10.1.0.1"),
+        pod("prod", "b", "app=b", "10.1.0.2"),
+    ];
+    let made = compile(&world(&[], pods), &contexts(8), None);
+    let route_of = |client, host| taken(&made.tables, client, host);
+    let own = "default route of api.prod.svc.cluster.local";
+    assert_eq!(route_of("10.1.0.2", "api").as_deref(), Some(own));
+    assert_eq!(route_of("10.1.0.2", "web"), None);
+    assert_eq!(route_of("10.1.0.1", "api"), None, "no api in default");
+    assert_eq!(route_of("10.9.9.9", "api"), None, "nobody known");
+    // The namespace of the settings needs no second table.
+    assert_eq!(made.tables.len(), 2);
+    assert_eq!(made.tables.known_clients(), 2);
+}
+
+/// VS-H-11, VSB-30: labels count, but only those that a rule asks for.
+#[test]
+fn pods_that_differ_in_no_label_that_is_asked_for_share_a_table() {
+    let rules = [
+        "vs v hosts=web",
+        "  http labels app=canary -> 201",
+        "  http none -> 202",
+    ];
+    let pods = vec![
+        pod("default", "a", "app=canary,pod-template-hash=1", "10.1.0.1"),
+        pod("default", "b", "app=canary,pod-template-hash=2", "10.1.0.2"),
+        pod("default", "c", "app=other", "10.1.0.3"),
+    ];
+    let made = compile(&world(&rules, pods), &contexts(8), None);
+    for (client, rule) in [("10.1.0.1", "#0"), ("10.1.0.2", "#0"), ("10.1.0.3", "#1")] {
+        let label = taken(&made.tables, client, "web").expect("a rule");
+        assert_eq!(&*label, format!("default/v{rule}"), "{client}");
+    }
+    assert_eq!(made.tables.len(), 3);
+}
+
+#[test]
+fn an_address_of_several_pods_tells_nothing() {
+    let pods = vec![
+        pod("prod", "a", "app=a", "10.1.0.1"),
+        pod("prod", "b", "app=b", "10.1.0.1"),
+    ];
+    let made = compile(&world(&[], pods), &contexts(8), None);
+    assert_eq!(made.tables.len(), 1);
+    assert_eq!(taken(&made.tables, "10.1.0.1", "api"), None);
+}
+
+#[test]
+fn the_host_network_tells_nothing() {
+    let Object::Pod(agent) = pod("prod", "a", "app=a", "10.1.0.1") else {
+        unreachable!("a pod")
+    };
+    let agent = pointsman_model::Pod {
+        host_network: true,
+        ..(*agent).clone()
+    };
+    let world = world(&[], vec![Object::Pod(agent.into())]);
+    assert_eq!(compile(&world, &contexts(8), None).tables.len(), 1);
+}
+
+#[test]
+fn beyond_the_limit_the_kinds_with_the_fewest_pods_are_not_told_apart() {
+    let pods = vec![
+        pod("prod", "a", "app=a", "10.1.0.1"),
+        pod("prod", "b", "app=b", "10.1.0.2"),
+        pod("rare", "c", "app=c", "10.1.0.3"),
+    ];
+    let world = world(&[], pods);
+    let made = compile(&world, &contexts(1), None);
+    assert_eq!(made.tables.len(), 2);
+    assert!(taken(&made.tables, "10.1.0.2", "api").is_some());
+    let told: Vec<_> = made.findings.iter().map(|it| it.code.0).collect();
+    assert!(told.contains(&312), "{told:?}");
+    let none = compile(&world, &contexts(0), None);
+    assert_eq!(none.tables.len(), 1);
+    assert!(none.findings.iter().all(|it| it.code.0 != 312));
+}
+
+#[test]
+fn equal_documents_give_the_very_same_tables() {
+    let pods = vec![pod("prod", "b", "app=b", "10.1.0.2")];
+    let world = world(&[], pods);
+    let first = compile(&world, &contexts(8), None);
+    assert!(first.changed);
+    let second = compile(&world, &contexts(8), Some(&first.tables));
+    assert!(!second.changed);
+    for (a, b) in first.tables.all().iter().zip(second.tables.all()) {
+        assert!(Arc::ptr_eq(a, b));
+    }
+    // Clusters that are equal in both eyes exist once.
+    let [mesh, prod] = second.tables.all() else {
+        panic!("two tables")
+    };
+    let shared = mesh.clusters().iter().filter(|own| {
+        let other = prod.cluster_by_name(&own.name);
+        other.is_some_and(|(_, other)| Arc::ptr_eq(own, other))
+    });
+    assert_eq!(shared.count(), mesh.clusters().len());
+}
+
+#[test]
+fn a_pod_that_moves_is_a_change() {
+    let before = compile(
+        &world(&[], vec![pod("prod", "b", "app=b", "10.1.0.2")]),
+        &contexts(8),
+        None,
+    );
+    let after = world(&[], vec![pod("prod", "b", "app=b", "10.1.0.4")]);
+    let after = compile(&after, &contexts(8), Some(&before.tables));
+    assert!(after.changed);
+    assert!(taken(&after.tables, "10.1.0.4", "api").is_some());
+    assert!(taken(&after.tables, "10.1.0.2", "api").is_none());
+}
