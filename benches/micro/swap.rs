@@ -66,7 +66,12 @@ struct View {
 
 impl View {
     fn new(snapshot: Arc<Snapshot>) -> View {
-        let cells = snapshot.table.clusters().iter().map(|_| OnceCell::new());
+        let cells = snapshot
+            .tables
+            .mesh()
+            .clusters()
+            .iter()
+            .map(|_| OnceCell::new());
         let clusters = cells.collect();
         View { snapshot, clusters }
     }
@@ -77,7 +82,7 @@ fn swap(bencher: Bencher<'_, '_>, services: u32) {
     let (table, _) = change(services);
     let snapshot = Arc::new(Snapshot {
         generation: 1,
-        table,
+        tables: table.into(),
     });
     let view = RefCell::new(Rc::new(View::new(Arc::clone(&snapshot))));
     bencher.bench_local(|| {
