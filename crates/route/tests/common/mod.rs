@@ -48,6 +48,7 @@ pub fn objects_of(world: &World) -> Vec<Object> {
         service_entries,
         virtual_services,
         destination_rules,
+        gateways,
     } = world.clone();
     let mut all: Vec<Object> = services.into_values().map(Object::Service).collect();
     all.extend(endpoints.into_values().map(Object::Endpoints));
@@ -55,5 +56,6 @@ pub fn objects_of(world: &World) -> Vec<Object> {
     all.extend(service_entries.into_values().map(Object::ServiceEntry));
     all.extend(virtual_services.into_values().map(Object::VirtualService));
     all.extend(destination_rules.into_values().map(Object::DestinationRule));
+    all.extend(gateways.into_values().map(Object::Gateway));
     all
 }
