@@ -205,6 +205,7 @@ fn which_files_count_and_in_which_order() {
         folder.write("m/j.json", "{\"apiVersion\": \"v1\"}\n");
         folder.write("readme.md", &service("no", "10.0.0.3"));
         folder.write(".hidden.yaml", &service("no", "10.0.0.4"));
+        folder.write("routes.test.yaml", "- name: cases are no documents\n");
         folder.write(".git/c.yaml", &service("no", "10.0.0.5"));
         // A loop, and a second way to a file.
         symlink(&folder.0, folder.path("m/loop")).unwrap();

@@ -30,3 +30,4 @@ mod yaml;
 pub use document::{Document, Input, Parsed, Rejected, parse, parse_with};
 pub use limits::Limits;
 pub use render::render;
+pub use report::near;

@@ -158,7 +158,7 @@ impl Report {
 }
 
 /// The candidate a misspelt word most likely means: the same but for letter case, or few letters off.
-pub(crate) fn near<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn near<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     // Longer words are no slips of the pen, and comparing them costs the product of the lengths.
     if word.len() > 64 {
         return None;

@@ -38,6 +38,11 @@ pub(crate) enum Command {
         after_help = "Examples:\n  pointsman explain -f mesh/ http://reviews:9080/reviews/1 -H 'end-user: jason'\n  pointsman explain -f mesh/ tcp://10.96.0.30:3306\n  pointsman explain -f mesh/ tls://api.example.com --to 198.51.100.4:443\n  pointsman explain -f mesh/ --curl \"curl -H 'end-user: jason' http://reviews:9080/\"\n  pointsman explain -f mesh/ --json < questions.jsonl\n\nExit codes: 0 a backend was found, 4 no route, 5 no usable endpoint."
     )]
     Explain(Explain),
+    /// Check that connections and requests go where a file says they must
+    #[command(
+        after_help = "Examples:\n  pointsman test -f mesh/ routes.test.yaml\n  pointsman test -f mesh/ *.test.yaml -o junit > report.xml\n  pointsman test -f mesh/ routes.test.yaml --filter jason\n\nExit codes: 0 all cases pass, 1 a case fails, 2 a case cannot be read."
+    )]
+    Test(Test),
     /// Show each effective setting and where it came from
     Settings(Settings),
     /// Print or check the iptables rules for --capture redirect; never applies them
@@ -281,6 +286,37 @@ pub(crate) struct Explain {
     pub(crate) color: Color,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Test {
+    /// Files of cases (docs/test.md)
+    #[arg(value_name = "CASES", required = true)]
+    pub(crate) cases: Vec<PathBuf>,
+    /// File or folder of documents, or - for standard input (repeatable)
+    #[arg(short = 'f', long = "file", value_name = "PATH", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Only cases with this text in their name
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) filter: Option<String>,
+    /// Only show cases that fail
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value_t = TestOutput::Text)]
+    pub(crate) output: TestOutput,
+    /// Colour
+    #[arg(long, value_enum, default_value_t = Color::Auto)]
+    pub(crate) color: Color,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TestOutput {
+    Text,
+    Json,
+    Junit,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -8,6 +8,7 @@ mod iptables;
 pub(crate) mod output;
 mod run;
 mod settings;
+mod test;
 
 use args::{Arguments, Command};
 
@@ -45,6 +46,7 @@ pub fn main() -> ExitCode {
         Some(Command::Analyze(command)) => analyze::analyze(&command),
         Some(Command::Validate(command)) => analyze::validate(&command),
         Some(Command::Explain(command)) => explain::explain(&command),
+        Some(Command::Test(command)) => test::test(&command),
         Some(Command::Settings(command)) => settings::settings(&command),
         Some(Command::Iptables(command)) => Ok(iptables::command(&command)),
         Some(Command::Completion { shell }) => {

@@ -22,6 +22,9 @@ const FILES: &[(&str, &str)] = manifests![
     "vault.yaml",
 ];
 
+/// What the shop's traffic must become, for `pointsman test`; written beside the manifests.
+const CASES: (&str, &str) = ("shop.test.yaml", include_str!("shop.test.yaml"));
+
 /// The manifests of the shop: file name and text, in the order of the names.
 pub fn files() -> &'static [(&'static str, &'static str)] {
     FILES
@@ -74,7 +77,7 @@ impl std::error::Error for WriteError {
     }
 }
 
-/// Puts the manifests into a directory, which is made if it is missing. A file with another text
+/// Puts the manifests, and the cases they pass, into a directory, which is made if it is missing. A file with another text
 /// is replaced only if `force` is set. Files with other names are not touched.
 ///
 /// # Errors
@@ -86,7 +89,7 @@ pub fn write(dir: &Path, force: bool) -> Result<Written, WriteError> {
     };
     fs::create_dir_all(dir).map_err(failed(dir))?;
     let mut done = Written::default();
-    for &(name, text) in FILES {
+    for &(name, text) in FILES.iter().chain([&CASES]) {
         let path = dir.join(name);
         match fs::read(&path) {
             Ok(known) if known == text.as_bytes() => continue,
@@ -130,7 +133,8 @@ mod tests {
     fn edited_files_are_kept_unless_forced() {
         let dir = std::env::temp_dir().join(format!("pointsman-demo-{}", std::process::id()));
         let _ = fs::remove_dir_all(&dir);
-        let all: Vec<&str> = files().iter().map(|file| file.0).collect();
+        let names = files().iter().map(|file| file.0);
+        let all: Vec<&str> = names.chain([CASES.0]).collect();
 
         let first = write(&dir, false).expect("writable");
         assert_eq!((first.written, first.kept), (all, vec![]));

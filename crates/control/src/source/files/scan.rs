@@ -18,8 +18,8 @@ use std::{
 pub enum Root {
     /// `-`: standard input, read once.
     Stdin,
-    /// A file of whatever name, or a folder of `.yaml`, `.yml` and `.json` files. It need not
-    /// exist yet. A pipe (`<(kustomize build)`) is read once, like standard input.
+    /// A file of whatever name, or a folder of `.yaml`, `.yml` and `.json` files, where
+    /// `NAME.test.yaml` are cases for `pointsman test` and no manifests. It need not exist yet. A pipe (`<(kustomize build)`) is read once, like standard input.
     Path(PathBuf),
 }
 
@@ -172,7 +172,9 @@ impl Walk<'_> {
                 )
                 .at(&Place::new(path.to_string_lossy(), 0, 0))
                 .effect("no document is served from it; files are taken up when they appear")
-                .help("manifests end in .yaml, .yml or .json; names that begin with a dot are skipped"),
+                .help(
+                    "manifests end in .yaml, .yml or .json; names that begin with a dot, or end in .test.yaml, are skipped",
+                ),
             );
         }
     }
@@ -287,10 +289,15 @@ fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }
 
+/// The cases of `pointsman test` may lie beside what they test: they are lists, no documents.
 fn is_manifest(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| {
-        ["yaml", "yml", "json"]
-            .iter()
-            .any(|known| extension.eq_ignore_ascii_case(known))
-    })
+    let cases = path
+        .file_stem()
+        .is_some_and(|stem| stem.as_encoded_bytes().ends_with(b".test"));
+    !cases
+        && path.extension().is_some_and(|extension| {
+            ["yaml", "yml", "json"]
+                .iter()
+                .any(|known| extension.eq_ignore_ascii_case(known))
+        })
 }

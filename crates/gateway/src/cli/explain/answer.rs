@@ -2,12 +2,12 @@
 use super::{execute::Sent, trace::Step};
 use pointsman_route::{Cluster, Origin};
 use pointsman_wire::http1::Refusal;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::{net::SocketAddr, time::Duration};
 
 /// What kind of answer it is: a closed list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {
     /// Sent to an endpoint of a backend.
@@ -34,6 +34,22 @@ pub(crate) struct Destination {
     pub(crate) host: String,
     pub(crate) subset: Option<String>,
     pub(crate) port: Option<u16>,
+}
+
+impl Kind {
+    /// The word of the closed list.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Forward => "forward",
+            Self::Passthrough => "passthrough",
+            Self::Redirect => "redirect",
+            Self::Respond => "respond",
+            Self::NotFound => "notfound",
+            Self::Reject => "reject",
+            Self::Blackhole => "blackhole",
+            Self::Unavailable => "unavailable",
+        }
+    }
 }
 
 impl Destination {
@@ -64,30 +80,36 @@ pub(crate) struct Weight {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Retries {
-    pub(super) attempts: u32,
+    pub(crate) attempts: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) per_try_timeout: Option<String>,
-    pub(super) retry_on: String,
+    pub(crate) per_try_timeout: Option<String>,
+    pub(crate) retry_on: String,
 }
 
 /// A mirror.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Mirror {
     #[serde(flatten)]
-    pub(super) destination: Destination,
-    pub(super) percentage: f64,
+    pub(crate) destination: Destination,
+    pub(crate) percentage: f64,
 }
 
 /// The rule that decided.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct RuleOrigin {
-    kind: &'static str,
-    namespace: String,
-    name: String,
+    pub(crate) kind: &'static str,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    index: Option<u32>,
-    file: String,
-    line: u32,
+    pub(crate) index: Option<u32>,
+    pub(crate) file: String,
+    pub(crate) line: u32,
+    /// `default/reviews#1`, as in the access log; not in the machine form, which has its parts.
+    #[serde(skip)]
+    pub(crate) label: std::sync::Arc<str>,
+    /// `name` of the rule.
+    #[serde(skip)]
+    pub(crate) rule_name: Option<std::sync::Arc<str>>,
 }
 
 impl RuleOrigin {
@@ -99,6 +121,8 @@ impl RuleOrigin {
             index: origin.rule,
             file: origin.place.file.to_string(),
             line: origin.place.line,
+            label: origin.label.clone(),
+            rule_name: origin.name.clone(),
         }
     }
 }
@@ -167,6 +191,13 @@ impl Answer {
             status: Some(refusal.status),
             ..Self::new(Kind::Reject, Some(refusal.reason.as_str()))
         }
+    }
+
+    /// Was it routed as a request, rather than as the bytes of a connection?
+    pub(crate) fn is_of_a_request(&self) -> bool {
+        self.status.is_some()
+            || self.sent.is_some()
+            || self.weights.iter().any(|weight| weight.sent.is_some())
     }
 
     pub(super) fn passthrough(original: SocketAddr, reason: &'static str) -> Self {

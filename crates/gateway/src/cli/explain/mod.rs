@@ -17,12 +17,16 @@ mod stream;
 mod trace;
 
 use self::{
-    answer::Answer,
     decide::answer,
     execute::fields,
     question::{Question, Traffic, limits},
-    stream::Answerer,
     trace::Line,
+};
+// `pointsman test` asks the same questions and compares the answers.
+pub(super) use self::{
+    answer::{Answer, Destination, Kind, Retries},
+    question::{Question as Target, Traffic as TargetTraffic, split_port},
+    stream::{Answerer, Asked, Protocol, Source, Tls, Values, Via},
 };
 use super::{args, documents::Documents, exit, output};
 use anyhow::Context;

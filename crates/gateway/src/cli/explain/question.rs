@@ -97,7 +97,7 @@ impl Head {
 impl Question {
     /// Reads `http://HOST[:PORT]/PATH`, `https://...`, `tcp://IP:PORT` or `tls://NAME[:PORT]`.
     /// `to` is where the client dialled, if that is not what the target says.
-    pub(super) fn of_target(text: &str, to: Option<SocketAddr>) -> anyhow::Result<Self> {
+    pub(crate) fn of_target(text: &str, to: Option<SocketAddr>) -> anyhow::Result<Self> {
         let Some((scheme, rest)) = text.split_once("://") else {
             bail!(
                 "`{text}`: write http://HOST[:PORT]/PATH, https://HOST, tcp://IP:PORT or tls://NAME"
@@ -180,7 +180,7 @@ fn without_user(authority: &str) -> &str {
 }
 
 /// Host and port of an authority; brackets of an IPv6 literal stay.
-pub(super) fn split_port(authority: &str) -> anyhow::Result<(&str, Option<u16>)> {
+pub(crate) fn split_port(authority: &str) -> anyhow::Result<(&str, Option<u16>)> {
     match authority.rsplit_once(':') {
         Some((name, port)) if !name.contains(':') || name.ends_with(']') => {
             let port = port

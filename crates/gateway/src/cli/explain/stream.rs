@@ -6,7 +6,7 @@ use super::{
 };
 use anyhow::{Context, bail};
 use pointsman_model::{ClientContext, World, object::Labels};
-use pointsman_route::Table;
+use pointsman_route::{Table, explain::Explanation};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{
@@ -22,27 +22,28 @@ const MAX_LINE: usize = 1024 * 1024;
 const MAX_TABLES: usize = 64;
 
 /// One question. Fields that are not known are ignored.
-#[derive(Debug, Deserialize)]
-struct Asked {
-    protocol: Protocol,
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct Asked {
+    pub(crate) protocol: Protocol,
     #[serde(default)]
-    via: Via,
-    ip: Option<IpAddr>,
-    port: Option<u16>,
-    sni: Option<String>,
-    method: Option<String>,
-    host: Option<String>,
-    path: Option<String>,
+    pub(crate) via: Via,
+    pub(crate) ip: Option<IpAddr>,
+    pub(crate) port: Option<u16>,
+    pub(crate) sni: Option<String>,
+    pub(crate) method: Option<String>,
+    pub(crate) host: Option<String>,
+    pub(crate) path: Option<String>,
     #[serde(default)]
-    headers: BTreeMap<String, Values>,
-    version: Option<String>,
-    tls: Option<Tls>,
-    source: Option<Source>,
+    pub(crate) headers: BTreeMap<String, Values>,
+    pub(crate) version: Option<String>,
+    pub(crate) tls: Option<Tls>,
+    pub(crate) source: Option<Source>,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Protocol {
+pub(crate) enum Protocol {
+    #[default]
     Tcp,
     Tls,
     Http,
@@ -50,31 +51,42 @@ enum Protocol {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Via {
+pub(crate) enum Via {
     #[default]
     Mesh,
     Gateway,
 }
 
 /// A header: one value or several.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(untagged, expecting = "a header is a string or a list of strings")]
-enum Values {
+pub(crate) enum Values {
     One(String),
     Several(Vec<String>),
 }
 
-#[derive(Debug, Deserialize)]
-struct Tls {
-    sni: Option<String>,
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Tls {
+    pub(crate) sni: Option<String>,
 }
 
 /// Who asks; what is left out is as the command line says.
-#[derive(Debug, Default, Deserialize)]
-struct Source {
-    ip: Option<IpAddr>,
-    namespace: Option<String>,
-    labels: Option<BTreeMap<String, String>>,
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct Source {
+    pub(crate) ip: Option<IpAddr>,
+    pub(crate) namespace: Option<String>,
+    pub(crate) labels: Option<BTreeMap<String, String>>,
+}
+
+impl Protocol {
+    /// The word of the machine form.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Http => "http",
+        }
+    }
 }
 
 impl Asked {
@@ -224,15 +236,38 @@ impl<'w> Answerer<'w> {
         if let Some(given) = value.get_mut("id") {
             *id = given.take();
         }
-        let mut asked: Asked = serde_json::from_value(value)?;
+        self.ask(serde_json::from_value(value)?)
+    }
+
+    /// Decides on one question, in the eyes of whoever asks.
+    ///
+    /// # Errors
+    /// When the question cannot be asked: a part is missing or cannot be sent.
+    pub(crate) fn ask(&mut self, mut asked: Asked) -> anyhow::Result<Answer> {
         if asked.via == Via::Gateway {
             return Ok(Answer::new(Kind::Reject, Some("gateway_not_supported")));
         }
-        let table = match &mut asked.source {
+        let table = self.table_for(&mut asked);
+        answer(&table, &asked.question()?, self.traced)
+    }
+
+    /// The same for people: every step, and a closing sentence.
+    ///
+    /// # Errors
+    /// As [`Answerer::ask`], and for requests that are refused before they are routed.
+    pub(crate) fn tell(&mut self, mut asked: Asked) -> anyhow::Result<Explanation> {
+        if asked.via == Via::Gateway {
+            bail!("gateways are not supported yet");
+        }
+        let table = self.table_for(&mut asked);
+        super::ask(&table, &asked.question()?)
+    }
+
+    fn table_for(&mut self, asked: &mut Asked) -> Arc<Table> {
+        match &mut asked.source {
             None => self.own.clone(),
             Some(source) => self.table_of(source.namespace.take(), source.labels.take()),
-        };
-        answer(&table, &asked.question()?, self.traced)
+        }
     }
 
     fn table_of(
