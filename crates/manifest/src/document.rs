@@ -5,7 +5,7 @@ use crate::{
     kinds::{self, Identity},
     report::Report,
     schema,
-    yaml::{self, Node, Problem, Span, Value},
+    yaml::{self, Lines, Node, Problem, Span, Value},
 };
 use pointsman_model::{Finding, Object, ObjectKey, Place};
 use std::sync::Arc;
@@ -63,6 +63,7 @@ pub fn parse_with(input: &Input<'_>, limits: &Limits) -> Parsed {
     let mut reader = Reader {
         input,
         limits,
+        lines: Lines::new(text),
         parsed: Parsed {
             documents: Vec::new(),
             findings: Vec::new(),
@@ -123,6 +124,7 @@ fn say(problem: &Problem, report: &mut Report) {
 struct Reader<'a> {
     input: &'a Input<'a>,
     limits: &'a Limits,
+    lines: Lines<'a>,
     parsed: Parsed,
 }
 
@@ -184,6 +186,7 @@ impl Reader<'_> {
                     self.document(item, part);
                 }
             }
+            Identity::NotOurs => report.finish(&mut self.parsed.findings),
             Identity::Foreign => {
                 report.info(
                     codes::KIND,
@@ -253,6 +256,8 @@ impl Reader<'_> {
             report,
             key,
             cluster_domain: self.input.cluster_domain,
+            lines: &self.lines,
+            limits: self.limits,
         };
         let object = convert::convert(root, &mut context).ok_or(Rejected);
         let report = context.report;

@@ -1,6 +1,9 @@
 //! Which documents are read, which are known by name only, and which are misspelt.
 use crate::{report::near, schema, yaml::Map};
-use pointsman_model::Kind;
+use pointsman_model::{Kind, mesh::CONFIG_MAP};
+
+/// The key of a ConfigMap under which a mesh keeps its settings.
+pub(crate) const MESH: &str = "mesh";
 
 /// What a document says it is.
 #[derive(Debug, PartialEq, Eq)]
@@ -9,6 +12,8 @@ pub(crate) enum Identity<'a> {
     Known(Kind, &'static str),
     /// `List` and every `*List`: its items are documents.
     List,
+    /// A ConfigMap of somebody else: nothing is to be said about it.
+    NotOurs,
     /// Neither `apiVersion` nor `kind`: some other YAML file.
     Foreign,
     /// `kind` or `apiVersion` is missing or no text: which one.
@@ -42,6 +47,9 @@ pub(crate) fn identify(root: &Map) -> Identity<'_> {
             let Some(kind) = kind_of(known.name) else {
                 continue;
             };
+            if kind == Kind::ConfigMap && !holds_mesh_settings(root) {
+                return Identity::NotOurs;
+            }
             if known.versions.contains(&version) {
                 return Identity::Known(kind, known.name);
             }
@@ -68,6 +76,15 @@ pub(crate) fn identify(root: &Map) -> Identity<'_> {
     }
 }
 
+/// Istio's own ConfigMap: `istio`, or `istio-` and a revision, with settings of a mesh in it. Others
+/// that begin so (`istio-ca-root-cert`) hold none.
+fn holds_mesh_settings(root: &Map) -> bool {
+    let name = root.map("metadata").and_then(|it| it.text("name"));
+    let rest = name.and_then(|name| name.strip_prefix(CONFIG_MAP));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        && root.map("data").is_some_and(|data| data.has(MESH))
+}
+
 /// Do documents of this group say how traffic is routed?
 pub(crate) fn is_about_traffic(group: &str) -> bool {
     group.ends_with(".istio.io")
@@ -89,9 +106,12 @@ fn kind_of(name: &str) -> Option<Kind> {
         Kind::Endpoints,
         Kind::Pod,
         Kind::ServiceEntry,
+        Kind::WorkloadEntry,
         Kind::VirtualService,
         Kind::DestinationRule,
         Kind::Gateway,
+        Kind::Sidecar,
+        Kind::ConfigMap,
     ]
     .into_iter()
     .find(|kind| kind.as_str() == name)

@@ -115,6 +115,7 @@ fn objects_hold_what_was_written() {
         "service-entries",
         "endpoints",
         "surprises",
+        "mesh",
     ] {
         let path = files("good")
             .into_iter()

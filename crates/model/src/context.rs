@@ -1,6 +1,12 @@
 //! In whose eyes the documents are read.
-use crate::{Kind, Meta, object::Labels, policy::PolicyBlocks};
-use std::{net::IpAddr, sync::Arc};
+use crate::{
+    HostPattern, Kind, Meta, Sidecar, VirtualService, action::Retries, object::Labels,
+    policy::PolicyBlocks,
+};
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+/// The root namespace of a mesh that names no other (BE-12).
+pub const DEFAULT_ROOT_NAMESPACE: &str = "istio-system";
 
 /// What happens to traffic nothing recognises (LIS-60..65).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -50,6 +56,18 @@ impl ExportDefaults {
         meta.visible_to(namespace, self.of(meta.key.kind))
     }
 
+    /// These lists, and where they say nothing, those of `other`.
+    pub(crate) fn or(&self, other: &Self) -> Self {
+        fn one(list: &[Arc<str>], other: &[Arc<str>]) -> Vec<Arc<str>> {
+            if list.is_empty() { other } else { list }.to_vec()
+        }
+        Self {
+            services: one(&self.services, &other.services),
+            virtual_services: one(&self.virtual_services, &other.virtual_services),
+            destination_rules: one(&self.destination_rules, &other.destination_rules),
+        }
+    }
+
     fn of(&self, kind: Kind) -> &[Arc<str>] {
         match kind {
             Kind::Service | Kind::ServiceEntry => &self.services,
@@ -73,7 +91,10 @@ pub struct OutsideFrontends {
     pub nodes: Vec<IpAddr>,
 }
 
-/// The client whose traffic is captured, and the mesh it lives in.
+/// The client whose traffic is captured, and the mesh it lives in: what [`Given::context`] makes
+/// of settings and documents.
+///
+/// [`Given::context`]: crate::Given::context
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientContext {
     /// Namespace of the client (`--namespace`): short host names belong to it (HST-5).
@@ -97,6 +118,13 @@ pub struct ClientContext {
     /// The mesh's own `connectionPool` and `outlierDetection`, for blocks that no DestinationRule
     /// sets (BE-26). The other blocks are not looked at.
     pub default_policy: PolicyBlocks,
+    /// The mesh's time to connect, for pools that set none; absent: the process's own (BE-61).
+    pub connect_timeout: Option<Duration>,
+    /// The mesh's retries, for rules that set none; absent: the built-in ones (VS-H-70, VS-H-71).
+    pub retries: Option<Arc<Retries>>,
+    /// The client's Sidecar: narrows what it can see (VIS-10). Its outbound policy is in
+    /// `outbound_policy` already.
+    pub sidecar: Option<Arc<Sidecar>>,
     /// External addresses and node ports as frontends.
     pub outside: OutsideFrontends,
 }
@@ -105,6 +133,20 @@ impl ClientContext {
     /// May the client know of the document?
     pub fn sees(&self, meta: &Meta) -> bool {
         self.export_defaults.shows(meta, &self.namespace)
+    }
+
+    /// May the client know of a port of a service it [sees](Self::sees) (VIS-10)?
+    pub fn lists_port(&self, namespace: &str, host: &HostPattern, port: u16) -> bool {
+        let client = &*self.namespace;
+        let sidecar = self.sidecar.as_ref();
+        sidecar.is_none_or(|it| it.lists_port(client, namespace, host, port))
+    }
+
+    /// May the client know of a VirtualService: by its export, and by the client's Sidecar?
+    pub fn sees_rules(&self, service: &VirtualService) -> bool {
+        let sidecar = self.sidecar.as_ref();
+        self.sees(&service.meta)
+            && sidecar.is_none_or(|it| it.lists_rules(&self.namespace, service))
     }
 }
 
@@ -115,12 +157,15 @@ impl Default for ClientContext {
             labels: Labels::new(),
             addresses: Vec::new(),
             node: None,
-            root_namespace: "istio-system".into(),
+            root_namespace: DEFAULT_ROOT_NAMESPACE.into(),
             cluster_domain: "cluster.local".into(),
             outbound_policy: OutboundPolicy::AllowAny,
             entry_capture: EntryCapture::Resolved,
             export_defaults: ExportDefaults::default(),
             default_policy: PolicyBlocks::default(),
+            connect_timeout: None,
+            retries: None,
+            sidecar: None,
             outside: OutsideFrontends::default(),
         }
     }

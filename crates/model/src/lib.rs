@@ -2,10 +2,11 @@
 //!
 //! How to read it, in the order a document travels: [`place`] says where something was written,
 //! [`object`] names a document, the kinds follow ([`service`], [`endpoint`], [`service_entry`],
-//! [`virtual_service`] with [`mod@matches`] and [`action`], [`destination_rule`] with [`policy`],
-//! [`gateway`]),
-//! [`world`] is the set of all of them plus the [`context`] in which they are read, [`finding`]
-//! is what people are told about them, [`codes`] lists all there are, and [`cluster`] names a backend.
+//! [`workload_entry`], [`virtual_service`] with [`mod@matches`] and [`action`],
+//! [`destination_rule`] with [`policy`], [`gateway`], [`sidecar`], [`mesh`]), [`world`] is the set
+//! of all of them, [`given`] what a process was told beside them, and [`context`] what follows from
+//! both: in whose eyes they are read. [`finding`] is what people are told about them, [`codes`]
+//! lists all there are, and [`cluster`] names a backend.
 //!
 //! Nothing here parses YAML (`manifest`), decides (`route`) or does I/O.
 #![forbid(unsafe_code)]
@@ -18,15 +19,19 @@ pub mod destination_rule;
 pub mod endpoint;
 pub mod finding;
 pub mod gateway;
+pub mod given;
 pub mod host;
 pub mod matches;
+pub mod mesh;
 pub mod object;
 pub mod place;
 pub mod policy;
 pub mod protocol;
 pub mod service;
 pub mod service_entry;
+pub mod sidecar;
 pub mod virtual_service;
+pub mod workload_entry;
 pub mod world;
 
 pub use action::{Destination, HttpAction, HttpRoute, WeightedDestination};
@@ -36,11 +41,15 @@ pub use destination_rule::{DestinationRule, Subset};
 pub use endpoint::{EndpointSet, Pod, SliceEndpoint};
 pub use finding::{Code, Finding, Level};
 pub use gateway::Gateway;
+pub use given::Given;
 pub use host::HostPattern;
+pub use mesh::MeshSettings;
 pub use object::{Kind, Meta, ObjectKey};
 pub use place::Place;
 pub use protocol::{Protocol, ProtocolClass};
 pub use service::{KubeService, ServiceKind, ServicePort};
 pub use service_entry::{Resolution, ServiceEntry};
+pub use sidecar::Sidecar;
 pub use virtual_service::VirtualService;
+pub use workload_entry::WorkloadEntry;
 pub use world::{Object, World};

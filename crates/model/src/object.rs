@@ -18,12 +18,18 @@ pub enum Kind {
     Pod,
     /// `networking.istio.io` ServiceEntry.
     ServiceEntry,
+    /// `networking.istio.io` WorkloadEntry.
+    WorkloadEntry,
     /// `networking.istio.io` VirtualService.
     VirtualService,
     /// `networking.istio.io` DestinationRule.
     DestinationRule,
     /// `networking.istio.io` Gateway.
     Gateway,
+    /// `networking.istio.io` Sidecar.
+    Sidecar,
+    /// `v1` ConfigMap: only Istio's own, which holds the settings of the mesh.
+    ConfigMap,
 }
 
 impl Kind {
@@ -35,9 +41,12 @@ impl Kind {
             Self::Endpoints => "Endpoints",
             Self::Pod => "Pod",
             Self::ServiceEntry => "ServiceEntry",
+            Self::WorkloadEntry => "WorkloadEntry",
             Self::VirtualService => "VirtualService",
             Self::DestinationRule => "DestinationRule",
             Self::Gateway => "Gateway",
+            Self::Sidecar => "Sidecar",
+            Self::ConfigMap => "ConfigMap",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Everything that is known: all documents of all sources.
 use crate::{
-    DestinationRule, EndpointSet, Gateway, KubeService, Meta, ObjectKey, Pod, ServiceEntry,
-    VirtualService,
+    DestinationRule, EndpointSet, Gateway, KubeService, MeshSettings, Meta, ObjectKey, Pod,
+    ServiceEntry, Sidecar, VirtualService, WorkloadEntry,
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -19,12 +19,18 @@ pub enum Object {
     Pod(Arc<Pod>),
     /// ServiceEntry.
     ServiceEntry(Arc<ServiceEntry>),
+    /// WorkloadEntry.
+    WorkloadEntry(Arc<WorkloadEntry>),
     /// VirtualService.
     VirtualService(Arc<VirtualService>),
     /// DestinationRule.
     DestinationRule(Arc<DestinationRule>),
     /// Gateway.
     Gateway(Arc<Gateway>),
+    /// Sidecar.
+    Sidecar(Arc<Sidecar>),
+    /// Istio's ConfigMap.
+    MeshSettings(Arc<MeshSettings>),
 }
 
 impl Object {
@@ -35,9 +41,12 @@ impl Object {
             Self::Endpoints(object) => &object.meta,
             Self::Pod(object) => &object.meta,
             Self::ServiceEntry(object) => &object.meta,
+            Self::WorkloadEntry(object) => &object.meta,
             Self::VirtualService(object) => &object.meta,
             Self::DestinationRule(object) => &object.meta,
             Self::Gateway(object) => &object.meta,
+            Self::Sidecar(object) => &object.meta,
+            Self::MeshSettings(object) => &object.meta,
         }
     }
 
@@ -58,12 +67,18 @@ pub struct World {
     pub pods: BTreeMap<ObjectKey, Arc<Pod>>,
     /// ServiceEntries.
     pub service_entries: BTreeMap<ObjectKey, Arc<ServiceEntry>>,
+    /// WorkloadEntries.
+    pub workload_entries: BTreeMap<ObjectKey, Arc<WorkloadEntry>>,
     /// VirtualServices.
     pub virtual_services: BTreeMap<ObjectKey, Arc<VirtualService>>,
     /// DestinationRules.
     pub destination_rules: BTreeMap<ObjectKey, Arc<DestinationRule>>,
     /// Gateways.
     pub gateways: BTreeMap<ObjectKey, Arc<Gateway>>,
+    /// Sidecars.
+    pub sidecars: BTreeMap<ObjectKey, Arc<Sidecar>>,
+    /// Settings of the mesh.
+    pub mesh_settings: BTreeMap<ObjectKey, Arc<MeshSettings>>,
 }
 
 impl World {
@@ -75,9 +90,12 @@ impl World {
             Object::Endpoints(it) => drop(self.endpoints.insert(key, it)),
             Object::Pod(it) => drop(self.pods.insert(key, it)),
             Object::ServiceEntry(it) => drop(self.service_entries.insert(key, it)),
+            Object::WorkloadEntry(it) => drop(self.workload_entries.insert(key, it)),
             Object::VirtualService(it) => drop(self.virtual_services.insert(key, it)),
             Object::DestinationRule(it) => drop(self.destination_rules.insert(key, it)),
             Object::Gateway(it) => drop(self.gateways.insert(key, it)),
+            Object::Sidecar(it) => drop(self.sidecars.insert(key, it)),
+            Object::MeshSettings(it) => drop(self.mesh_settings.insert(key, it)),
         }
     }
 
@@ -89,9 +107,12 @@ impl World {
             EndpointSlice | Endpoints => drop(self.endpoints.remove(key)),
             Pod => drop(self.pods.remove(key)),
             ServiceEntry => drop(self.service_entries.remove(key)),
+            WorkloadEntry => drop(self.workload_entries.remove(key)),
             VirtualService => drop(self.virtual_services.remove(key)),
             DestinationRule => drop(self.destination_rules.remove(key)),
             Gateway => drop(self.gateways.remove(key)),
+            Sidecar => drop(self.sidecars.remove(key)),
+            ConfigMap => drop(self.mesh_settings.remove(key)),
         }
     }
 
@@ -101,16 +122,22 @@ impl World {
         let endpoints = self.endpoints.values().map(|it| &it.meta);
         let pods = self.pods.values().map(|it| &it.meta);
         let entries = self.service_entries.values().map(|it| &it.meta);
+        let workloads = self.workload_entries.values().map(|it| &it.meta);
         let virtual_services = self.virtual_services.values().map(|it| &it.meta);
         let rules = self.destination_rules.values().map(|it| &it.meta);
         let gateways = self.gateways.values().map(|it| &it.meta);
+        let sidecars = self.sidecars.values().map(|it| &it.meta);
+        let meshes = self.mesh_settings.values().map(|it| &it.meta);
         services
             .chain(endpoints)
             .chain(pods)
             .chain(entries)
+            .chain(workloads)
             .chain(virtual_services)
             .chain(rules)
             .chain(gateways)
+            .chain(sidecars)
+            .chain(meshes)
     }
 
     /// Number of documents.
@@ -119,9 +146,12 @@ impl World {
             + self.endpoints.len()
             + self.pods.len()
             + self.service_entries.len()
+            + self.workload_entries.len()
             + self.virtual_services.len()
             + self.destination_rules.len()
             + self.gateways.len()
+            + self.sidecars.len()
+            + self.mesh_settings.len()
     }
 
     /// True when there is none.

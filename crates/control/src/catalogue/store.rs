@@ -214,6 +214,11 @@ fn lookup(world: &World, key: &ObjectKey) -> Option<Object> {
             .get(key)
             .cloned()
             .map(Object::ServiceEntry),
+        Kind::WorkloadEntry => world
+            .workload_entries
+            .get(key)
+            .cloned()
+            .map(Object::WorkloadEntry),
         Kind::VirtualService => world
             .virtual_services
             .get(key)
@@ -225,5 +230,11 @@ fn lookup(world: &World, key: &ObjectKey) -> Option<Object> {
             .cloned()
             .map(Object::DestinationRule),
         Kind::Gateway => world.gateways.get(key).cloned().map(Object::Gateway),
+        Kind::Sidecar => world.sidecars.get(key).cloned().map(Object::Sidecar),
+        Kind::ConfigMap => world
+            .mesh_settings
+            .get(key)
+            .cloned()
+            .map(Object::MeshSettings),
     }
 }

@@ -106,7 +106,7 @@ pub(super) fn meta(root: &Node, map: &Map, context: &mut Context<'_>) -> Meta {
 }
 
 /// `*` and `~` must be alone (VIS-6); anything else is `.` or a namespace.
-fn export_to(words: Vec<(&str, &Node)>, context: &mut Context<'_>) -> Vec<Arc<str>> {
+pub(super) fn export_to(words: Vec<(&str, &Node)>, context: &mut Context<'_>) -> Vec<Arc<str>> {
     for &(word, node) in &words {
         let alone = matches!(word, "*" | "~");
         if alone && words.len() > 1 {

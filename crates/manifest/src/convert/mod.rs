@@ -12,18 +12,20 @@ mod gateway;
 mod gateway_tls;
 mod host_set;
 mod http;
+mod mesh;
 mod meta;
 mod policy;
 mod service;
 mod service_entry;
+mod sidecar;
 mod virtual_service;
 
 pub(crate) use meta::key;
 
 use crate::{
-    codes, form,
+    Limits, codes, form,
     report::Report,
-    yaml::{Map, Node, Span},
+    yaml::{Lines, Map, Node, Span},
 };
 use pointsman_model::{HostPattern, Kind, Object, ObjectKey, host, object::Labels};
 use std::{collections::BTreeMap, sync::Arc};
@@ -33,6 +35,9 @@ pub(crate) struct Context<'a> {
     pub(crate) report: Report,
     pub(crate) key: &'a ObjectKey,
     pub(crate) cluster_domain: &'a str,
+    /// The whole text, for documents inside it.
+    pub(crate) lines: &'a Lines<'a>,
+    pub(crate) limits: &'a Limits,
 }
 
 /// Converts a document whose shape is that of its schema; `None` where an error was raised.
@@ -49,6 +54,9 @@ pub(crate) fn convert(root: &Node, context: &mut Context<'_>) -> Option<Object> 
         Kind::ServiceEntry => {
             Object::ServiceEntry(service_entry::service_entry(meta, spec, context).into())
         }
+        Kind::WorkloadEntry => {
+            Object::WorkloadEntry(service_entry::workload_entry(meta, spec, context).into())
+        }
         Kind::VirtualService => {
             Object::VirtualService(virtual_service::virtual_service(meta, spec, context).into())
         }
@@ -56,6 +64,8 @@ pub(crate) fn convert(root: &Node, context: &mut Context<'_>) -> Option<Object> 
             Object::DestinationRule(destination_rule::destination_rule(meta, spec, context).into())
         }
         Kind::Gateway => Object::Gateway(gateway::gateway(meta, spec, context).into()),
+        Kind::Sidecar => Object::Sidecar(sidecar::sidecar(meta, spec, context).into()),
+        Kind::ConfigMap => Object::MeshSettings(mesh::mesh_settings(meta, map, context)?.into()),
     };
     (!context.report.failed()).then_some(object)
 }

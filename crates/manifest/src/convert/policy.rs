@@ -78,7 +78,7 @@ pub(super) fn traffic_policy(map: &Map, context: &mut Context<'_>) -> TrafficPol
     }
 }
 
-fn blocks(map: &Map, context: &mut Context<'_>) -> PolicyBlocks {
+pub(super) fn blocks(map: &Map, context: &mut Context<'_>) -> PolicyBlocks {
     let read = |name: &str| {
         let (key, node) = map.entry(name)?;
         Some((key, node.as_map()?))

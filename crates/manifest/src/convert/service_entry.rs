@@ -3,11 +3,12 @@ use super::Context;
 use crate::{
     codes, form,
     report::near,
-    yaml::{Map, Node, Span},
+    yaml::{Map, Span},
 };
 use foldhash::{HashMap, HashMapExt as _, HashSet};
 use pointsman_model::{
-    HostPattern, Meta, Protocol, ProtocolClass, Resolution, ServiceEntry, ServicePort,
+    HostPattern, Meta, Place, Protocol, ProtocolClass, Resolution, ServiceEntry, ServicePort,
+    WorkloadEntry,
     service_entry::{EntryAddress, EntryEndpoint},
 };
 use std::{net::IpAddr, path::PathBuf, sync::Arc};
@@ -42,7 +43,11 @@ pub(super) fn service_entry(meta: Meta, spec: &Map, context: &mut Context<'_>) -
     let endpoints: Vec<EntryEndpoint> = spec
         .list("endpoints")
         .iter()
-        .filter_map(|node| Some(endpoint(node, node.as_map()?, &names, resolution, context)))
+        .filter_map(|node| {
+            let place = context.report.place(node.start());
+            let map = node.as_map()?;
+            Some(endpoint(map, place, Some((&names, resolution)), context))
+        })
         .collect();
     let entry = ServiceEntry {
         meta,
@@ -187,16 +192,29 @@ fn protocol(map: &Map, context: &mut Context<'_>) -> Protocol {
     })
 }
 
+/// A WorkloadEntry: an endpoint on its own, for entries that are not known here (BE-112).
+pub(super) fn workload_entry(meta: Meta, spec: &Map, context: &mut Context<'_>) -> WorkloadEntry {
+    let mut endpoint = endpoint(spec, meta.place.clone(), None, context);
+    let own = meta
+        .labels
+        .iter()
+        .map(|(key, value)| (key.clone(), value.clone()));
+    endpoint.labels.extend(own);
+    WorkloadEntry { meta, endpoint }
+}
+
+/// `entry` is what the entry it stands in says: names of ports, and how endpoints are found.
 fn endpoint(
-    node: &Node,
     map: &Map,
-    names: &HashSet<Arc<str>>,
-    resolution: Resolution,
+    place: Place,
+    entry: Option<(&HashSet<Arc<str>>, Resolution)>,
     context: &mut Context<'_>,
 ) -> EntryEndpoint {
     let mut numbers = Vec::new();
     for (key, value) in map.map("ports").map_or(&[][..], |map| &map.entries) {
-        if !names.contains(&*key.text) {
+        if let Some((names, _)) = entry
+            && !names.contains(&*key.text)
+        {
             context.report.error(
                 codes::PORTS,
                 key.span,
@@ -213,12 +231,17 @@ fn endpoint(
         }
     }
     EntryEndpoint {
-        address: address(node, map, resolution, context),
+        address: address(
+            map,
+            &place,
+            entry.map(|(_, resolution)| resolution),
+            context,
+        ),
         ports: numbers,
         labels: context.labels(map.map("labels")),
         weight: weight(map, context),
         locality: Context::text(map, "locality"),
-        place: context.report.place(node.start()),
+        place,
     }
 }
 
@@ -241,15 +264,21 @@ fn weight(map: &Map, context: &mut Context<'_>) -> u32 {
     }
 }
 
-/// BE-107: an IP, a name for the DNS resolutions, a socket for STATIC.
+/// BE-107: an IP, a name for the DNS resolutions, a socket for STATIC. A WorkloadEntry may be any
+/// of them: which entries use it is found out later.
 fn address(
-    node: &Node,
     map: &Map,
-    resolution: Resolution,
+    place: &Place,
+    resolution: Option<Resolution>,
     context: &mut Context<'_>,
 ) -> EntryAddress {
     let written = map.get("address");
-    let at = written.map_or(node.start(), |written| written.span);
+    let start = Span {
+        line: place.line,
+        column: place.column,
+        width: 0,
+    };
+    let at = written.map_or(start, |written| written.span);
     let Some(text) = map.filled("address") else {
         context.report.error(
             codes::RESOLUTION,
@@ -261,7 +290,7 @@ fn address(
         return EntryAddress::Name("".into());
     };
     if let Some(path) = text.strip_prefix("unix://") {
-        if resolution != Resolution::Static {
+        if resolution.is_some_and(|it| it != Resolution::Static) {
             context.report.error(
                 codes::RESOLUTION,
                 at,
@@ -284,7 +313,7 @@ fn address(
     if let Ok(ip) = text.parse::<IpAddr>() {
         return EntryAddress::Ip(ip);
     }
-    if resolution == Resolution::Static {
+    if resolution == Some(Resolution::Static) {
         context.report.error(
             codes::RESOLUTION,
             at,

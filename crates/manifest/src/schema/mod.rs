@@ -34,7 +34,7 @@ mod tests {
     fn the_table_is_well_formed() {
         let table = table();
         assert_eq!(table.faults(), &[] as &[String]);
-        assert_eq!(table.kinds().count(), 8);
+        assert_eq!(table.kinds().count(), 11);
     }
 
     #[test]

@@ -115,6 +115,7 @@ pub fn table() -> &'static Table {
         Table::read(&[
             include_str!("../../schema/kubernetes.schema"),
             include_str!("../../schema/istio.schema"),
+            include_str!("../../schema/mesh.schema"),
         ])
     })
 }

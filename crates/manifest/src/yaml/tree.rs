@@ -135,6 +135,21 @@ impl Node {
             .is_some_and(|scalar| scalar.kind == Kind::Null)
     }
 
+    /// Visits every place in it, to be changed. As deep as the reader's limit at most.
+    pub(crate) fn places(&mut self, change: &mut impl FnMut(&mut Span)) {
+        change(&mut self.span);
+        match &mut self.value {
+            Value::Scalar(_) => {}
+            Value::List(items) => items.iter_mut().for_each(|item| item.places(change)),
+            Value::Map(map) => {
+                for (key, node) in &mut map.entries {
+                    change(&mut key.span);
+                    node.places(change);
+                }
+            }
+        }
+    }
+
     /// Where a person would say it begins: a map begins at its first key.
     pub(crate) fn start(&self) -> Span {
         match &self.value {

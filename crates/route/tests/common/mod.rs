@@ -46,16 +46,22 @@ pub fn objects_of(world: &World) -> Vec<Object> {
         endpoints,
         pods,
         service_entries,
+        workload_entries,
         virtual_services,
         destination_rules,
         gateways,
+        sidecars,
+        mesh_settings,
     } = world.clone();
     let mut all: Vec<Object> = services.into_values().map(Object::Service).collect();
     all.extend(endpoints.into_values().map(Object::Endpoints));
     all.extend(pods.into_values().map(Object::Pod));
     all.extend(service_entries.into_values().map(Object::ServiceEntry));
+    all.extend(workload_entries.into_values().map(Object::WorkloadEntry));
     all.extend(virtual_services.into_values().map(Object::VirtualService));
     all.extend(destination_rules.into_values().map(Object::DestinationRule));
     all.extend(gateways.into_values().map(Object::Gateway));
+    all.extend(sidecars.into_values().map(Object::Sidecar));
+    all.extend(mesh_settings.into_values().map(Object::MeshSettings));
     all
 }
