@@ -37,7 +37,7 @@ pub(crate) fn address(number: u32) -> IpAddr {
     Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 96, 0, 1)) + number).into()
 }
 
-fn service(number: u32) -> Object {
+pub(crate) fn service(number: u32) -> Object {
     let port = ServicePort {
         name: "http".into(),
         number: PORT,
@@ -60,7 +60,12 @@ fn service(number: u32) -> Object {
 
 /// The one EndpointSlice of service `number`, with one endpoint.
 pub(crate) fn endpoint(number: u32, address: Ipv4Addr) -> Object {
-    let endpoint = SliceEndpoint {
+    endpoints(number, [address])
+}
+
+/// The one EndpointSlice of service `number`.
+pub(crate) fn endpoints(number: u32, addresses: impl IntoIterator<Item = Ipv4Addr>) -> Object {
+    let endpoint = |address: Ipv4Addr| SliceEndpoint {
         address: address.into(),
         readiness: Readiness::Ready,
         pod: None,
@@ -72,7 +77,7 @@ pub(crate) fn endpoint(number: u32, address: Ipv4Addr) -> Object {
         service: format!("s{number}").into(),
         groups: vec![EndpointGroup {
             ports: vec![("http".into(), 8080)],
-            endpoints: vec![endpoint],
+            endpoints: addresses.into_iter().map(endpoint).collect(),
         }],
     }))
 }
@@ -113,7 +118,7 @@ pub(crate) fn rules(rules: u32) -> Object {
     }))
 }
 
-fn under(prefix: &str) -> HttpMatch {
+pub(crate) fn under(prefix: &str) -> HttpMatch {
     HttpMatch {
         name: None,
         uri: Some(StringMatch::Prefix(prefix.into())),
@@ -129,7 +134,7 @@ fn under(prefix: &str) -> HttpMatch {
     }
 }
 
-fn meta(kind: Kind, name: &str) -> Meta {
+pub(crate) fn meta(kind: Kind, name: &str) -> Meta {
     Meta {
         key: ObjectKey {
             kind,
