@@ -12,7 +12,7 @@ use pointsman_model::{
     ClientContext, Destination, HttpAction, HttpRoute, Kind, Object, Place, Protocol, ServicePort,
     VirtualService, WeightedDestination, World, matches::StringMatch,
 };
-use pointsman_route::{Snapshot, Table};
+use pointsman_route::{Contexts, Snapshot, Table, Tables};
 use std::hint::black_box;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -86,7 +86,7 @@ fn main() {
 struct Mesh {
     services: u32,
     world: World,
-    context: ClientContext,
+    contexts: Contexts,
     snapshot: Option<Arc<Snapshot>>,
 }
 
@@ -101,22 +101,23 @@ impl Mesh {
         Self {
             services,
             world: documents.collect(),
-            context: ClientContext::default(),
+            contexts: Contexts::mesh(ClientContext::default()),
             snapshot: None,
         }
     }
 
     fn next(&self) -> (Arc<Snapshot>, bool) {
         let previous = self.snapshot.as_deref();
-        let compiled = Table::compile(
+        let compiled = Tables::compile(
             &self.world,
-            &self.context,
-            previous.map(|snapshot| &snapshot.table),
+            &self.contexts,
+            previous.map(|snapshot| &snapshot.tables),
+            Table::compile,
         );
         assert!(compiled.findings.is_empty(), "{:?}", compiled.findings);
         let snapshot = Arc::new(Snapshot {
             generation: previous.map_or(1, |snapshot| snapshot.generation + 1),
-            table: compiled.table,
+            tables: compiled.tables,
         });
         (snapshot, compiled.changed)
     }
@@ -137,7 +138,7 @@ impl Mesh {
             peak = counting::peak() - before;
             self.snapshot = Some(snapshot);
         }
-        let table = &self.snapshot.as_ref().expect("just made").table;
+        let table = &self.snapshot.as_ref().expect("just made").tables.mesh();
         let endpoints: usize = table
             .clusters()
             .iter()
