@@ -1,7 +1,7 @@
 //! Everything that is known: all documents of all sources.
 use crate::{
-    DestinationRule, EndpointSet, Gateway, KubeService, MeshSettings, Meta, ObjectKey, Pod,
-    ServiceEntry, Sidecar, VirtualService, WorkloadEntry,
+    DestinationRule, EndpointSet, Gateway, KnownNames, KubeService, MeshSettings, Meta, ObjectKey,
+    Pod, ServiceEntry, Sidecar, VirtualService, WorkloadEntry,
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -79,6 +79,8 @@ pub struct World {
     pub sidecars: BTreeMap<ObjectKey, Arc<Sidecar>>,
     /// Settings of the mesh.
     pub mesh_settings: BTreeMap<ObjectKey, Arc<MeshSettings>>,
+    /// What names in documents are known to be: no document, but as much a part of what is known.
+    pub names: Arc<KnownNames>,
 }
 
 impl World {

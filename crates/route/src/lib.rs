@@ -33,6 +33,7 @@ pub mod explain;
 pub mod hosts;
 mod index;
 pub mod listener;
+mod names;
 pub mod rule;
 pub mod snapshot;
 pub mod split;
@@ -44,9 +45,9 @@ pub mod traffic;
 pub use cluster::{
     BALANCER_LABEL, Cluster, ClusterId, ClusterKind, Endpoint, EndpointAddress, Health, Policy,
 };
-pub use compile::ResolvedNames;
 pub use hosts::{HostForm, HostTable, VirtualHost};
 pub use listener::{Bind, Inspection, Listener, ListenerId, Purpose};
+pub use names::names_wanted;
 pub use rule::{Action, Origin, Rule, RuleList, TcpRule};
 pub use snapshot::{CompiledTables, Contexts, Snapshot, TableNumber, Tables, Via};
 pub use split::{Missing, Split, Target};

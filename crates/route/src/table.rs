@@ -1,7 +1,7 @@
 //! The one immutable table that answers every question of the data path.
 use crate::{
     cluster::{Cluster, ClusterId},
-    compile::{self, ResolvedNames},
+    compile,
     condition::Alternative,
     hosts::{HostTable, VirtualHost},
     listener::{Bind, Chosen, Inspection, Listener, ListenerId},
@@ -99,18 +99,7 @@ impl Table {
     /// Compiles all documents as the client of `context` sees them. Parts that did not change are
     /// the very same `Arc`s as in `previous`: clusters, host tables, virtual hosts, rule lists.
     pub fn compile(world: &World, context: &ClientContext, previous: Option<&Self>) -> Compiled {
-        compile::compile(world, context, &ResolvedNames::default(), previous)
-    }
-
-    /// As [`Table::compile`], with the addresses that names are known to have, which the swallow
-    /// guard admits.
-    pub fn compile_resolved(
-        world: &World,
-        context: &ClientContext,
-        resolved: &ResolvedNames,
-        previous: Option<&Self>,
-    ) -> Compiled {
-        compile::compile(world, context, resolved, previous)
+        compile::compile(world, context, previous)
     }
 
     /// In whose eyes the table was made.

@@ -2,10 +2,9 @@
 mod common;
 
 use common::{add, fixture, fixture_and, object};
-use pointsman_model::{ClientContext, Finding, World, context::EntryCapture};
+use pointsman_model::{ClientContext, Finding, KnownNames, World, context::EntryCapture};
 use pointsman_route::{
-    Action, Class, ClusterId, Connection, ConnectionDecision, HostTable, ListenerId, Purpose,
-    ResolvedNames, Table,
+    Action, Class, ClusterId, Connection, ConnectionDecision, HostTable, ListenerId, Purpose, Table,
 };
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
@@ -356,14 +355,16 @@ fn an_entry_without_addresses_is_guarded_and_told() {
         "pass"
     );
     // DNS found an address: it is admitted from then on, and no other.
-    let mut resolved = ResolvedNames::default();
-    resolved.insert("db1.example.com", vec!["198.51.100.7".parse().expect("ip")]);
-    let seeing = Table::compile_resolved(&world, &context, &resolved, Some(&blind.table));
+    let mut names = KnownNames::default();
+    names.insert("db1.example.com", ["198.51.100.7".parse().expect("ip")]);
+    let mut world = world.clone();
+    world.names = Arc::new(names);
+    let seeing = Table::compile(&world, &context, Some(&blind.table));
     assert!(seeing.changed);
     let outcome = |input: &str| common::case::outcome(&seeing.table, input);
     assert_eq!(
         outcome("conn @198.51.100.7:5432"),
-        "bytes db.example.com:5432 [db1.example.com:5432]"
+        "bytes db.example.com:5432 [198.51.100.7:5432]"
     );
     assert_eq!(outcome("conn @198.51.100.8:5432"), "pass");
     context.entry_capture = EntryCapture::Port;

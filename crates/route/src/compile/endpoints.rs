@@ -2,7 +2,7 @@
 use crate::cluster::{Endpoint, EndpointAddress, Health};
 use foldhash::{HashMap, HashSet};
 use pointsman_model::{
-    ClientContext, EndpointSet, Pod, ServiceEntry, ServicePort, World,
+    ClientContext, EndpointSet, KnownNames, Pod, ServiceEntry, ServicePort, World,
     endpoint::Readiness,
     object::Labels,
     policy::selects,
@@ -25,6 +25,7 @@ pub(crate) struct Sources<'w> {
     entries: HashMap<(Arc<str>, &'w str), Vec<&'w Arc<ServiceEntry>>>,
     no_labels: Arc<Labels>,
     node: Option<Arc<str>>,
+    names: &'w KnownNames,
 }
 
 impl<'w> Sources<'w> {
@@ -55,6 +56,7 @@ impl<'w> Sources<'w> {
             entries,
             no_labels: Arc::default(),
             node: context.node.clone(),
+            names: &world.names,
         }
     }
 
@@ -137,7 +139,7 @@ impl<'w> Sources<'w> {
         };
         let number = own.target.unwrap_or(own.number);
         for endpoint in &entry.endpoints {
-            found.push(from_entry(endpoint, own, number));
+            self.resolve(from_entry(endpoint, own, number), entry.resolution, found);
         }
         if let Some(selector) = &entry.workload_selector {
             let namespace = &*entry.meta.key.namespace;
@@ -152,7 +154,7 @@ impl<'w> Sources<'w> {
             Resolution::Dns | Resolution::DnsRoundRobin
         );
         if resolves && entry.endpoints.is_empty() && !service.pattern.is_wildcard() {
-            found.push(Endpoint {
+            let own = Endpoint {
                 address: EndpointAddress::Name {
                     host: Arc::clone(&service.host),
                     port: number,
@@ -163,8 +165,28 @@ impl<'w> Sources<'w> {
                 node: None,
                 locality: None,
                 workload: None,
-            });
+            };
+            self.resolve(own, entry.resolution, found);
         }
+    }
+
+    /// Adds an endpoint; a name as what it is known to be: all its addresses (BE-94), or only the
+    /// first (BE-95). One that is not known yet stays a name.
+    fn resolve(&self, endpoint: Endpoint, resolution: Resolution, found: &mut Vec<Endpoint>) {
+        let EndpointAddress::Name { host, port } = &endpoint.address else {
+            return found.push(endpoint);
+        };
+        let Some(addresses) = self.names.get(host) else {
+            return found.push(endpoint);
+        };
+        let most = match resolution {
+            Resolution::DnsRoundRobin => 1,
+            _ => usize::MAX,
+        };
+        found.extend(addresses.iter().take(most).map(|address| Endpoint {
+            address: EndpointAddress::Socket(SocketAddr::new(address.to_canonical(), *port)),
+            ..endpoint.clone()
+        }));
     }
 
     fn add_pod(&self, pod: &Arc<Pod>, number: u16, found: &mut Vec<Endpoint>) {

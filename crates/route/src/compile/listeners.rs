@@ -8,8 +8,8 @@ use crate::{
 use foldhash::HashMap;
 use ipnet::IpNet;
 use pointsman_model::{
-    ClientContext, Finding, Level, ObjectKey, Place, Protocol, ProtocolClass, ServicePort,
-    context::EntryCapture,
+    ClientContext, Finding, KnownNames, Level, ObjectKey, Place, Protocol, ProtocolClass,
+    ServicePort, context::EntryCapture,
 };
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -17,7 +17,6 @@ use std::{
 };
 
 use super::{
-    ResolvedNames,
     bindings::Bindings,
     chains::{RawChain, raw_chains},
     findings::{ADDRESS_TAKEN, Findings, GUARDED_ENTRY},
@@ -57,7 +56,7 @@ pub(crate) fn build<'w>(
     hosts: &mut Builder<'_, 'w>,
     rules: &mut Compiler<'_, 'w>,
     context: &ClientContext,
-    resolved: &ResolvedNames,
+    names: &KnownNames,
     findings: &mut Findings,
 ) -> Vec<Draft> {
     let mut made = Listeners {
@@ -129,7 +128,7 @@ pub(crate) fn build<'w>(
                 } else if class == ProtocolClass::Tls {
                     Limit::None // the server name limits it
                 } else {
-                    known = service.known_addresses(resolved);
+                    known = service.known_addresses(names);
                     made.tell_capture(service, port, &known, context.entry_capture);
                     match context.entry_capture {
                         EntryCapture::Resolved => Limit::Known(&known),

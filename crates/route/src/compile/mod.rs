@@ -24,29 +24,11 @@ use crate::{
 };
 use foldhash::HashMap;
 use pointsman_model::{ClientContext, World};
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 pub(crate) use findings::Findings;
 pub(crate) use rules::applies_to_http;
 pub(crate) use shadows::shadowed_by;
-
-/// Addresses that names are known to have: literal names need no entry, resolved ones come from
-/// DNS beside the table.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ResolvedNames {
-    names: HashMap<Arc<str>, Vec<IpAddr>>,
-}
-
-impl ResolvedNames {
-    /// Sets what a name (lower case) is known to be.
-    pub fn insert(&mut self, name: impl Into<Arc<str>>, addresses: Vec<IpAddr>) {
-        self.names.insert(name.into(), addresses);
-    }
-
-    pub(crate) fn get(&self, name: &str) -> impl Iterator<Item = &IpAddr> {
-        self.names.get(name).into_iter().flatten()
-    }
-}
 
 /// The same `Arc` as before where nothing changed.
 fn share<T: PartialEq>(known: Option<&Arc<T>>, made: T) -> Arc<T> {
@@ -75,7 +57,6 @@ pub(crate) fn empty(context: ClientContext) -> Table {
 pub(crate) fn compile(
     world: &World,
     context: &ClientContext,
-    resolved: &ResolvedNames,
     previous: Option<&Table>,
 ) -> Compiled {
     let mut findings = findings::Findings::default();
@@ -96,7 +77,7 @@ pub(crate) fn compile(
         &mut hosts,
         &mut rules,
         context,
-        resolved,
+        &world.names,
         &mut findings,
     );
     let patterns = rules.into_patterns();

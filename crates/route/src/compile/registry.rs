@@ -1,8 +1,8 @@
 //! Which services exist in the client's eyes, in the order that decides all "first wins" rules.
 use foldhash::HashMap;
 use pointsman_model::{
-    ClientContext, HostPattern, KubeService, Meta, ProtocolClass, ServiceEntry, ServiceKind,
-    ServicePort, World,
+    ClientContext, HostPattern, KnownNames, KubeService, Meta, ProtocolClass, ServiceEntry,
+    ServiceKind, ServicePort, World,
     object::Labels,
     service_entry::{EntryAddress, Resolution},
 };
@@ -11,8 +11,6 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
 };
-
-use super::ResolvedNames;
 
 /// The document behind a service.
 #[derive(Clone, Copy)]
@@ -79,14 +77,17 @@ impl<'w> Service<'w> {
 
     /// Addresses that an address-less entry is known to have: what its hosts and endpoints say
     /// literally, and what names were found to be.
-    pub(crate) fn known_addresses(&self, resolved: &ResolvedNames) -> Vec<IpAddr> {
+    pub(crate) fn known_addresses(&self, names: &KnownNames) -> Vec<IpAddr> {
         let Some(entry) = self.entry() else {
             return Vec::new();
         };
         let mut addresses = Vec::new();
         let mut add_name = |name: &str| match name.parse::<IpAddr>() {
             Ok(address) => addresses.push(address.to_canonical()),
-            Err(_) => addresses.extend(resolved.get(name).map(|address| address.to_canonical())),
+            Err(_) => {
+                let known = names.get(name).unwrap_or_default();
+                addresses.extend(known.iter().map(IpAddr::to_canonical));
+            }
         };
         add_name(&self.host);
         let mut literal = Vec::new();

@@ -52,6 +52,7 @@ pub fn objects_of(world: &World) -> Vec<Object> {
         gateways,
         sidecars,
         mesh_settings,
+        names: _,
     } = world.clone();
     let mut all: Vec<Object> = services.into_values().map(Object::Service).collect();
     all.extend(endpoints.into_values().map(Object::Endpoints));

@@ -245,6 +245,7 @@ fn entry(words: &Words<'_>, line: usize) -> ServiceEntry {
             "none" => Resolution::None,
             "static" => Resolution::Static,
             "dns" => Resolution::Dns,
+            "dns-rr" => Resolution::DnsRoundRobin,
             other => panic!("resolution {other}"),
         },
         endpoints: words.list("ep").into_iter().map(endpoint).collect(),
