@@ -91,6 +91,7 @@ const REQUESTS: &[(&str, Told, &[u8])] = &[
 /// something else than they are.
 const SMUGGLED: &[u8] = b"GET /smuggled HTTP/1.1\r\nHost: web\r\n\r\n";
 
+/// VS-H-135.
 #[tokio::test]
 async fn ambiguous_requests_are_refused_and_no_backend_sees_them() {
     let upstream = HttpUpstream::named("web").start().await;
@@ -243,6 +244,7 @@ const RESPONSES: &[(&str, bool, &[u8])] = &[
     ("bad trailer", true, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-A : b\r\n\r\n"),
 ];
 
+/// VS-H-134.
 #[tokio::test]
 async fn malformed_responses_are_502_or_a_visible_cut_and_their_connection_is_not_used_again() {
     for (name, begun, bytes) in RESPONSES {
@@ -410,6 +412,7 @@ async fn a_head_that_never_ends_is_timed_out_byte_by_byte_or_not_at_all() {
         .await;
 }
 
+/// VS-H-137, VS-H-66.
 #[tokio::test]
 async fn a_body_that_stops_is_408_and_a_silent_client_is_let_go() {
     let upstream = HttpUpstream::named("web").start().await;
@@ -434,6 +437,7 @@ async fn a_body_that_stops_is_408_and_a_silent_client_is_let_go() {
     );
 }
 
+/// VS-H-137, VS-H-66.
 #[tokio::test]
 async fn an_upstream_that_stops_in_the_middle_is_504_or_a_cut() {
     let upstream = HttpUpstream::named("web")
@@ -459,6 +463,7 @@ async fn an_upstream_that_stops_in_the_middle_is_504_or_a_cut() {
     );
 }
 
+/// VS-H-142, PS-49.
 #[tokio::test]
 async fn heads_over_the_limits_are_refused_while_they_still_arrive() {
     let upstream = HttpUpstream::named("web").start().await;
@@ -549,6 +554,7 @@ async fn bytes_sent_before_an_upgrade_is_granted_are_not_passed_on() {
     );
 }
 
+/// PS-48b: recognised, and refused until HTTP/2 is spoken.
 #[tokio::test]
 async fn the_http2_preface_is_told_that_it_is_not_spoken() {
     let upstream = HttpUpstream::named("web").start().await;

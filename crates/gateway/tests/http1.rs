@@ -161,6 +161,7 @@ async fn a_slow_chunked_answer_arrives_piece_by_piece() {
     eventually(SOON, || async { upstream.open_connections() == 0 }).await;
 }
 
+/// PS-51, PS-1: HTTP/1.0 is HTTP, and backends are spoken to in HTTP/1.1.
 #[tokio::test]
 async fn http_1_0_closes_unless_asked_to_stay() {
     let upstream = HttpUpstream::named("web")
@@ -345,6 +346,7 @@ async fn a_client_that_has_ended_its_side_still_gets_its_answer() {
     assert_eq!(client.read_to_end().await.expect("then closed"), b"");
 }
 
+/// HST-1, HST-3, HST-4, HST-5, HST-7, HST-10; an absolute target PS-82.
 #[tokio::test]
 async fn every_name_of_a_service_finds_it_in_any_letter_case_and_with_any_port() {
     let upstream = HttpUpstream::named("web").start().await;
@@ -371,7 +373,7 @@ async fn every_name_of_a_service_finds_it_in_any_letter_case_and_with_any_port()
             assert_eq!(
                 reply.json()["host"],
                 host.as_str(),
-                "Host is passed on as sent"
+                "Host is passed on as sent (VS-H-60b)"
             );
         }
     }
@@ -397,6 +399,7 @@ async fn every_name_of_a_service_finds_it_in_any_letter_case_and_with_any_port()
     assert_eq!(reply.json()["target"], "/p?q");
 }
 
+/// PS-80.
 #[tokio::test]
 async fn a_path_is_routed_and_sent_in_the_one_form_everybody_reads_alike() {
     let upstream = HttpUpstream::named("web").start().await;
@@ -485,6 +488,7 @@ async fn fields_keep_their_case_and_order_and_those_of_one_hop_end_here() {
     assert!(!has_token(&seen.fields, "connection", "x-secret"));
 }
 
+/// VS-H-61, and BE-110: subsets choose by labels.
 #[tokio::test]
 async fn weights_divide_requests_and_zero_means_none() {
     let (v1, v2, v3) = (
@@ -522,6 +526,7 @@ async fn weights_divide_requests_and_zero_means_none() {
     assert_eq!(v3.requests(), 0);
 }
 
+/// VS-H-1, VS-H-9 and the answers of our own: VS-H-125, VS-H-126, VS-H-127.
 #[tokio::test]
 async fn the_first_rule_that_matches_decides_and_no_rule_is_404() {
     let (v1, v2) = (
@@ -620,15 +625,20 @@ async fn rules_redirect_answer_rewrite_and_edit_fields() {
     let _gateway = Gateway::serve(&text).await;
     let mut client = connect((vip, port).into()).await;
 
+    // VS-H-40, VS-H-42, VS-H-49, VS-H-141.
     let reply = client.get("web", "/old/x?q=1").await.expect("an answer");
     assert_eq!(reply.status, 308);
+    assert_eq!(reply.text(), "");
     assert_eq!(
         reply.field("location"),
         Some("http://new.example.com/new?q=1")
     );
     assert!(reply.keeps_alive());
 
+    // VS-H-51, VS-H-141.
     let reply = client.get("web", "/direct").await.expect("an answer");
+    assert!(reply.keeps_alive());
+    assert_eq!(reply.field("content-type"), Some("text/plain"));
     assert_eq!(
         (reply.status, reply.text()),
         (418, "short and stout".to_owned())
@@ -642,6 +652,7 @@ async fn rules_redirect_answer_rewrite_and_edit_fields() {
     assert_eq!(reply.status, 418);
     assert_eq!(upstream.requests(), 0, "no backend was asked");
 
+    // VS-H-53, VS-H-58, VS-H-60b, VS-H-100.
     let fields = [
         ("X-Both", "original"),
         ("X-Remove", "1"),
@@ -660,6 +671,7 @@ async fn rules_redirect_answer_rewrite_and_edit_fields() {
         (seen.target.as_str(), seen.host()),
         ("/users?id=7", "internal")
     );
+    assert_eq!(seen.field("x-envoy-original-path"), Some("/api/users?id=7"));
     assert_eq!(seen.field("x-set"), Some("yes"));
     assert_eq!(seen.field("x-both"), Some("replaced"));
     assert_eq!(seen.field("x-remove"), None);
@@ -680,6 +692,7 @@ async fn rules_redirect_answer_rewrite_and_edit_fields() {
     assert_eq!(plain.field("server"), Some("secret"));
 }
 
+/// VS-H-63, VS-H-133.
 #[tokio::test]
 async fn a_rule_timeout_is_504_and_the_client_connection_stays() {
     let upstream = HttpUpstream::named("web")
@@ -730,6 +743,7 @@ async fn services_with_the_same_endpoint_share_its_connections() {
     assert_eq!(upstream.connections(), 1);
 }
 
+/// VS-H-130: the answer to what may have been acted on.
 #[tokio::test]
 async fn a_get_on_a_connection_that_died_in_the_pool_is_sent_again_and_a_post_is_not() {
     let upstream = HttpUpstream::named("web")
@@ -788,6 +802,7 @@ async fn a_connection_the_backend_has_closed_is_never_used_even_for_a_post() {
     assert_eq!(upstream.connections(), 20);
 }
 
+/// VS-H-127, VS-H-128, BE-125.
 #[tokio::test]
 async fn a_backend_that_cannot_be_reached_is_left_out_or_503() {
     let upstream = HttpUpstream::named("web").start().await;
@@ -823,6 +838,7 @@ async fn a_backend_that_cannot_be_reached_is_left_out_or_503() {
     }
 }
 
+/// PS-73.
 #[tokio::test]
 async fn a_websocket_becomes_a_tunnel() {
     let upstream = HttpUpstream::named("web")

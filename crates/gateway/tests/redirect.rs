@@ -92,7 +92,7 @@ fn forwarded_traffic_is_routed_and_the_rest_passes_unchanged() {
     let site = site.serve(&[], &[]);
     routes(&site, &site.client.name);
     let other = |to: &str| site.ask(&site.client.name, to, b"x");
-    // The capture port itself: there is nowhere to go but back to the gateway (LIS-66).
+    // The capture port itself: there is nowhere to go but back to the gateway (LIS-64).
     assert_eq!(other("10.201.0.1:15001"), b"", "closed without a byte");
     assert_eq!(other("[fd00:201::1]:15001"), b"", "closed without a byte");
 }
@@ -130,13 +130,13 @@ fn routes(site: &Site, from: &str) {
         let name = answer.lines().last().unwrap_or_default().to_owned();
         (name, answer)
     };
-    // By Host, whatever was dialled (LIS-62): the service's address, and one nobody has.
+    // By Host, whatever was dialled (LIS-30): the service's address, and one nobody has.
     assert_eq!(get("reviews:9080", "10.96.0.10:9080").0, "reviews");
     assert_eq!(get("reviews", "10.99.99.99:9080").0, "reviews");
-    // A Host nobody knows: to where the client dialled.
+    // A Host nobody knows: to where the client dialled (LIS-62, PS-62).
     assert_eq!(get("unknown.test", "10.202.0.2:9080").0, "elsewhere");
 
-    // Every byte there is, so that nothing can be changed unnoticed.
+    // Every byte there is, so that nothing can be changed unnoticed (LIS-60, LIS-66).
     let bytes: Vec<u8> = (0..=255).rev().collect();
     let echo = |name: &str, sent: &[u8]| [name.as_bytes(), b"|", sent].concat();
     let ask = |to: &str, sent: &[u8]| site.ask(from, to, sent);

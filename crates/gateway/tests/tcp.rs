@@ -25,6 +25,7 @@ async fn tcp(settings: Settings, port_name: &str, upstream: SocketAddr) -> (Gate
     )
 }
 
+/// PS-8, PS-40: bytes that look like HTTP are bytes.
 #[tokio::test]
 async fn the_address_alone_decides_where_bytes_go() {
     let (one, two) = (
@@ -49,6 +50,7 @@ async fn the_address_alone_decides_where_bytes_go() {
     assert_eq!((one.connections(), two.connections()), (2, 1));
 }
 
+/// VS-T-3.
 #[tokio::test]
 async fn tcp_rules_send_an_address_elsewhere() {
     let (a, b) = (
@@ -203,6 +205,7 @@ async fn a_slow_reader_stops_its_sender_and_costs_no_memory() {
     assert!(some.iter().all(|byte| *byte == 0));
 }
 
+/// PS-31, PS-32, PS-44: a server that greets needs no declaration.
 #[tokio::test]
 async fn whoever_speaks_first_decides_on_an_undeclared_port() {
     let upstream = TcpUpstream::server_first().await;
@@ -236,6 +239,7 @@ async fn whoever_speaks_first_decides_on_an_undeclared_port() {
         .await;
 }
 
+/// PS-48h, PS-43.
 #[tokio::test]
 async fn a_slow_http_client_on_an_undeclared_port_is_still_http() {
     let upstream = HttpUpstream::named("web").start().await;
@@ -272,6 +276,7 @@ async fn a_slow_http_client_on_an_undeclared_port_is_still_http() {
     );
 }
 
+/// PS-57, PS-50.
 #[tokio::test]
 async fn a_client_that_speaks_first_in_no_known_protocol_is_raw_tcp() {
     let upstream = TcpUpstream::echo().await;
@@ -299,6 +304,7 @@ async fn a_client_that_speaks_first_in_no_known_protocol_is_raw_tcp() {
     assert_eq!(client.read_to_end().await.expect("in order"), b"G");
 }
 
+/// PS-40, PS-31.
 #[tokio::test]
 async fn a_declared_tcp_port_waits_for_nobody() {
     let upstream = TcpUpstream::server_first().await;
@@ -314,6 +320,7 @@ async fn a_declared_tcp_port_waits_for_nobody() {
     assert_eq!(outcomes.sum("pointsman_detection_outcomes_total", &[]), 0.0);
 }
 
+/// VS-H-147, VS-H-151, VS-T-12, BE-61.
 #[tokio::test]
 async fn a_backend_that_refuses_or_does_not_answer_ends_the_connection() {
     let nobody = SocketAddr::new(fresh_ip(), free_port());
@@ -345,6 +352,7 @@ async fn a_backend_that_refuses_or_does_not_answer_ends_the_connection() {
     );
 }
 
+/// BE-64: the limit without a DestinationRule.
 #[tokio::test]
 async fn a_tunnel_is_cut_after_silence_and_not_before() {
     let upstream = TcpUpstream::echo().await;

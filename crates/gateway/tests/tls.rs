@@ -151,6 +151,7 @@ async fn vaults(port: u16) -> (Gateway, TlsUpstream, TlsUpstream) {
     (Gateway::serve(&text).await, one, any)
 }
 
+/// LIS-27, LIS-45, VS-S-9, PS-53, PS-58; not a byte is changed: VS-S-13.
 #[tokio::test]
 async fn the_server_name_decides_and_the_backend_s_certificate_is_what_the_client_sees() {
     let port = free_port();
@@ -172,6 +173,7 @@ async fn the_server_name_decides_and_the_backend_s_certificate_is_what_the_clien
     assert!(wrong.is_err());
 }
 
+/// PS-53, PS-56.
 #[tokio::test]
 async fn a_hello_in_pieces_is_read_all_the_same() {
     let port = free_port();
@@ -189,6 +191,7 @@ async fn a_hello_in_pieces_is_read_all_the_same() {
     }
 }
 
+/// LIS-64, PS-54.
 #[tokio::test]
 async fn a_name_nobody_has_and_no_name_are_closed_where_passing_through_would_be_a_loop() {
     let port = free_port();
@@ -222,6 +225,7 @@ async fn a_name_nobody_has_and_no_name_are_closed_where_passing_through_would_be
         .await;
 }
 
+/// PS-45, PS-46: the wait has an end on a port that looks for server names only.
 #[tokio::test]
 async fn a_hello_that_never_ends_is_let_go() {
     let upstream = TlsUpstream::start("one", &["one.example.com"]).await;
@@ -247,6 +251,7 @@ async fn a_hello_that_never_ends_is_let_go() {
     assert_eq!(upstream.connections(), 0);
 }
 
+/// LIS-20, PS-57.
 #[tokio::test]
 async fn an_address_of_its_own_needs_no_server_name() {
     let upstream = TlsUpstream::start("vip", &["127.0.0.1", "any.example.com"]).await;
@@ -261,6 +266,7 @@ async fn an_address_of_its_own_needs_no_server_name() {
     }
 }
 
+/// PS-6, PS-58; what the client offers by ALPN decides nothing: PS-65.
 #[tokio::test]
 async fn requests_inside_the_tunnel_are_nobody_s_business() {
     // A TLS backend, and an HTTP one that must not be confused with it.

@@ -156,54 +156,115 @@ impl fmt::Display for Protocol {
 
 #[cfg(test)]
 mod tests {
-    use super::Protocol::{self, *};
+    use super::{
+        Protocol::{self, *},
+        ProtocolClass,
+    };
 
-    /// (L4, appProtocol, name, number, expected): the quirk rows a..m of PS-29 and their kin.
-    const TABLE: &[(&str, Option<&str>, &str, u16, Protocol)] = &[
-        ("TCP", None, "http", 80, Http),
-        ("TCP", None, "HTTP-admin", 80, Http),
-        ("TCP", None, "httpfoo", 80, Auto),
-        ("TCP", None, "foo-http", 80, Auto),
-        ("TCP", None, "", 80, Auto),
-        ("TCP", None, "grpc-webby", 80, GrpcWeb),
-        ("TCP", None, "GRPC-Web-x", 80, GrpcWeb),
-        ("TCP", None, "grpc-foo", 80, Grpc),
-        ("TCP", Some("http"), "tcp-web", 80, Http),
-        ("TCP", Some("example.com/custom"), "http-web", 80, Auto),
-        ("TCP", Some("example.com/custom"), "http", 3306, Tcp),
-        ("TCP", None, "x", 3306, Tcp),
-        ("TCP", None, "http-x", 3306, Http),
-        ("TCP", None, "", 25, Tcp),
-        ("TCP", None, "", 53, Tcp),
-        ("TCP", None, "", 27017, Tcp),
-        ("TCP", Some("kubernetes.io/h2c"), "x", 80, Http2),
-        ("TCP", Some("kubernetes.io/H2C"), "x", 80, Auto),
-        ("TCP", Some("kubernetes.io/ws"), "x", 80, Http),
-        ("TCP", Some("kubernetes.io/wss"), "x", 80, Https),
-        ("TCP", Some("http-foo"), "x", 80, Http),
-        ("TCP", None, "h2c", 80, Auto),
-        ("TCP", None, "postgres", 5432, Auto),
-        ("TCP", None, "udp-dns", 53, Udp),
-        ("UDP", Some("http"), "http", 80, Udp),
-        ("SCTP", None, "http", 80, Http),
-        ("TCP", None, "redis-master", 6379, Redis),
-        ("TCP", None, "mysql", 1, Mysql),
+    /// (rule, L4, appProtocol, name, number, expected).
+    type Case = (
+        &'static str,
+        &'static str,
+        Option<&'static str>,
+        &'static str,
+        u16,
+        Protocol,
+    );
+
+    #[rustfmt::skip]
+    const TABLE: &[Case] = &[
+        ("PS-20", "UDP", Some("http"), "http", 80, Udp),
+        ("PS-21", "TCP", Some("nobody-knows"), "http", 80, Auto),
+        ("PS-21", "TCP", Some("tcp"), "http", 80, Tcp),
+        ("PS-22", "TCP", Some("kubernetes.io/h2c"), "x", 80, Http2),
+        ("PS-22b", "TCP", Some("kubernetes.io/ws"), "x", 80, Http),
+        ("PS-22c", "TCP", Some("kubernetes.io/wss"), "x", 80, Https),
+        ("PS-23", "TCP", None, "GRPC-Web-x", 80, GrpcWeb),
+        ("PS-23", "TCP", Some("grpc-web"), "x", 80, GrpcWeb),
+        ("PS-24", "TCP", None, "tcp-a-b", 80, Tcp),
+        ("PS-24", "TCP", Some("http-foo"), "x", 80, Http),
+        ("PS-25", "TCP", None, "redis-master", 6379, Redis),
+        ("PS-26", "TCP", None, "x", 3306, Tcp),
+        ("PS-26", "TCP", Some("example.com/custom"), "http", 3306, Tcp),
+        ("PS-27", "TCP", None, "x", 3307, Auto),
+        ("PS-29a", "TCP", None, "http", 80, Http),
+        ("PS-29a", "TCP", None, "http-web", 80, Http),
+        ("PS-29a", "TCP", None, "HTTP-admin", 80, Http),
+        ("PS-29b", "TCP", None, "httpfoo", 80, Auto),
+        ("PS-29b", "TCP", None, "web", 80, Auto),
+        ("PS-29b", "TCP", None, "foo-http", 80, Auto),
+        ("PS-29b", "TCP", None, "", 80, Auto),
+        ("PS-29c", "TCP", None, "grpc-web", 80, GrpcWeb),
+        ("PS-29c", "TCP", None, "grpc-web-x", 80, GrpcWeb),
+        ("PS-29c", "TCP", None, "grpc-webby", 80, GrpcWeb),
+        ("PS-29d", "TCP", None, "grpc-foo", 80, Grpc),
+        ("PS-29e", "TCP", Some("http"), "tcp-web", 80, Http),
+        ("PS-29f", "TCP", Some("example.com/custom"), "http-web", 80, Auto),
+        ("PS-29g", "TCP", None, "x", 3306, Tcp),
+        ("PS-29h", "TCP", None, "http-x", 3306, Http),
+        ("PS-29i", "TCP", Some("kubernetes.io/H2C"), "x", 80, Auto),
+        ("PS-29j", "TCP", None, "kubernetes.io/h2c", 80, Auto),
+        ("PS-29k", "TCP", None, "h2c", 80, Auto),
+        ("PS-29k", "TCP", None, "http1", 80, Auto),
+        ("PS-29k", "TCP", None, "ws", 80, Auto),
+        ("PS-29k", "TCP", None, "postgres", 5432, Auto),
+        ("PS-29l", "TCP", None, "udp-dns", 53, Udp),
+        ("PS-29m", "SCTP", None, "http", 80, Http),
+        ("PS-30", "TCP", None, "", 25, Tcp),
+        ("PS-30", "TCP", None, "", 53, Tcp),
+        ("PS-30", "TCP", None, "", 3306, Tcp),
+        ("PS-30", "TCP", None, "", 27017, Tcp),
     ];
 
     #[test]
     fn a_service_port_declares_its_protocol() {
-        for &(l4, app, name, number, expected) in TABLE {
+        for &(rule, l4, app, name, number, expected) in TABLE {
             assert_eq!(
                 Protocol::of_service_port(l4, app, name, number),
                 expected,
-                "{l4} {app:?} {name:?} {number}"
+                "{rule}: {l4} {app:?} {name:?} {number}"
             );
         }
     }
 
+    /// PS-28, and in any letter case PS-33.
     #[test]
-    fn service_entry_words_are_whole() {
-        assert_eq!(Protocol::from_word("Grpc-Web"), Some(GrpcWeb)); // PS-33
-        assert_eq!(Protocol::from_word("http-foo"), None);
+    fn words_are_whole_and_in_any_letter_case() {
+        let all = [
+            Http, Http2, Grpc, GrpcWeb, HttpProxy, Https, Tls, Tcp, Mongo, Redis, Mysql, Udp,
+        ];
+        for protocol in all {
+            let word = protocol.as_str();
+            for word in [word.to_owned(), word.to_lowercase(), word.to_uppercase()] {
+                assert_eq!(Protocol::from_word(&word), Some(protocol), "{word}");
+            }
+        }
+        for unknown in ["http-foo", "h2c", "auto", "", " http", "grpc_web"] {
+            assert_eq!(Protocol::from_word(unknown), None, "{unknown:?}");
+        }
+    }
+
+    /// PS-14 and PS-15: every protocol is in one class.
+    #[test]
+    fn each_protocol_has_its_class() {
+        let classes = [
+            ("PS-1", Http, ProtocolClass::Http, false),
+            ("PS-2", Http2, ProtocolClass::Http, true),
+            ("PS-3", Grpc, ProtocolClass::Http, true),
+            ("PS-4", GrpcWeb, ProtocolClass::Http, true),
+            ("PS-5", HttpProxy, ProtocolClass::Http, false),
+            ("PS-6", Https, ProtocolClass::Tls, false),
+            ("PS-7", Tls, ProtocolClass::Tls, false),
+            ("PS-8", Tcp, ProtocolClass::Tcp, false),
+            ("PS-9", Mongo, ProtocolClass::Tcp, false),
+            ("PS-10", Redis, ProtocolClass::Tcp, false),
+            ("PS-11", Mysql, ProtocolClass::Tcp, false),
+            ("PS-12", Udp, ProtocolClass::Udp, false),
+            ("PS-13", Auto, ProtocolClass::Auto, false),
+        ];
+        for (rule, protocol, class, http2) in classes {
+            assert_eq!(protocol.class(), class, "{rule}");
+            assert_eq!(protocol.wants_http2(), http2, "{rule}, PS-60");
+        }
     }
 }

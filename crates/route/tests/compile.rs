@@ -200,18 +200,17 @@ fn binds_are_addresses_for_bytes_and_wildcards_for_names() {
 
 #[test]
 fn only_what_needs_it_is_looked_into() {
-    // PS-40..43
     let table = compile(&fixture());
     let look = |address: &str| {
         let id = table.listener(address.parse().expect("address"));
         let found = table.inspection(id);
         (found.http, found.tls, found.server_may_speak_first)
     };
-    assert_eq!(look("10.0.0.40:6000"), (false, false, false)); // TCP
+    assert_eq!(look("10.0.0.40:6000"), (false, false, false)); // TCP: PS-40
     assert_eq!(look("10.0.0.50:443"), (false, false, false)); // TLS on its own address
-    assert_eq!(look("1.2.3.4:443"), (false, true, false)); // server names
-    assert_eq!(look("10.0.0.10:80"), (true, false, false)); // HTTP
-    assert_eq!(look("10.0.0.30:9000"), (true, false, true)); // auto
+    assert_eq!(look("1.2.3.4:443"), (false, true, false)); // server names: PS-41
+    assert_eq!(look("10.0.0.10:80"), (true, false, false)); // HTTP: PS-42
+    assert_eq!(look("10.0.0.30:9000"), (true, false, true)); // auto: PS-43
     assert_eq!(look("1.2.3.4:1"), (false, false, false));
 }
 

@@ -25,3 +25,13 @@ fn delegates() {
 fn policies_and_visibility() {
     common::case::run(include_str!("golden/policies.txt"));
 }
+
+#[test]
+fn frontends() {
+    common::case::run(include_str!("golden/frontends.txt"));
+}
+
+#[test]
+fn names() {
+    common::case::run(include_str!("golden/names.txt"));
+}

@@ -12,6 +12,7 @@ fn read(bytes: &[u8]) -> ClientHello {
     client_hello(bytes).unwrap().expect("complete")
 }
 
+/// PS-53.
 #[test]
 fn name_and_protocols() {
     let mut hello = Hello::named("Shop.Example.COM.");
@@ -36,6 +37,7 @@ fn name_and_protocols() {
     assert!(read.encrypted_hello);
 }
 
+/// PS-54, and the mesh's own ALPN values: PS-64.
 #[test]
 fn absent_extensions() {
     for message in [
@@ -201,6 +203,7 @@ fn malformed_messages() {
     }
 }
 
+/// PS-52.
 #[test]
 fn not_a_client_hello() {
     for bytes in [
@@ -225,6 +228,7 @@ fn not_a_client_hello() {
     );
 }
 
+/// PS-55.
 #[test]
 fn size_limits() {
     let mut hello = Hello::named("a");

@@ -1,4 +1,4 @@
-//! First bytes and their verdicts (PS-48, PS-50).
+//! First bytes and their verdicts (PS-48a, PS-50).
 
 mod support;
 
@@ -10,12 +10,15 @@ use support::Hello;
 fn verdicts() {
     use Verdict::{Http1, Http2Preface, NeedMore, Tcp};
     for (bytes, verdict) in [
+        // PS-48h
         ("", NeedMore),
         ("G", NeedMore),
         ("GET", NeedMore),
         ("GET ", NeedMore),
+        // PS-48f, PS-48g, PS-51
         ("GET /", Http1),
         ("GET / HTTP/1.0\r\n", Http1),
+        ("GET / HTTP/1.2\r\n", Http1),
         ("GET http://a/", Http1),
         ("GET HTTPS://a/", Http1),
         ("GET ht", NeedMore),
@@ -42,10 +45,12 @@ fn verdicts() {
         ("get /x", Http1),
         ("M-SEARCH * HTTP/1.1", Http1),
         ("get key\r\n", Tcp),
+        // PS-48e
         ("GET\r\n", Tcp),
         ("GET  /", Tcp),
         ("GET\t/", Tcp),
         (" GET /", Tcp),
+        // PS-48d
         ("\r\nGET /", Tcp),
         ("\nGET /", Tcp),
         ("\r", Tcp),
@@ -68,16 +73,19 @@ fn verdicts() {
         ("\x00\x03\x00\x00user\x00", Tcp),
         ("ABCDEFGHIJKLMNOPQRSTUVWXYZABCDEF /", Http1),
         ("ABCDEFGHIJKLMNOPQRSTUVWXYZABCDEFG", Tcp),
+        // PS-48c
         ("P", NeedMore),
         ("PR", NeedMore),
         ("PRI", NeedMore),
         ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r", NeedMore),
+        // PS-48b
         ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Http2Preface),
         ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0", Http2Preface),
         ("PRI * HTTP/1.1\r\n", Http1),
         ("PRI * HTTP/2.0\r\n\r\nX", Http1),
         ("PRI /", Http1),
         ("PRINT /", Http1),
+        // PS-48a, PS-52, PS-56
         ("\x16", NeedMore),
         ("\x16\x03", NeedMore),
         ("\x16\x03\x01\x02\0", NeedMore),
@@ -109,7 +117,7 @@ fn starts() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    /// A verdict never changes with more bytes, and comes in time.
+    /// A verdict never changes with more bytes, and comes in time (PS-49).
     #[test]
     fn verdicts_are_final(bytes in starts()) {
         let mut decided = Verdict::NeedMore;
