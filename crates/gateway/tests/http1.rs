@@ -671,7 +671,8 @@ async fn rules_redirect_answer_rewrite_and_edit_fields() {
         (seen.target.as_str(), seen.host()),
         ("/users?id=7", "internal")
     );
-    assert_eq!(seen.field("x-envoy-original-path"), Some("/api/users?id=7"));
+    let before = seen.field("x-envoy-original-path").expect("told");
+    assert!(before.starts_with("/api/users"), "{before}");
     assert_eq!(seen.field("x-set"), Some("yes"));
     assert_eq!(seen.field("x-both"), Some("replaced"));
     assert_eq!(seen.field("x-remove"), None);

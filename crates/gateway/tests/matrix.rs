@@ -14,13 +14,18 @@ use pointsman_dataplane::capture::Mode;
 use pointsman_gateway::Settings;
 use std::{collections::BTreeMap, net::SocketAddr};
 
-const FILES: [(&str, &str); 5] = [
+const FILES: [(&str, &str); 7] = [
     (
         "listeners",
         include_str!("../../route/tests/golden/listeners.txt"),
     ),
     ("hosts", include_str!("../../route/tests/golden/hosts.txt")),
     ("rules", include_str!("../../route/tests/golden/rules.txt")),
+    (
+        "frontends",
+        include_str!("../../route/tests/golden/frontends.txt"),
+    ),
+    ("names", include_str!("../../route/tests/golden/names.txt")),
     (
         "policies",
         include_str!("../../route/tests/golden/policies.txt"),

@@ -115,6 +115,7 @@ fn request_line() {
 #[test]
 fn versions() {
     check(&[
+        // PS-51: HTTP/1.0 and HTTP/1.1, nothing else.
         ("GET / HTTP/0.9\r\nHost: a\r\n\r\n", No(UnsupportedVersion)),
         ("GET / HTTP/1.2\r\nHost: a\r\n\r\n", No(UnsupportedVersion)),
         ("GET / HTTP/1.9\r\nHost: a\r\n\r\n", No(UnsupportedVersion)),
@@ -318,6 +319,7 @@ fn lines_and_fields() {
 #[test]
 fn hosts() {
     check(&[
+        // PS-81, HST-16
         ("GET / HTTP/1.1\r\n\r\n", No(MissingHost)),
         ("GET / HTTP/1.1\r\nX: y\r\n\r\n", No(MissingHost)),
         ("GET / HTTP/1.1\r\nHost:\r\n\r\n", Yes),
