@@ -53,6 +53,19 @@ impl Probe {
         Self::Request(method.to_owned(), text.into_bytes())
     }
 
+    /// The same request in another version of HTTP/1.
+    #[must_use]
+    pub fn version(self, version: &str) -> Self {
+        match self {
+            Self::Request(method, bytes) if version != "1.1" => {
+                let text = String::from_utf8(bytes).expect("text");
+                let text = text.replacen("HTTP/1.1", &format!("HTTP/{version}"), 1);
+                Self::Request(method, text.into_bytes())
+            }
+            other => other,
+        }
+    }
+
     /// Dials `to` and says it.
     ///
     /// # Panics
