@@ -162,6 +162,9 @@ pub struct Limits {
     pub fields: usize,
     /// Bytes of a request target.
     pub target_bytes: usize,
+    /// Bytes of a request body that are read and thrown away behind an answer that was made without
+    /// it, so that the connection can be kept; with a longer one it is closed.
+    pub discarded_body_bytes: u64,
     /// Idle connections kept to one endpoint.
     pub pooled_per_endpoint: usize,
     /// Requests served on one client connection before it is closed; 0: no limit.
@@ -181,6 +184,7 @@ impl Default for Limits {
             head_bytes: 64 * 1024,
             fields: 100,
             target_bytes: 16 * 1024,
+            discarded_body_bytes: 256 * 1024,
             pooled_per_endpoint: 512,
             requests_per_connection: 0,
             backlog: 4096,

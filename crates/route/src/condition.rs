@@ -168,7 +168,7 @@ impl Subject {
 
 /// Hands the value of a field to `read`; several values are one, joined with `,` (VS-H-28). Pseudo
 /// headers are ordinary keys, and `host` is another name of `:authority` (VS-H-29).
-fn with_field<F: Fields + ?Sized, R>(
+pub(crate) fn with_field<F: Fields + ?Sized, R>(
     request: &Request<'_, F>,
     name: &str,
     read: impl FnOnce(&[u8]) -> R,

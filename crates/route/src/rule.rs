@@ -1,5 +1,6 @@
 //! Rules: what is asked, what is done, and where it was written.
 use crate::{
+    action::Effects,
     condition::Alternative,
     index::RuleIndex,
     split::{Missing, Split},
@@ -72,13 +73,15 @@ pub struct Rule {
     pub timeout: Option<Duration>,
     /// `mirror`, `mirrors`.
     pub mirrors: Box<[CompiledMirror]>,
+    /// Fault, CORS and the like; `None` for most rules.
+    pub effects: Option<Arc<Effects>>,
     /// The VirtualService, its delegates' rules in place, and the position in that list.
     pub(crate) source: Option<(Arc<VirtualService>, usize)>,
 }
 
 impl Rule {
-    /// The rule with everything that is executed rather than decided: rewrite, headers, retries,
-    /// fault, CORS; as written, or merged with that of its delegate (VS-H-115). `None` for a
+    /// The rule with everything that is executed rather than decided: rewrite, headers, retries;
+    /// as written, or merged with that of its delegate (VS-H-115). `None` for a
     /// default route, which has none of them (VSB-16).
     pub fn model(&self) -> Option<&HttpRoute> {
         let (service, index) = self.source.as_ref()?;

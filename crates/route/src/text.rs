@@ -145,6 +145,23 @@ fn whole(hir: Hir) -> Result<meta::Regex, String> {
         .map_err(|error| error.to_string())
 }
 
+/// A pattern that is searched for, with its groups.
+pub(crate) fn search(source: &str) -> Result<meta::Regex, String> {
+    meta::Regex::builder()
+        .configure(
+            meta::Config::new()
+                .nfa_size_limit(Some(PATTERN_BYTES))
+                .onepass_size_limit(Some(PATTERN_BYTES / 4))
+                .hybrid_cache_capacity(PATTERN_BYTES / 4),
+        )
+        .syntax(regex_automata::util::syntax::Config::new().nest_limit(100))
+        .build(source)
+        .map_err(|error| match error.syntax_error() {
+            Some(cause) => cause.to_string(),
+            None => error.to_string(),
+        })
+}
+
 /// The literal texts a pattern begins with, if they are few and none is empty.
 fn starts(hir: &Hir) -> Arc<[Box<[u8]>]> {
     let found = Extractor::new()

@@ -1,20 +1,22 @@
 //! One request head: parsed, routed, written anew. No await in here: a request sees one view.
 use super::{
     Context, RequestFacts,
+    answer::{self, Answer},
+    changes::Changes,
     fields::HeadFields,
     local::{self, Local},
-    redirect,
 };
 use crate::{
     settings::Settings,
     shard::{cluster_state::ClusterState, endpoint_state::EndpointState, view::View},
 };
+use pointsman_model::action::FieldOps;
 use pointsman_route::{
     Action, Class, ConnectionDecision, HttpTableId, Matched, NoTrace, Request, RequestDecision,
-    Rule, Split,
-    action::{self, Incoming, levels},
+    Split,
+    action::{self, Aborted, Cors, Effects, Incoming, Levels, Verdict, levels},
 };
-use pointsman_telemetry::ClusterStats;
+use pointsman_telemetry::{ClusterStats, Flags};
 use pointsman_wire::{
     http1::{
         ConnectionOption, FieldSet, HeadLimits, Refusal, RequestHead, RequestKind, RequestRewrite,
@@ -22,7 +24,7 @@ use pointsman_wire::{
     },
     path,
 };
-use std::{rc::Rc, sync::Arc, time::Duration, time::Instant};
+use std::{rc::Rc, time::Duration, time::Instant};
 
 /// What to do with the bytes received so far.
 pub(crate) enum Step {
@@ -32,14 +34,34 @@ pub(crate) enum Step {
     Refuse(Refusal),
     /// Answer with this.
     Reply(Reply),
-    /// An answer is in `out` already (a redirect or a direct response).
-    Answered {
-        facts: RequestFacts,
-        status: u16,
-        stats: Rc<ClusterStats>,
-    },
+    /// The answer of a rule is in `out` already.
+    Answered(Answered),
     /// Send it on; the head for the endpoint is in `out`.
     Forward(Forward),
+    /// Wait this long first (VS-H-80).
+    After(Duration, Box<Step>),
+}
+
+impl Step {
+    /// Of a routed request: whom it counts for.
+    pub(crate) fn routed(&self) -> Option<(&ClusterStats, &RequestFacts)> {
+        match self {
+            Self::Reply(reply) => Some((&reply.stats, &reply.facts)),
+            Self::Answered(answered) => Some((&answered.stats, &answered.facts)),
+            Self::Forward(forward) => Some((forward.stats(), &forward.facts)),
+            Self::After(_, step) => step.routed(),
+            Self::NeedMore | Self::Refuse(_) => None,
+        }
+    }
+}
+
+/// An answer that a rule made.
+pub(crate) struct Answered {
+    pub(crate) facts: RequestFacts,
+    pub(crate) status: u16,
+    /// As in [`Local`].
+    pub(crate) details: &'static str,
+    pub(crate) stats: Rc<ClusterStats>,
 }
 
 /// A reply of our own to a well-formed request.
@@ -47,6 +69,8 @@ pub(crate) struct Reply {
     pub(crate) facts: RequestFacts,
     pub(crate) local: Local,
     pub(crate) stats: Rc<ClusterStats>,
+    /// Only of a routed request (VS-H-106).
+    pub(crate) changes: Changes,
 }
 
 /// A request on its way to a backend.
@@ -55,8 +79,8 @@ pub(crate) struct Forward {
     pub(crate) to: To,
     /// The rule's `timeout` (VS-H-63).
     pub(crate) timeout: Option<Duration>,
-    /// The rule and the index of its destination, only where the response has operations of theirs.
-    response: Option<(Arc<Rule>, usize)>,
+    /// What is done to the response.
+    pub(crate) changes: Changes,
 }
 
 /// Where a request goes.
@@ -66,8 +90,6 @@ pub(crate) enum To {
     /// The original destination: nothing recognised the request (LIS-62).
     Original(Rc<EndpointState>, Rc<ClusterStats>),
 }
-
-pub(crate) use pointsman_route::action::Levels;
 
 impl Forward {
     /// The backend's own connect timeout, or the process's.
@@ -84,14 +106,6 @@ impl Forward {
         match &self.to {
             To::Cluster(cluster) => &cluster.stats,
             To::Original(_, stats) => stats,
-        }
-    }
-
-    /// What the rule does to the response's fields.
-    pub(crate) fn response_operations(&self) -> Levels<'_> {
-        match &self.response {
-            None => Levels::new(),
-            Some((rule, target)) => levels(rule, Some(*target), |headers| &headers.response),
         }
     }
 }
@@ -161,6 +175,8 @@ pub(crate) fn decide(
         version: head.version,
         idempotent: is_idempotent(head.method),
         upgrade: head.upgrade.is_some_and(|upgrade| upgrade.is_websocket()),
+        expects: head.expect_continue,
+        injected: Flags::EMPTY,
         started,
     };
     let reply = |local, stats: &Rc<ClusterStats>| {
@@ -168,6 +184,7 @@ pub(crate) fn decide(
             facts,
             local,
             stats: stats.clone(),
+            changes: Changes::Nothing,
         })
     };
     if facts.kind == RequestKind::Connect {
@@ -216,99 +233,219 @@ pub(crate) fn decide(
                 facts,
                 to: To::Original(cx.shard.original(cx.original), cx.shard.passthrough.clone()),
                 timeout: None,
-                response: None,
+                changes: Changes::Nothing,
             })
         }
-        RequestDecision::Rule(matched) => execute(cx, &view, facts, &matched, &head, &path, out),
+        RequestDecision::Rule(matched) => {
+            let head = &head;
+            let routed = Routed {
+                cx,
+                facts,
+                matched,
+                head,
+                request,
+            };
+            routed.execute(&view, out)
+        }
     }
 }
 
-fn execute(
-    cx: &Context<'_>,
-    view: &View,
+/// A request that a rule has taken.
+struct Routed<'a, 'h> {
+    cx: &'a Context<'a>,
     facts: RequestFacts,
-    matched: &Matched<'_>,
-    head: &RequestHead<'_>,
-    path: &str,
-    out: &mut Vec<u8>,
-) -> Step {
-    let rule = matched.rule;
-    cx.access.decided_by(&rule.origin);
-    let split = match &rule.action {
-        Action::Forward(split) => split,
-        Action::Redirect(redirect) => {
-            let keep_alive = facts.keeps_unread();
-            let location =
-                redirect::location(redirect, head, path, matched.prefix_len, cx.original);
-            let levels = levels(rule, None, |headers| &headers.response);
-            redirect::write(out, redirect.code, &location, &levels, &facts, keep_alive);
-            return Step::Answered {
-                facts,
-                status: redirect.code,
-                stats: cx.shard.local.clone(),
-            };
+    matched: Matched<'a>,
+    head: &'a RequestHead<'h>,
+    request: Request<'a, HeadFields<'a, 'h>>,
+}
+
+impl Routed<'_, '_> {
+    fn execute(self, view: &View, out: &mut Vec<u8>) -> Step {
+        let Self { cx, matched, .. } = &self;
+        cx.access.decided_by(&matched.rule.origin);
+        let location;
+        let fields;
+        let answer = match &matched.rule.action {
+            Action::Forward(split) => {
+                let chosen = Chosen::new(cx, view, split);
+                return match &matched.rule.effects {
+                    None => self.forward(chosen, None, out),
+                    Some(effects) => self.affected(chosen, effects, out),
+                };
+            }
+            Action::Redirect(redirect) => {
+                location = answer::location(
+                    redirect,
+                    self.head,
+                    self.request.path,
+                    matched.prefix_len,
+                    cx.original,
+                );
+                fields = [("location", &*location)];
+                Answer {
+                    status: redirect.code,
+                    fields: &fields,
+                    body: &[],
+                }
+            }
+            Action::Respond(response) => answer::direct(response),
+        };
+        let levels = levels(matched.rule, None, |headers| &headers.response);
+        let stats = cx.shard.local.clone();
+        self.answered(&answer, &levels, "direct_response", stats, out)
+    }
+
+    /// Writes the answer of a rule.
+    fn answered(
+        &self,
+        answer: &Answer<'_>,
+        levels: &Levels<'_>,
+        details: &'static str,
+        stats: Rc<ClusterStats>,
+        out: &mut Vec<u8>,
+    ) -> Step {
+        let most = self.cx.shard.settings.limits.discarded_body_bytes;
+        let keep_alive = self.facts.keeps_discarding(most);
+        answer.write(out, levels, &self.facts, keep_alive);
+        Step::Answered(Answered {
+            facts: self.facts,
+            status: answer.status,
+            details,
+            stats,
+        })
+    }
+
+    /// A rule that injects faults or has a CORS policy: the fault comes first (VS-H-39, VS-H-84).
+    fn affected(mut self, chosen: Chosen, effects: &Effects, out: &mut Vec<u8>) -> Step {
+        let shard = self.cx.shard;
+        let injected = effects.fault.as_ref().map(|fault| {
+            let mut random = shard.random.borrow_mut();
+            action::inject(fault, || random.u32(..))
+        });
+        let injected = injected.unwrap_or_default();
+        if injected.delay.is_some() {
+            self.facts.injected |= Flags::DI;
         }
-        Action::Respond(response) => {
-            let keep_alive = facts.keeps_unread();
-            let levels = levels(rule, None, |headers| &headers.response);
-            redirect::write_direct(out, response, &levels, &facts, keep_alive);
-            return Step::Answered {
-                facts,
-                status: response.status,
-                stats: cx.shard.local.clone(),
-            };
+        let step = match injected.abort {
+            Some(aborted) => self.aborted(&chosen, aborted, out),
+            None => self.cross_origin(chosen, effects.cors.as_ref(), out),
+        };
+        match injected.delay {
+            None => step,
+            Some(delay) => Step::After(delay, Box::new(step)),
         }
-    };
-    let draw = cx.shard.random.borrow_mut().u32(..);
-    let target = split.pick(draw);
-    let cluster = match target
-        .cluster
-        .ok()
-        .and_then(|id| cx.shard.cluster(view, id))
-    {
-        Some(cluster) => cluster,
-        None => {
+    }
+
+    fn aborted(mut self, chosen: &Chosen, aborted: Aborted, out: &mut Vec<u8>) -> Step {
+        self.facts.injected |= Flags::FI;
+        let answer = Answer {
+            status: aborted.status,
+            fields: aborted.fields,
+            body: aborted.body.as_bytes(),
+        };
+        let stats = chosen.stats(self.cx);
+        self.answered(&answer, &Levels::new(), "fault_filter_abort", stats, out)
+    }
+
+    fn cross_origin(self, chosen: Chosen, cors: Option<&Cors>, out: &mut Vec<u8>) -> Step {
+        let fields = match cors.map(|cors| cors.ask(&self.request)) {
+            None | Some(Verdict::Untouched) => return self.forward(chosen, None, out),
+            Some(Verdict::Allowed(last)) => return self.forward(chosen, Some(last), out),
+            Some(Verdict::Preflight(fields)) => fields,
+        };
+        let fields: Vec<_> = fields
+            .iter()
+            .map(|(name, value)| (*name, &**value))
+            .collect();
+        let answer = Answer {
+            status: 200,
+            fields: &fields,
+            body: &[],
+        };
+        let stats = chosen.stats(self.cx);
+        self.answered(&answer, &Levels::new(), "cors_response", stats, out)
+    }
+
+    /// Sends it on. `last` is done to the response after all that the rule does to it.
+    fn forward(self, chosen: Chosen, last: Option<FieldOps>, out: &mut Vec<u8>) -> Step {
+        let Self {
+            cx,
+            facts,
+            matched,
+            head,
+            request,
+        } = self;
+        let rule = matched.rule;
+        let changes = Changes::new(rule, chosen.index, last);
+        let Some(cluster) = chosen.cluster else {
             return Step::Reply(Reply {
                 facts,
                 local: local::NO_CLUSTER,
                 stats: cx.shard.blackhole.clone(),
+                changes,
             });
+        };
+        let names = head.fields.iter().map(|field| field.name);
+        let incoming = Incoming {
+            received: head.path,
+            path: request.path,
+            query: head.query,
+            matched: matched.prefix_len,
+        };
+        let mut drop = FieldSet::default();
+        let outgoing = action::outgoing(rule, chosen.index, &incoming, names, |at| drop.insert(at));
+        write_request(
+            out,
+            head,
+            &RequestRewrite {
+                target: outgoing.target.as_deref(),
+                host: outgoing.host,
+                drop,
+                connection: connection(&facts, head),
+            },
+            head.body,
+            &outgoing.extra,
+        );
+        Step::Forward(Forward {
+            facts,
+            to: To::Cluster(cluster),
+            timeout: rule.timeout,
+            changes,
+        })
+    }
+}
+
+/// The destination that was drawn.
+struct Chosen {
+    /// Its position in the rule.
+    index: usize,
+    /// `None` where it does not exist.
+    cluster: Option<Rc<ClusterState>>,
+}
+
+impl Chosen {
+    fn new(cx: &Context<'_>, view: &View, split: &Split) -> Self {
+        let target = split.pick(cx.shard.random.borrow_mut().u32(..));
+        let id = target.cluster.ok();
+        let cluster = id.and_then(|id| cx.shard.cluster(view, id));
+        if let Some(cluster) = &cluster {
+            cx.access.backend(&cluster.cluster.label);
         }
-    };
-    cx.access.backend(&cluster.cluster.label);
-    let index = split
-        .targets()
-        .iter()
-        .position(|it| std::ptr::eq(it, target))
-        .unwrap_or_default();
-    let names = head.fields.iter().map(|field| field.name);
-    let incoming = Incoming {
-        received: head.path,
-        path,
-        query: head.query,
-        matched: matched.prefix_len,
-    };
-    let mut drop = FieldSet::default();
-    let outgoing = action::outgoing(rule, index, &incoming, names, |at| drop.insert(at));
-    write_request(
-        out,
-        head,
-        &RequestRewrite {
-            target: outgoing.target.as_deref(),
-            host: outgoing.host,
-            drop,
-            connection: connection(&facts, head),
-        },
-        head.body,
-        &outgoing.extra,
-    );
-    let response = levels(rule, Some(index), |headers| &headers.response);
-    Step::Forward(Forward {
-        facts,
-        to: To::Cluster(cluster),
-        timeout: rule.timeout,
-        response: (!response.is_empty()).then(|| (rule.clone(), index)),
-    })
+        let mut targets = split.targets().iter();
+        let index = targets.position(|it| std::ptr::eq(it, target));
+        Self {
+            index: index.unwrap_or_default(),
+            cluster,
+        }
+    }
+
+    /// Whom an answer in its place counts for.
+    fn stats(&self, cx: &Context<'_>) -> Rc<ClusterStats> {
+        match &self.cluster {
+            Some(cluster) => cluster.stats.clone(),
+            None => cx.shard.local.clone(),
+        }
+    }
 }
 
 fn forward_bytes(
@@ -333,13 +470,14 @@ fn forward_bytes(
                 facts,
                 to: To::Cluster(cluster),
                 timeout: None,
-                response: None,
+                changes: Changes::Nothing,
             })
         }
         None => Step::Reply(Reply {
             facts,
             local: local::NO_CLUSTER,
             stats: cx.shard.blackhole.clone(),
+            changes: Changes::Nothing,
         }),
     }
 }

@@ -1,10 +1,11 @@
 //! The response: from the endpoint to the client.
-use super::{Context, RequestFacts, decide::Levels, rewrite};
+use super::{Context, RequestFacts, changes};
 use crate::{
     shard::buffers::{Buffers, SMALL},
     stream,
     tunnel::Progress,
 };
+use pointsman_route::action::Levels;
 use pointsman_wire::http1::{
     ChunkDecoder, ChunkEvent, ChunkLimits, ConnectionOption, HeadLimits, LAST_CHUNK, Refusal,
     ResponseBody, ResponseHead, Version, field_slots, head_may_be_complete, parse_response,
@@ -223,7 +224,7 @@ fn translate(
         write_response(out, &head, connection, facts.version, to_client, &[]);
     } else {
         let names = head.fields.iter().map(|field| field.name);
-        let (dropped, extra) = rewrite::operations(operations.iter().copied(), names);
+        let (dropped, extra) = changes::operations(operations.iter().copied(), names);
         head.drop = head.drop.union(dropped);
         write_response(out, &head, connection, facts.version, to_client, &extra);
     }

@@ -237,7 +237,7 @@ async fn attempt(
         Ok(Err(_)) => {}
         Err(_) => return End::Other(Outcome::Reply(local::RESPONSE_IDLE)),
     }
-    let operations = forward.response_operations();
+    let operations = forward.changes.levels();
     let down = download(cx, facts, &operations, upstream, out, progress);
     if body == BodyLength::None {
         let end = watched(cx, progress, || cx.shard.settings.timeouts.response.0, down).await;
@@ -317,7 +317,7 @@ fn client_gone() -> End {
 }
 
 /// Why an exchange was given up while it waited.
-enum Stall {
+pub(crate) enum Stall {
     /// Nothing moved for too long.
     Idle,
     /// The client has reset its connection, or ended its side long ago and got nothing since.
@@ -344,7 +344,7 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Runs `future` as long as bytes move: given up after `limit` without any, or after
 /// `timeouts.write` in which the client took none of what was written to it.
-async fn watched<T>(
+pub(crate) async fn watched<T>(
     cx: &Context<'_>,
     progress: &Progress,
     limit: impl Fn() -> Duration,

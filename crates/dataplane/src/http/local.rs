@@ -1,5 +1,6 @@
 //! Replies that no upstream made. One place says what each of them is.
-use super::RequestFacts;
+use super::{RequestFacts, answer::Answer};
+use pointsman_route::action::Levels;
 use pointsman_telemetry::Flags;
 use pointsman_wire::http1::{LocalResponse, Refusal, RequestKind, Version, write_local_response};
 
@@ -113,18 +114,37 @@ pub(crate) const HTTP2_UNSUPPORTED: Local = local(
 );
 
 impl Local {
-    /// Appends the reply to `out`.
-    pub(crate) fn write(&self, out: &mut Vec<u8>, facts: Option<&RequestFacts>, keep_alive: bool) {
-        let fields: &[(&str, &str)] = if self.body.is_empty() {
+    /// Appends the reply to a routed request, with the operations of its rule (VS-H-106).
+    pub(crate) fn write_changed(
+        &self,
+        out: &mut Vec<u8>,
+        levels: &Levels<'_>,
+        facts: &RequestFacts,
+        keep_alive: bool,
+    ) {
+        let answer = Answer {
+            status: self.status,
+            fields: self.fields(),
+            body: self.body.as_bytes(),
+        };
+        answer.write(out, levels, facts, keep_alive);
+    }
+
+    const fn fields(&self) -> &'static [(&'static str, &'static str)] {
+        if self.body.is_empty() {
             &[]
         } else {
             &[("content-type", "text/plain")]
-        };
+        }
+    }
+
+    /// Appends the reply to `out`.
+    pub(crate) fn write(&self, out: &mut Vec<u8>, facts: Option<&RequestFacts>, keep_alive: bool) {
         write_local_response(
             out,
             &LocalResponse {
                 status: self.status,
-                fields,
+                fields: self.fields(),
                 body: self.body.as_bytes(),
                 keep_alive,
                 to: facts.map_or(Version::Http11, |facts| facts.version),

@@ -2,19 +2,22 @@
 //!
 //! In the order a request travels: `serve` reads heads off a connection, `decide` parses and
 //! routes one (no await in it), `exchange` finds a connection to an endpoint and replays what is
-//! safe to replay, `upload` streams the request body, `download` the response, `local` makes the
-//! replies that no upstream made.
+//! safe to replay, `upload` streams the request body, `download` the response, in which `changes`
+//! says what the rule alters; `local` and `answer` make the replies that no upstream made, before
+//! which `discard` reads what is left of the request.
+mod answer;
+mod changes;
 mod decide;
+mod discard;
 mod download;
 mod exchange;
 mod fields;
 mod local;
-mod redirect;
-mod rewrite;
 mod serve;
 mod upload;
 
 use crate::context::Context;
+use pointsman_telemetry::Flags;
 use pointsman_wire::http1::{BodyLength, RequestKind, Version};
 pub(crate) use serve::{refuse_http2, serve};
 use std::time::Instant;
@@ -33,6 +36,10 @@ pub(crate) struct RequestFacts {
     pub(crate) idempotent: bool,
     /// Asked for another protocol, and that wish was passed on.
     pub(crate) upgrade: bool,
+    /// The body is held back until it is asked for (RFC 9110 section 10.1.1).
+    pub(crate) expects: bool,
+    /// What a fault did to the request already: `DI`.
+    pub(crate) injected: Flags,
     pub(crate) started: Instant,
 }
 
@@ -42,8 +49,20 @@ impl RequestFacts {
         !matches!(self.body, BodyLength::None | BodyLength::Length(0))
     }
 
-    /// Can the connection be kept behind an answer that was made without reading the body?
+    /// Can the connection be kept behind an answer that was made in the middle of the body?
     pub(crate) fn keeps_unread(&self) -> bool {
         self.keep_alive && !self.has_body()
+    }
+
+    /// Can it be kept behind an answer that was made before the body was looked at? Up to `most`
+    /// bytes of it are read and thrown away then (VS-H-51). A body that is held back may never come,
+    /// or come after all: then only closing is safe.
+    pub(crate) fn keeps_discarding(&self, most: u64) -> bool {
+        self.keep_alive
+            && match self.body {
+                BodyLength::None => true,
+                BodyLength::Length(length) => length == 0 || (length <= most && !self.expects),
+                BodyLength::Chunked => !self.expects,
+            }
     }
 }

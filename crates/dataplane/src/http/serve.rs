@@ -1,8 +1,9 @@
 //! The life of one HTTP/1 client connection.
 use super::{
     Context, RequestFacts,
-    decide::{Forward, Reply, Step, TableCache, decide},
-    exchange::{Outcome, exchange},
+    decide::{Answered, Forward, Reply, Step, TableCache, decide},
+    discard::discard,
+    exchange::{Outcome, exchange, watched},
     local::{self, Local},
 };
 use crate::{
@@ -155,37 +156,69 @@ async fn handle(cx: &Context<'_>, step: Step, input: &mut Vec<u8>, out: &mut Vec
             facts,
             local,
             stats,
+            changes,
         }) => {
             input.drain(..facts.head_len.min(input.len()));
-            let keep = facts.keeps_unread();
-            local.write(out, Some(&facts), keep);
+            let most = cx.shard.settings.limits.discarded_body_bytes;
+            let keep = facts.keeps_discarding(most);
+            local.write_changed(out, &changes.levels(), &facts, keep);
             let ending = Ending {
                 bytes: (0, body_of(out)),
                 ..Ending::of(&local)
             };
             record(cx, &stats, &facts, ending);
-            answer(cx, out, keep).await
+            answer_unread(cx, &facts, input, out).await
         }
-        Step::Answered {
+        Step::Answered(Answered {
             facts,
             status,
+            details,
             stats,
-        } => {
+        }) => {
             input.drain(..facts.head_len.min(input.len()));
             let ending = Ending {
                 status,
                 flags: Flags::EMPTY,
-                details: "direct_response",
+                details,
                 bytes: (0, body_of(out)),
             };
             record(cx, &stats, &facts, ending);
-            answer(cx, out, facts.keeps_unread()).await
+            answer_unread(cx, &facts, input, out).await
         }
+        // Boxed, so that connections nobody delays are not as large as this is.
+        Step::After(delay, step) => Box::pin(handle_after(cx, delay, *step, input, out)).await,
         Step::Forward(forward) => {
             input.drain(..forward.facts.head_len.min(input.len()));
             proxy(cx, &forward, input, out).await
         }
     }
+}
+
+/// Carries out a request after the delay that a fault asks for, unless its client goes meanwhile.
+async fn handle_after(
+    cx: &Context<'_>,
+    delay: Duration,
+    step: Step,
+    input: &mut Vec<u8>,
+    out: &mut Vec<u8>,
+) -> bool {
+    // The runtime's own timer: the shard's clock is accurate to a tenth of a second.
+    let wait = tokio::time::sleep(delay);
+    // Nothing is to move, so nothing can stall.
+    let idle = || Duration::ZERO;
+    if watched(cx, &Progress::default(), idle, wait).await.is_err() {
+        if let Some((stats, facts)) = step.routed() {
+            let ending = Ending {
+                status: 0,
+                flags: Flags::DC,
+                details: "downstream_remote_disconnect",
+                bytes: (0, 0),
+            };
+            record(cx, stats, facts, ending);
+        }
+        return false;
+    }
+    handle(cx, step, input, out).await
 }
 
 async fn proxy(
@@ -218,7 +251,7 @@ async fn proxy(
         Outcome::Reply(local) => {
             let keep = facts.keeps_unread() && !cx.lease.is_draining();
             out.clear();
-            local.write(out, Some(facts), keep);
+            local.write_changed(out, &forward.changes.levels(), facts, keep);
             progress.sent.set(body_of(out));
             record(local.status, local.flags, local.details);
             answer(cx, out, keep).await
@@ -269,7 +302,8 @@ async fn upgraded(
     drop(in_flight);
 }
 
-fn record(cx: &Context<'_>, stats: &ClusterStats, facts: &RequestFacts, ending: Ending) {
+fn record(cx: &Context<'_>, stats: &ClusterStats, facts: &RequestFacts, mut ending: Ending) {
+    ending.flags |= facts.injected;
     let micros = u64::try_from(facts.started.elapsed().as_micros()).unwrap_or(u64::MAX);
     stats.request(
         ending.status,
@@ -318,6 +352,28 @@ impl Ending {
             bytes: (0, 0),
         }
     }
+}
+
+/// Sends an answer that was made without looking at the request's body.
+async fn answer_unread(
+    cx: &Context<'_>,
+    facts: &RequestFacts,
+    input: &mut Vec<u8>,
+    out: &[u8],
+) -> bool {
+    let most = cx.shard.settings.limits.discarded_body_bytes;
+    let keep = facts.keeps_discarding(most);
+    if !keep || !facts.has_body() {
+        return answer(cx, out, keep).await;
+    }
+    // At the same time: a client may send all of its request before it reads. Boxed, since few
+    // connections ever come here.
+    let both = async { tokio::join!(answer(cx, out, true), discard(cx, facts.body, input, most)) };
+    let (sent, discarded) = Box::pin(both).await;
+    if sent && !discarded {
+        linger(cx).await;
+    }
+    sent && discarded
 }
 
 async fn answer(cx: &Context<'_>, out: &[u8], keep: bool) -> bool {

@@ -336,10 +336,19 @@ pub(super) fn rewrite(key: &Key, map: &Map, context: &mut Context<'_>) -> Rewrit
                 help,
             );
         }
-        Some((
-            pattern.into(),
-            map.text("rewrite").unwrap_or_default().into(),
-        ))
+        let replacement = map.text("rewrite").unwrap_or_default();
+        if let Some(node) = map.get("rewrite")
+            && let Some(fault) = condition::replacement_fault(pattern, replacement)
+        {
+            context.report.error(
+                codes::CONDITION,
+                node.span,
+                format!("`rewrite` of `uriRegexRewrite` {fault} (VS-H-57)"),
+                "cannot be put in place of a match",
+                r"\1 is the first group, \0 the whole match, \\ a backslash",
+            );
+        }
+        Some((pattern.into(), replacement.into()))
     });
     for field in ["uri", "authority"] {
         one_line(map, field, context);

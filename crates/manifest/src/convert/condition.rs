@@ -51,6 +51,30 @@ pub(super) fn regex_fault(pattern: &str) -> Option<(String, &'static str)> {
     Some((format!("cannot be compiled: {cause}"), help))
 }
 
+/// What is wrong with the text that takes the place of what `pattern` matches: `\0`..`\9` are groups
+/// of the pattern, `\\` is a backslash.
+pub(super) fn replacement_fault(pattern: &str, replacement: &str) -> Option<String> {
+    let groups = meta::Regex::new(pattern).map_or(10, |regex| regex.captures_len());
+    let mut characters = replacement.chars();
+    while let Some(character) = characters.next() {
+        if character != '\\' {
+            continue;
+        }
+        match characters.next() {
+            Some('\\') => {}
+            Some(digit @ '0'..='9') if (digit as usize - '0' as usize) < groups => {}
+            Some(digit @ '0'..='9') => {
+                return Some(format!(
+                    "names group {digit}, and the pattern has {}",
+                    groups - 1
+                ));
+            }
+            _ => return Some("has a backslash before something else than a digit".to_owned()),
+        }
+    }
+    None
+}
+
 /// What a StringMatch is about.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Subject {

@@ -1,10 +1,18 @@
 //! What a rule does to a request once it was taken, as values: no head is written here, and no
 //! clock or random number is asked. The data path and `explain` both run this code, so that what
 //! is told of a rewrite or a redirect is what happens.
+mod cors;
+mod effects;
+mod fault;
 mod outgoing;
 mod redirect;
 mod rewrite;
+mod substitution;
 
+pub use cors::{Cors, Verdict};
+pub use effects::Effects;
+pub use fault::{Aborted, Injected, aborted, drawn, inject};
 pub use outgoing::{Incoming, Outgoing, outgoing, unchanged};
 pub use redirect::{Received, location};
-pub use rewrite::{Extra, Levels, authority, levels, operations, target};
+pub use rewrite::{Extra, Levels, authority, levels, operations};
+pub use substitution::Substitution;

@@ -51,8 +51,7 @@ pub fn outgoing<'a>(
         return unchanged(incoming);
     }
     let mut extra = operations(levels.iter().copied(), names, leave_out);
-    let rewritten =
-        rewrite.and_then(|it| target(it, incoming.path, incoming.matched, incoming.query));
+    let rewritten = rewrite.and_then(|it| target(rule, it, incoming));
     let host = rewrite
         .and_then(|it| it.authority.as_deref())
         .or_else(|| authority(rule, index));

@@ -1,4 +1,5 @@
 //! What a rule changes in a message: target, authority, fields.
+use super::Incoming;
 use crate::rule::{Action, Rule};
 use pointsman_model::action::{FieldOps, HeaderOps, Rewrite};
 use smallvec::SmallVec;
@@ -123,15 +124,28 @@ fn named_authority(operations: &FieldOps) -> Option<&str> {
         .next_back()
 }
 
-/// The target after `rewrite.uri`: the matched part of the path is replaced as text, without any
-/// repair of slashes (VS-H-53..60).
-pub fn target(
-    rewrite: &Rewrite,
-    path: &str,
-    matched: usize,
-    query: Option<&str>,
-) -> Option<String> {
-    let uri = rewrite.uri.as_deref()?;
+/// The target after a rewrite of the path; `None` where the rule has none, or its pattern is not in
+/// the path. The query is kept (VS-H-53..57).
+pub(super) fn target(rule: &Rule, rewrite: &Rewrite, incoming: &Incoming<'_>) -> Option<String> {
+    if let Some(uri) = rewrite.uri.as_deref() {
+        return Some(replace(
+            uri,
+            incoming.path,
+            incoming.matched,
+            incoming.query,
+        ));
+    }
+    let effects = rule.effects.as_ref()?;
+    let mut made = effects.substitution.as_ref()?.replace(incoming.path)?;
+    if let Some(query) = incoming.query {
+        made.push('?');
+        made.push_str(query);
+    }
+    Some(made)
+}
+
+/// The matched part of the path is replaced as text, without any repair of slashes (VS-H-53..60).
+fn replace(uri: &str, path: &str, matched: usize, query: Option<&str>) -> String {
     let rest = path.get(matched..).unwrap_or_default();
     let mut target = String::with_capacity(uri.len() + rest.len() + query.map_or(0, str::len) + 1);
     target.push_str(uri);
@@ -140,7 +154,7 @@ pub fn target(
         target.push('?');
         target.push_str(query);
     }
-    Some(target)
+    target
 }
 
 #[cfg(test)]
@@ -221,14 +235,7 @@ mod tests {
             ("/", "/v1", "/x", None, "/v1x"),
             ("/", "/v1/", "/x", None, "/v1/x"),
         ] {
-            let rewrite = Rewrite {
-                uri: Some(uri.into()),
-                ..Rewrite::default()
-            };
-            assert_eq!(
-                target(&rewrite, path, prefix.len(), query).as_deref(),
-                Some(expected)
-            );
+            assert_eq!(replace(uri, path, prefix.len(), query), expected);
         }
     }
 }

@@ -8,6 +8,7 @@ mod bindings;
 mod chains;
 mod delegates;
 mod destinations;
+mod effects;
 mod endpoints;
 mod findings;
 mod hosts;

@@ -126,6 +126,7 @@ impl<'a, 'w> Compiler<'a, 'w> {
         if alternatives.is_empty() && !rule.matches.is_empty() {
             return None; // VS-H-7
         }
+        let before = self.known.rules(&service.meta.key, port).map(|it| &**it);
         let action = match &rule.action {
             HttpAction::Route(route) => {
                 Action::Forward(self.destinations.split(route, port, key, findings))
@@ -161,6 +162,7 @@ impl<'a, 'w> Compiler<'a, 'w> {
             action,
             timeout: rule.timeout,
             mirrors,
+            effects: self.effects(rule, before, key, findings),
             source: Some((Arc::clone(service), index)),
         })
     }
@@ -204,7 +206,7 @@ impl<'a, 'w> Compiler<'a, 'w> {
         }
     }
 
-    fn text(
+    pub(super) fn text(
         &mut self,
         text: &StringMatch,
         place: &Place,
@@ -251,6 +253,7 @@ impl<'a, 'w> Compiler<'a, 'w> {
             action: Action::Forward(self.destinations.own_split(service, port)),
             timeout: None,
             mirrors: Box::default(),
+            effects: None,
             source: None,
         }
     }

@@ -1,0 +1,521 @@
+//! What rules do to requests over real sockets: faults, CORS, mirrors, path substitution, made
+//! header values, and answers of the gateway's own.
+mod common;
+
+use common::*;
+use pointsman_gateway::Gateway as Facade;
+use pointsman_sdk::{AccessRecord, Sink};
+use pointsman_testkit::{HttpUpstream, Reply, eventually, free_port, fresh_ip};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+/// The service `web` with these rules, and where to dial it.
+async fn web(upstream: &HttpUpstream, http_rules: &str) -> (Gateway, SocketAddr) {
+    let (vip, port) = (fresh_ip(), free_port());
+    let text = http("web", vip, port, upstream.addr()) + &rules("web", http_rules);
+    let gateway = Gateway::serve(&text).await;
+    let findings = gateway.findings().await;
+    assert!(
+        findings.iter().all(|it| it["level"] != "error"),
+        "{findings:?}"
+    );
+    (gateway, SocketAddr::new(vip, port))
+}
+
+/// An upstream that says what it got.
+async fn identity() -> HttpUpstream {
+    HttpUpstream::named("web").start().await
+}
+
+const TO_WEB: &str = "route: [{destination: {host: web}}]";
+
+/// VS-H-83, VS-H-84, T-H-120: the backend is not asked, and the connection goes on.
+#[tokio::test]
+async fn an_abort_is_answered_without_asking_the_backend() {
+    let upstream = identity().await;
+    let (_gateway, web) = web(
+        &upstream,
+        &format!(
+            "- fault: {{abort: {{httpStatus: 503, percentage: {{value: 100}}}}}}\n  \
+               retries: {{attempts: 3, retryOn: 5xx}}\n  \
+               headers: {{response: {{set: {{x-rule: r}}}}}}\n  {TO_WEB}\n"
+        ),
+    )
+    .await;
+    let mut client = connect(web).await;
+    for method in ["GET", "POST", "HEAD"] {
+        let body = (method == "POST").then_some(&b"abc"[..]);
+        let reply = client
+            .request(method, "web", "/", &[], body)
+            .await
+            .expect("an answer");
+        assert_eq!(reply.status, 503);
+        assert_eq!(reply.field("content-type"), Some("text/plain"));
+        assert_eq!(reply.field("content-length"), Some("18"));
+        assert_eq!(reply.field("x-rule"), None);
+        let expected = if method == "HEAD" {
+            ""
+        } else {
+            "fault filter abort"
+        };
+        assert_eq!(reply.text(), expected);
+        assert!(reply.keeps_alive());
+    }
+    assert_eq!(upstream.requests(), 0);
+}
+
+/// VS-H-83, T-H-124.
+#[tokio::test]
+async fn a_grpc_abort_is_200_with_the_status_in_a_field() {
+    let upstream = identity().await;
+    let (_gateway, web) = web(
+        &upstream,
+        &format!("- fault: {{abort: {{grpcStatus: UNAVAILABLE, percentage: {{value: 100}}}}}}\n  {TO_WEB}\n"),
+    )
+    .await;
+    let reply = connect(web).await.get("web", "/").await.expect("an answer");
+    assert_eq!(
+        (reply.status, reply.field("grpc-status")),
+        (200, Some("14"))
+    );
+    assert_eq!(reply.field("grpc-message"), Some("fault filter abort"));
+    assert_eq!(upstream.requests(), 0);
+}
+
+/// VS-H-80, VS-H-81, T-H-121: without a percentage nothing is injected.
+#[tokio::test]
+async fn a_fault_without_a_percentage_injects_nothing() {
+    let upstream = identity().await;
+    let (_gateway, web) = web(
+        &upstream,
+        &format!(
+            "- fault: {{abort: {{httpStatus: 503}}, delay: {{fixedDelay: 60s}}}}\n  {TO_WEB}\n"
+        ),
+    )
+    .await;
+    assert_eq!(get(web, "web", "/").await.0, 200);
+}
+
+/// VS-H-80, VS-H-84, T-H-122, T-H-123: the timeout begins behind the delay, and the answer is
+/// neither early nor late.
+#[tokio::test]
+async fn a_delay_is_not_part_of_the_timeout() {
+    let upstream = HttpUpstream::named("web")
+        .on("/slow", Reply::text(200, "late").after(SOON))
+        .start()
+        .await;
+    let (_gateway, web) = web(
+        &upstream,
+        &format!("- fault: {{delay: {{fixedDelay: 700ms, percentage: {{value: 100}}}}}}\n  timeout: 400ms\n  {TO_WEB}\n"),
+    )
+    .await;
+    let mut client = connect(web).await;
+    let (reply, took) = timed(client.get("web", "/")).await;
+    assert_eq!(reply.expect("an answer").status, 200);
+    assert!(took >= Duration::from_millis(700), "{took:?}");
+    assert!(took < Duration::from_millis(700) + SOON / 4, "{took:?}");
+    let (reply, took) = timed(client.get("web", "/slow")).await;
+    assert_eq!(reply.expect("an answer").status, 504);
+    assert!(took >= Duration::from_millis(1100), "{took:?}");
+}
+
+/// VS-H-82: a request drawn for both is delayed, then aborted.
+#[tokio::test]
+async fn a_request_can_be_delayed_and_aborted() {
+    let upstream = identity().await;
+    let (_gateway, web) = web(
+        &upstream,
+        &format!(
+            "- fault:\n    delay: {{fixedDelay: 300ms, percentage: {{value: 100}}}}\n    \
+             abort: {{httpStatus: 418, percentage: {{value: 100}}}}\n  {TO_WEB}\n"
+        ),
+    )
+    .await;
+    let ((status, text), took) = timed(get(web, "web", "/")).await;
+    assert_eq!((status, text.as_str()), (418, "fault filter abort"));
+    assert!(took >= Duration::from_millis(300), "{took:?}");
+    assert_eq!(upstream.requests(), 0);
+}
+
+/// A client that goes while it is held back costs the backend nothing.
+#[tokio::test]
+async fn a_client_that_goes_during_a_delay_is_forgotten() {
+    let upstream = identity().await;
+    let (gateway, web) = web(
+        &upstream,
+        &format!(
+            "- fault: {{delay: {{fixedDelay: 5s, percentage: {{value: 100}}}}}}\n  {TO_WEB}\n"
+        ),
+    )
+    .await;
+    let mut client = connect(web).await;
+    client
+        .send("GET / HTTP/1.1\r\nHost: web\r\n\r\n")
+        .await
+        .expect("sent");
+    gateway
+        .metrics_until(|it| it.sum("pointsman_connections_open", &[]) == 1.0)
+        .await;
+    client.reset();
+    gateway
+        .metrics_until(|it| {
+            it.sum("istio_requests_total", &[("response_flags", "DC,DI")]) == 1.0
+                || it.sum("istio_requests_total", &[("response_flags", "DI,DC")]) == 1.0
+        })
+        .await;
+    assert_eq!(upstream.requests(), 0);
+}
+
+/// VS-H-80, T-H-126: every request is drawn for itself, on one connection too.
+#[tokio::test]
+async fn shares_are_kept_over_many_requests() {
+    let upstream = HttpUpstream::named("web")
+        .on("/", Reply::text(200, ""))
+        .start()
+        .await;
+    let (_gateway, web) = web(
+        &upstream,
+        &format!(
+            "- fault: {{abort: {{httpStatus: 503, percentage: {{value: 10}}}}}}\n  {TO_WEB}\n"
+        ),
+    )
+    .await;
+    let mut client = connect(web).await;
+    let mut aborted = 0;
+    for _ in 0..2000 {
+        let status = client.get("web", "/").await.expect("an answer").status;
+        aborted += u32::from(status == 503);
+    }
+    // Six standard deviations around 200: one failure in half a billion runs.
+    assert!((120..=280).contains(&aborted), "{aborted}");
+    assert_eq!(upstream.requests() as u32, 2000 - aborted);
+}
+
+/// Keeps what it is told.
+#[derive(Clone, Default)]
+struct Notes(Arc<Mutex<Vec<AccessRecord>>>);
+
+impl Sink for Notes {
+    fn name(&self) -> &str {
+        "notes"
+    }
+
+    fn records(&mut self, batch: &[AccessRecord]) {
+        self.0
+            .lock()
+            .expect("not poisoned")
+            .extend_from_slice(batch);
+    }
+}
+
+/// VS-H-139: the log tells what was injected, and which backend was spared.
+#[tokio::test]
+async fn injected_faults_are_in_the_access_log() {
+    let upstream = identity().await;
+    let (vip, port) = (fresh_ip(), free_port());
+    let text = http("web", vip, port, upstream.addr())
+        + &rules(
+            "web",
+            &format!(
+                "- match: [{{uri: {{prefix: /abort}}}}]\n  \
+                   fault: {{abort: {{httpStatus: 503, percentage: {{value: 100}}}}}}\n  {TO_WEB}\n\
+                 - fault: {{delay: {{fixedDelay: 10ms, percentage: {{value: 100}}}}}}\n  {TO_WEB}\n"
+            ),
+        );
+    let notes = Notes::default();
+    let sink = notes.clone();
+    let builder = Facade::builder()
+        .settings(settings())
+        .extend(move |host| host.sink("notes", move || sink.clone()));
+    let _gateway = Gateway::start(Some(&text), builder).await;
+    let mut client = connect(SocketAddr::new(vip, port)).await;
+    client.get("web", "/abort").await.expect("an answer");
+    client.get("web", "/delay").await.expect("an answer");
+    let count = || notes.0.lock().expect("not poisoned").len();
+    eventually(SOON, || async { count() == 2 }).await;
+    let records = notes.0.lock().expect("not poisoned");
+    let told: Vec<_> = records
+        .iter()
+        .map(|it| {
+            (
+                it.response_code,
+                it.flags.to_string(),
+                it.details.to_string(),
+            )
+        })
+        .collect();
+    let expected = [
+        (503, "FI", "fault_filter_abort"),
+        (200, "DI", "via_upstream"),
+    ];
+    for (told, (status, flags, details)) in told.iter().zip(expected) {
+        assert_eq!(told, &(status, flags.to_owned(), details.to_owned()));
+    }
+    for record in records.iter() {
+        let cluster = record.upstream_cluster.as_deref().expect("a cluster");
+        assert!(
+            cluster.ends_with("||web.default.svc.cluster.local"),
+            "{cluster}"
+        );
+    }
+}
+
+const CORS: &str = "corsPolicy:
+    allowOrigins: [{exact: 'https://a.com'}]
+    allowMethods: [GET, POST]
+    exposeHeaders: [x-one, x-two]
+    allowCredentials: true
+    maxAge: 24h
+";
+
+const PREFLIGHT: [(&str, &str); 2] = [
+    ("Origin", "https://a.com"),
+    ("Access-Control-Request-Method", "POST"),
+];
+
+fn cors_fields(reply: &pointsman_testkit::raw_http::Response) -> Vec<(String, String)> {
+    let fields = reply.fields.iter();
+    fields
+        .filter(|(name, _)| name.to_ascii_lowercase().starts_with("access-control-"))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.clone()))
+        .collect()
+}
+
+/// VS-H-92, VS-H-96, T-H-140.
+#[tokio::test]
+async fn a_preflight_never_reaches_the_backend() {
+    let upstream = identity().await;
+    let (_gateway, web) = web(&upstream, &format!("- {CORS}  {TO_WEB}\n")).await;
+    let mut client = connect(web).await;
+    for _ in 0..2 {
+        let reply = client
+            .request("OPTIONS", "web", "/", &PREFLIGHT, None)
+            .await
+            .expect("an answer");
+        assert_eq!((reply.status, reply.text().as_str()), (200, ""));
+        assert_eq!(
+            reply.field("access-control-allow-origin"),
+            Some("https://a.com")
+        );
+        assert_eq!(
+            reply.field("access-control-allow-methods"),
+            Some("GET,POST")
+        );
+        assert_eq!(reply.field("access-control-max-age"), Some("86400"));
+        assert_eq!(
+            reply.field("access-control-allow-credentials"),
+            Some("true")
+        );
+    }
+    assert_eq!(upstream.requests(), 0);
+}
+
+/// VS-H-93..95, T-H-141..145.
+#[tokio::test]
+async fn other_cross_origin_requests_are_forwarded() {
+    let upstream = HttpUpstream::named("web")
+        .otherwise(Reply::text(200, "").field("Access-Control-Allow-Origin", "nobody"))
+        .start()
+        .await;
+    let (_gateway, web) = web(&upstream, &format!("- {CORS}  {TO_WEB}\n")).await;
+    let mut client = connect(web).await;
+    let allowed = [
+        ("access-control-allow-origin", "https://a.com"),
+        ("access-control-allow-credentials", "true"),
+        ("access-control-expose-headers", "x-one,x-two"),
+    ];
+    let untouched = [("access-control-allow-origin", "nobody")];
+    let b = [("Origin", "https://b.com"), PREFLIGHT[1]];
+    for (method, fields, expected) in [
+        ("GET", &PREFLIGHT[..1], &allowed[..]),
+        ("OPTIONS", &PREFLIGHT[..1], &allowed[..]),
+        ("OPTIONS", &b[..], &untouched[..]),
+        ("GET", &b[..], &untouched[..]),
+        ("GET", &[], &untouched[..]),
+    ] {
+        let before = upstream.requests();
+        let reply = client
+            .request(method, "web", "/", fields, None)
+            .await
+            .expect("an answer");
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|&(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        assert_eq!(cors_fields(&reply), expected, "{method} {fields:?}");
+        assert_eq!(upstream.requests(), before + 1);
+    }
+}
+
+/// VS-H-93, T-H-142; VS-H-99, T-H-147.
+#[tokio::test]
+async fn preflights_can_be_ignored_and_are_matched_as_options() {
+    let upstream = identity().await;
+    let (_gateway, web) = web(
+        &upstream,
+        &format!(
+            "- match: [{{method: {{exact: POST}}, uri: {{prefix: /post}}}}]\n  {CORS}  {TO_WEB}\n\
+             - match: [{{uri: {{prefix: /any}}}}]\n  {CORS}    unmatchedPreflights: IGNORE\n  {TO_WEB}\n"
+        ),
+    )
+    .await;
+    let mut client = connect(web).await;
+    let b = [("Origin", "https://b.com"), PREFLIGHT[1]];
+    let reply = client
+        .request("OPTIONS", "web", "/any", &b, None)
+        .await
+        .expect("an answer");
+    assert_eq!((reply.status, cors_fields(&reply)), (200, Vec::new()));
+    let reply = client
+        .request("OPTIONS", "web", "/post", &PREFLIGHT, None)
+        .await
+        .expect("an answer");
+    assert_eq!((reply.status, reply.text().as_str()), (404, ""));
+    assert_eq!(upstream.requests(), 0);
+}
+
+/// VS-H-106: errors of the gateway about a routed request are changed as its responses are, and a
+/// browser may see them; a 404 without a rule is not.
+#[tokio::test]
+async fn errors_of_routed_requests_are_changed_as_responses_are() {
+    let upstream = HttpUpstream::named("web")
+        .on("/close", Reply::close())
+        .on("/late", Reply::text(200, "").after(SOON))
+        .start()
+        .await;
+    let (vip, port) = (fresh_ip(), free_port());
+    let headers = "headers: {response: {set: {x-rule: r}, remove: [content-type]}}";
+    let text = http("web", vip, port, upstream.addr())
+        + &rules(
+            "web",
+            &format!(
+                "- match: [{{uri: {{prefix: /nowhere}}}}]\n  {headers}\n  route: [{{destination: {{host: nobody}}}}]\n\
+                 - match: [{{uri: {{prefix: /late}}}}, {{uri: {{prefix: /close}}}}]\n  {headers}\n  timeout: 100ms\n  {CORS}  {TO_WEB}\n"
+            ),
+        );
+    let _gateway = Gateway::serve(&text).await;
+    let web = SocketAddr::new(vip, port);
+    let mut client = connect(web).await;
+    for (target, status, origin) in [
+        ("/nowhere", 503, None),
+        ("/late", 504, Some("https://a.com")),
+        ("/close", 503, Some("https://a.com")),
+    ] {
+        let reply = client
+            .request("GET", "web", target, &PREFLIGHT[..1], None)
+            .await
+            .expect("an answer");
+        assert_eq!(reply.status, status, "{target}");
+        assert_eq!(reply.field("x-rule"), Some("r"), "{target}");
+        assert_eq!(reply.field("content-type"), None, "{target}");
+        assert_eq!(
+            reply.field("access-control-allow-origin"),
+            origin,
+            "{target}"
+        );
+    }
+    let reply = client.get("web", "/else").await.expect("an answer");
+    assert_eq!((reply.status, reply.field("x-rule")), (404, None));
+}
+
+/// VS-H-57, VS-H-60b, T-H-67, T-H-68.
+#[tokio::test]
+async fn every_match_of_a_pattern_in_the_path_is_replaced() {
+    let upstream = identity().await;
+    let (_gateway, web) = web(
+        &upstream,
+        &format!(
+            "- match: [{{uri: {{prefix: /x}}}}]\n  \
+               rewrite: {{uriRegexRewrite: {{match: x, rewrite: z}}}}\n  {TO_WEB}\n\
+             - rewrite: {{uriRegexRewrite: {{match: '/([a-z]+)/([0-9]+)', rewrite: '/\\2/\\1'}}}}\n  {TO_WEB}\n"
+        ),
+    )
+    .await;
+    let mut client = connect(web).await;
+    for (target, expected) in [
+        ("/ab/12?q=/cd/34", "/12/ab?q=/cd/34"),
+        ("/xax?x", "/zaz?x"),
+        ("/none", "/none"),
+    ] {
+        client.get("web", target).await.expect("an answer");
+        let seen = upstream.last_seen().expect("a request");
+        assert_eq!(seen.target, expected);
+        assert_eq!(
+            seen.field("x-envoy-original-path"),
+            target.split('?').next()
+        );
+    }
+}
+
+/// VS-H-49, VS-H-51: a body nobody asked for is read away, and the next request is answered.
+#[tokio::test]
+async fn an_answer_of_a_rule_drains_the_request() {
+    let upstream = identity().await;
+    let (_gateway, web) = web(
+        &upstream,
+        "- match: [{uri: {prefix: /tea}}]\n  directResponse: {status: 418, body: {string: tea}}\n\
+         - match: [{uri: {prefix: /old}}]\n  redirect: {uri: /new}\n",
+    )
+    .await;
+    let mut client = connect(web).await;
+    let body = pattern(100_000);
+    for (target, status) in [("/tea", 418), ("/old", 301), ("/none", 404)] {
+        let reply = client
+            .request("POST", "web", target, &[], Some(&body))
+            .await
+            .expect("an answer");
+        assert_eq!(reply.status, status);
+        assert!(reply.keeps_alive());
+        // In pieces, the answer first, the next request right behind the body.
+        let head =
+            format!("POST {target} HTTP/1.1\r\nHost: web\r\nTransfer-Encoding: chunked\r\n\r\n");
+        client.send(head).await.expect("sent");
+        assert_eq!(
+            client.read_response().await.expect("an answer").status,
+            status
+        );
+        client.send("3\r\nabc\r\n").await.expect("sent");
+        client
+            .send("0\r\nx: y\r\n\r\nGET /old HTTP/1.1\r\nHost: web\r\n\r\n")
+            .await
+            .expect("sent");
+        assert_eq!(client.read_response().await.expect("an answer").status, 301);
+    }
+    assert_eq!(upstream.requests(), 0);
+}
+
+/// A body over the limit, one that is held back, and one that is malformed end the connection: what
+/// follows could be taken for a request.
+#[tokio::test]
+async fn a_body_that_cannot_be_drained_ends_the_connection() {
+    let upstream = identity().await;
+    let (_gateway, web) = web(&upstream, "- directResponse: {status: 200}\n").await;
+    let head = |fields: &str| format!("POST / HTTP/1.1\r\nHost: web\r\n{fields}\r\n\r\n");
+    for fields in [
+        "Content-Length: 262145",
+        "Content-Length: 3\r\nExpect: 100-continue",
+    ] {
+        let mut client = connect(web).await;
+        client.send(head(fields)).await.expect("sent");
+        let reply = client.read_response().await.expect("an answer");
+        assert!(!reply.keeps_alive(), "{fields}");
+    }
+    for body in ["xyz\r\n", "ffffff\r\n"] {
+        let mut client = connect(web).await;
+        client
+            .send(head("Transfer-Encoding: chunked") + body)
+            .await
+            .expect("sent");
+        if body.starts_with('f') {
+            let _ = client.send(vec![b'a'; 300_000]).await;
+        }
+        assert_eq!(client.read_response().await.expect("an answer").status, 200);
+        let _ = client
+            .send("\r\nGET /smuggled HTTP/1.1\r\nHost: web\r\n\r\n")
+            .await;
+        assert!(client.read_response().await.is_err(), "{body}");
+    }
+}
