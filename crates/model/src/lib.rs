@@ -4,7 +4,7 @@
 //! [`object`] names a document, the kinds follow ([`service`], [`endpoint`], [`service_entry`],
 //! [`workload_entry`], [`virtual_service`] with [`mod@matches`] and [`action`],
 //! [`destination_rule`] with [`policy`], [`gateway`], [`sidecar`], [`mesh`]), [`world`] is the set
-//! of all of them, [`given`] what a process was told beside them, and [`context`] what follows from
+//! of all of them (kept in a [`shared_map`]), [`given`] what a process was told beside them, and [`context`] what follows from
 //! both: in whose eyes they are read. [`finding`] is what people are told about them, [`codes`]
 //! lists all there are, and [`cluster`] names a backend.
 //!
@@ -30,6 +30,7 @@ pub mod policy;
 pub mod protocol;
 pub mod service;
 pub mod service_entry;
+pub mod shared_map;
 pub mod sidecar;
 pub mod virtual_service;
 pub mod workload_entry;
@@ -51,6 +52,7 @@ pub use place::Place;
 pub use protocol::{Protocol, ProtocolClass};
 pub use service::{KubeService, ServiceKind, ServicePort};
 pub use service_entry::{Resolution, ServiceEntry};
+pub use shared_map::SharedMap;
 pub use sidecar::Sidecar;
 pub use virtual_service::VirtualService;
 pub use workload_entry::WorkloadEntry;

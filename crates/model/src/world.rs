@@ -1,9 +1,9 @@
 //! Everything that is known: all documents of all sources.
 use crate::{
     DestinationRule, EndpointSet, Gateway, KnownNames, KubeService, MeshSettings, Meta, ObjectKey,
-    Pod, ServiceEntry, Sidecar, VirtualService, WorkloadEntry,
+    Pod, ServiceEntry, SharedMap, Sidecar, VirtualService, WorkloadEntry,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 /// One validated document.
 ///
@@ -56,29 +56,30 @@ impl Object {
     }
 }
 
-/// All documents by identity. Ordered, so that compiling is deterministic.
+/// All documents by identity. Ordered, so that compiling is deterministic. Copies share what they
+/// have in common, so a copy is cheap, and so is a change after it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct World {
     /// Services.
-    pub services: BTreeMap<ObjectKey, Arc<KubeService>>,
+    pub services: SharedMap<ObjectKey, Arc<KubeService>>,
     /// EndpointSlices and Endpoints.
-    pub endpoints: BTreeMap<ObjectKey, Arc<EndpointSet>>,
+    pub endpoints: SharedMap<ObjectKey, Arc<EndpointSet>>,
     /// Pods.
-    pub pods: BTreeMap<ObjectKey, Arc<Pod>>,
+    pub pods: SharedMap<ObjectKey, Arc<Pod>>,
     /// ServiceEntries.
-    pub service_entries: BTreeMap<ObjectKey, Arc<ServiceEntry>>,
+    pub service_entries: SharedMap<ObjectKey, Arc<ServiceEntry>>,
     /// WorkloadEntries.
-    pub workload_entries: BTreeMap<ObjectKey, Arc<WorkloadEntry>>,
+    pub workload_entries: SharedMap<ObjectKey, Arc<WorkloadEntry>>,
     /// VirtualServices.
-    pub virtual_services: BTreeMap<ObjectKey, Arc<VirtualService>>,
+    pub virtual_services: SharedMap<ObjectKey, Arc<VirtualService>>,
     /// DestinationRules.
-    pub destination_rules: BTreeMap<ObjectKey, Arc<DestinationRule>>,
+    pub destination_rules: SharedMap<ObjectKey, Arc<DestinationRule>>,
     /// Gateways.
-    pub gateways: BTreeMap<ObjectKey, Arc<Gateway>>,
+    pub gateways: SharedMap<ObjectKey, Arc<Gateway>>,
     /// Sidecars.
-    pub sidecars: BTreeMap<ObjectKey, Arc<Sidecar>>,
+    pub sidecars: SharedMap<ObjectKey, Arc<Sidecar>>,
     /// Settings of the mesh.
-    pub mesh_settings: BTreeMap<ObjectKey, Arc<MeshSettings>>,
+    pub mesh_settings: SharedMap<ObjectKey, Arc<MeshSettings>>,
     /// What names in documents are known to be: no document, but as much a part of what is known.
     pub names: Arc<KnownNames>,
 }
