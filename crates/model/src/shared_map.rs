@@ -168,6 +168,14 @@ impl<K: Ord + Clone, V: Clone> SharedMap<K, V> {
         None
     }
 
+    /// Keeps the entries that `keep` says yes to.
+    pub fn retain(&mut self, mut keep: impl FnMut(&K, &V) -> bool) {
+        let kept = self.iter().filter(|(key, value)| keep(key, value));
+        *self = kept
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
+    }
+
     /// Removes a key; its value comes back.
     pub fn remove<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<V>
     where
