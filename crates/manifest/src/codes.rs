@@ -43,6 +43,8 @@ pub const RESOLUTION: Code = Code(20);
 pub const WORD: Code = Code(21);
 /// A VirtualService without rules or without hosts (VS-H-161).
 pub const EMPTY: Code = Code(22);
+/// A field whose successor should be used.
+pub const DEPRECATED: Code = Code(30);
 /// A match names a gateway the VirtualService is not bound to (VS-H-169).
 pub const MATCH_GATEWAY: Code = Code(23);
 /// `tls` of a Gateway's server does not fit its protocol or mode (GW-7, GW-14, GW-18).

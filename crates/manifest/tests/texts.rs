@@ -358,7 +358,15 @@ fn long_documents_are_read_in_good_time() {
         ),
         format!(
             "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: a}}\nspec:\n  host: a\n  trafficPolicy: {{portLevelSettings: [{}]}}\n",
-            many(&|n| format!("{{port: {{number: {}}}}}", n + 1))
+            many(&|n| format!(
+                "{{port: {{number: {}}}, loadBalancer: {{simple: RANDOM}}}}",
+                n + 1
+            ))
+        ),
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: a}}\nspec:\n  host: a\n  trafficPolicy: \
+             {{loadBalancer: {{localityLbSetting: {{distribute: [{}]}}}}}}\n",
+            many(&|n| format!("{{from: eu/z{n}/1, to: {{us: 100}}}}"))
         ),
         format!(
             "apiVersion: v1\nkind: Service\nmetadata: {{name: a}}\nspec: {{ports: [{{port: 80}}], {}}}\n",

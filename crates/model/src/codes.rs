@@ -246,6 +246,14 @@ pub const CODES: &[CodeEntry] = &[
         "Give a server for HTTPS or TLS its `tls`, and no other",
     ),
     row(
+        30,
+        &[Info],
+        &["IST0002", "IST0133"],
+        "A field whose successor should be used",
+        "None yet",
+        "Write the successor",
+    ),
+    row(
         31,
         &[Error],
         &[],

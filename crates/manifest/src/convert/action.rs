@@ -1,12 +1,12 @@
 //! What a rule does: destinations, redirects, direct responses, rewrites, header operations.
-use super::{Context, condition};
+use super::{Context, condition, headers};
 use crate::{
     codes, form,
-    yaml::{Key, Map, Node, Span},
+    yaml::{Key, Map, Node},
 };
 use pointsman_model::{
-    Destination, WeightedDestination,
-    action::{DirectResponse, FieldOps, HeaderOps, Redirect, Rewrite},
+    Destination, HostPattern, WeightedDestination,
+    action::{DirectResponse, Redirect, Rewrite},
     matches::{HttpMatch, StringMatch},
 };
 use std::sync::Arc;
@@ -16,12 +16,23 @@ const BODY_BYTES: usize = 1 << 20;
 /// Body size above which people are warned (VS-H-50), in bytes.
 const BODY_WARNING_BYTES: usize = 100_000;
 
-/// One destination (VS-H-62). Wildcards are no destinations.
+/// One destination (VS-H-62). It may be the wildcard host of a ServiceEntry, but not everything.
 pub(super) fn destination(node: &Node, context: &mut Context<'_>) -> Option<Destination> {
     let map = node.as_map()?;
-    let host = context.host(map.get("host")?, false)?;
+    let written = map.get("host")?;
+    let host = context.service_host(written)?;
+    if host == HostPattern::Any {
+        context.report.error(
+            codes::HOSTS,
+            written.span,
+            "the host `*` is no destination",
+            "which service?",
+            "name a service",
+        );
+        return None;
+    }
     Some(Destination {
-        host: host.exact()?.clone(),
+        host: host.to_string().into(),
         subset: map
             .get("subset")
             .filter(|node| node.as_text() != Some(""))
@@ -62,7 +73,7 @@ pub(super) fn destinations(
             route.push(WeightedDestination {
                 destination,
                 weight: u32::try_from(weight).unwrap_or_default(),
-                headers: headers(map, context),
+                headers: headers::headers(map, context),
             });
         }
     }
@@ -89,67 +100,6 @@ pub(super) fn destinations(
     route
 }
 
-/// `headers` of a rule or destination (VS-H-100).
-pub(super) fn headers(map: &Map, context: &mut Context<'_>) -> HeaderOps {
-    let Some(headers) = map.map("headers") else {
-        return HeaderOps::default();
-    };
-    HeaderOps {
-        request: headers
-            .map("request")
-            .map(|map| operations(map, context))
-            .unwrap_or_default(),
-        response: headers
-            .map("response")
-            .map(|map| operations(map, context))
-            .unwrap_or_default(),
-    }
-}
-
-fn operations(map: &Map, context: &mut Context<'_>) -> FieldOps {
-    let mut pairs = |field: &str| -> Vec<(Arc<str>, Arc<str>)> {
-        let entries = map.map(field).map_or(&[][..], |map| &map.entries);
-        entries
-            .iter()
-            .filter_map(|(key, node)| {
-                let value = node.as_text()?;
-                header_name(&key.text, key.span, field, context);
-                // Would end the header and begin another one (RFC 9110 section 5.5).
-                if value.contains(['\r', '\n', '\0']) {
-                    context.report.error(
-                        codes::VALUE,
-                        node.span,
-                        format!("the value of `{}` goes over several lines", key.text),
-                        "a header is one line",
-                        "",
-                    );
-                }
-                Some(((*key.text).into(), value.into()))
-            })
-            .collect()
-    };
-    let (set, add) = (pairs("set"), pairs("add"));
-    let mut remove = Vec::new();
-    for node in map.list("remove") {
-        let name = node.as_text().unwrap_or_default();
-        header_name(name, node.span, "remove", context);
-        remove.push(name.into());
-    }
-    FieldOps { remove, set, add }
-}
-
-fn header_name(name: &str, span: Span, field: &str, context: &mut Context<'_>) {
-    if !form::header_name(name) {
-        context.report.error(
-            codes::HEADER_NAME,
-            span,
-            format!("{name:?} in `{field}` is not a header name (VS-H-165)"),
-            "letters, digits and -",
-            "",
-        );
-    }
-}
-
 /// `redirect` (VS-H-40..49, VS-H-166).
 pub(super) fn redirect(
     key: &Key,
@@ -168,7 +118,7 @@ pub(super) fn redirect(
         "derivePort",
         "scheme",
     ];
-    if !fields.iter().any(|field| map.has(field)) {
+    if !fields.iter().any(|field| is_set(map, field)) {
         context.report.error(
             codes::COMBINATION,
             key.span,
@@ -234,6 +184,12 @@ pub(super) fn redirect(
             .map(|word| word == "FROM_REQUEST_PORT"),
         code,
     }
+}
+
+/// Is the field there with a value? An empty text counts as absent, as in protobuf.
+fn is_set(map: &Map, field: &str) -> bool {
+    map.get(field)
+        .is_some_and(|node| node.as_text() != Some(""))
 }
 
 /// Values that become part of a request line or header must not end it.
@@ -315,7 +271,7 @@ pub(super) fn respond(map: &Map, context: &mut Context<'_>) -> DirectResponse {
 pub(super) fn rewrite(key: &Key, map: &Map, context: &mut Context<'_>) -> Rewrite {
     context.exclusive(map, "uri", "uriRegexRewrite", "VS-H-167");
     let known = ["uri", "uriRegexRewrite", "authority"];
-    if !known.iter().any(|field| map.has(field)) {
+    if !known.iter().any(|field| is_set(map, field)) {
         context.report.error(
             codes::COMBINATION,
             key.span,
@@ -325,6 +281,17 @@ pub(super) fn rewrite(key: &Key, map: &Map, context: &mut Context<'_>) -> Rewrit
         );
     }
     let uri_regex = map.map("uriRegexRewrite").and_then(|map| {
+        for field in ["match", "rewrite"] {
+            if !is_set(map, field) {
+                context.report.error(
+                    codes::REQUIRED,
+                    key.span,
+                    format!("`uriRegexRewrite` needs `{field}` (VS-H-57)"),
+                    format!("`{field}` is missing or empty"),
+                    "",
+                );
+            }
+        }
         let node = map.get("match")?;
         let pattern = node.as_text()?;
         if let Some((fault, help)) = condition::regex_fault(pattern) {

@@ -163,25 +163,35 @@ pub(super) fn http(node: &Node, top: &Gateways, context: &mut Context<'_>) -> Ht
         scheme,
         method,
         authority,
-        headers: named(map, "headers", true, context),
-        without_headers: named(map, "withoutHeaders", true, context),
-        query: named(map, "queryParams", false, context),
+        headers: named(map, "headers", Some(top), context),
+        without_headers: named(map, "withoutHeaders", Some(top), context),
+        query: named(map, "queryParams", None, context),
         client: client(map, top, context),
         place: context.report.place(node.start()),
     }
 }
 
+/// Conditions by name: of headers where the gateways are given, else of query parameters.
 fn named(
     map: &Map,
     field: &str,
-    headers: bool,
+    header_of: Option<&Gateways>,
     context: &mut Context<'_>,
 ) -> Vec<(Arc<str>, StringMatch)> {
     let entries = map.map(field).map_or(&[][..], |map| &map.entries);
     let mut conditions = Vec::with_capacity(entries.len());
     for (key, node) in entries {
+        let headers = header_of.is_some();
         let claim = headers && key.text.starts_with("@request.auth.claims");
-        if claim {
+        if claim && header_of.is_some_and(Gateways::has_mesh) {
+            context.report.error(
+                codes::COMBINATION,
+                key.span,
+                "conditions on token claims are for gateways only (VS-H-33)",
+                "no gateway checks the token",
+                "list the gateways in `gateways`, without mesh",
+            );
+        } else if claim {
             // VS-H-33: needs tokens to be checked. Carried: it then never matches, which is safe
             // for a condition that grants something.
             context.report.info(
@@ -191,7 +201,7 @@ fn named(
                 "nothing acts on it",
                 "no request carries such a header, so the condition is as for a missing one",
             );
-        } else if key.text.is_empty() || (headers && !form::header_name(&key.text)) {
+        } else if key.text.is_empty() || (headers && !is_header(&key.text)) {
             context.report.error(
                 codes::HEADER_NAME,
                 key.span,
@@ -211,6 +221,17 @@ fn named(
         }
     }
     conditions
+}
+
+/// A header, or one of the pseudo headers there are (RFC 9113 section 8.3; VS-H-29).
+fn is_header(name: &str) -> bool {
+    match name.strip_prefix(':') {
+        Some(pseudo) => matches!(
+            pseudo,
+            "method" | "scheme" | "authority" | "path" | "status"
+        ),
+        None => form::header_name(name),
+    }
 }
 
 /// The gateways a VirtualService is bound to.
@@ -294,7 +315,10 @@ fn client(map: &Map, top: &Gateways, context: &mut Context<'_>) -> ClientMatch {
     ClientMatch {
         port: Context::port(map, "port"),
         source_labels: context.labels(map.map("sourceLabels")),
-        source_namespace: Context::text(map, "sourceNamespace"),
+        source_namespace: map
+            .get("sourceNamespace")
+            .filter(|node| node.as_text() != Some(""))
+            .map(|node| context.dns_name(node, "a namespace")),
         gateways: gateways.into_iter().map(|(name, _)| name).collect(),
     }
 }
@@ -339,6 +363,16 @@ pub(super) fn tls(
                 format!("{text:?} is not within the hosts of this VirtualService (VS-S-5)"),
                 "no host covers it",
                 "add the name to `hosts`",
+            );
+        }
+        if text.parse::<std::net::IpAddr>().is_ok() {
+            context.report.warning(
+                codes::SNI_HOST,
+                node.span,
+                format!("{text} is an address, and clients send no server name for addresses"),
+                "RFC 6066 section 3",
+                "the match takes only connections of clients that break this rule",
+                "match the address with `destinationSubnets`",
             );
         }
         // As it comes over the wire: never completed.

@@ -15,18 +15,50 @@ pub(super) fn destination_rule(
 ) -> DestinationRule {
     let host = spec
         .get("host")
-        .and_then(|node| context.host(node, true))
+        .and_then(|node| context.service_host(node))
         .unwrap_or(HostPattern::Any);
+    exported_with_selector(&meta, spec, context);
     DestinationRule {
         host,
         policy: spec
-            .map("trafficPolicy")
-            .map(|map| policy::traffic_policy(map, context)),
+            .entry("trafficPolicy")
+            .and_then(|(key, node)| Some(policy::traffic_policy(key, node.as_map()?, context))),
         subsets: subsets(spec, context),
         workload_selector: spec
             .map("workloadSelector")
             .map(|selector| context.labels(selector.map("matchLabels"))),
         meta,
+    }
+}
+
+/// A rule for selected workloads stays in its namespace (BE-16).
+fn exported_with_selector(meta: &Meta, spec: &Map, context: &mut Context<'_>) {
+    let own = |item: &Arc<str>| matches!(&**item, ".") || *item == meta.key.namespace;
+    if let (true, Some((key, _))) = (spec.has("workloadSelector"), spec.entry("exportTo"))
+        && !meta.export_to.iter().all(own)
+    {
+        context.report.error(
+            codes::COMBINATION,
+            key.span,
+            "a rule with `workloadSelector` cannot be exported to other namespaces (BE-16)",
+            "only the own one",
+            "remove `exportTo`, or `workloadSelector`",
+        );
+    }
+    if let Some((key, node)) = spec.entry("workloadSelector")
+        && node.as_map().is_some_and(|map| {
+            map.map("matchLabels")
+                .is_none_or(|it| it.entries.is_empty())
+        })
+    {
+        context.report.warning(
+            codes::REQUIRED,
+            key.span,
+            "`workloadSelector` selects by no label",
+            "no `matchLabels`",
+            "the rule applies to every workload of its namespace",
+            "list labels, or remove the selector",
+        );
     }
 }
 
@@ -42,8 +74,8 @@ fn subsets(spec: &Map, context: &mut Context<'_>) -> Vec<Subset> {
         let subset = Subset {
             labels: context.labels(map.map("labels")),
             policy: map
-                .map("trafficPolicy")
-                .map(|map| policy::traffic_policy(map, context)),
+                .entry("trafficPolicy")
+                .and_then(|(key, node)| Some(policy::traffic_policy(key, node.as_map()?, context))),
             place: context.report.place(node.start()),
             name: name.clone(),
         };

@@ -4,7 +4,7 @@ use super::{
     condition::{self, Subject},
 };
 use crate::{
-    codes,
+    codes, form,
     report::near,
     yaml::{Key, Map, Node},
 };
@@ -62,7 +62,17 @@ const METHODS: [&str; 10] = [
 /// `retries` (VS-H-72, VS-H-74, VS-H-164).
 pub(super) fn retries(map: &Map, context: &mut Context<'_>) -> Retries {
     let attempts = map.int("attempts").unwrap_or_default();
-    if attempts <= 0
+    if let Some(node) = map.get("attempts")
+        && attempts < 0
+    {
+        context.report.error(
+            codes::VALUE,
+            node.span,
+            format!("`attempts` cannot be {attempts} (VS-H-164)"),
+            "expected a whole number, 0 and up",
+            "0 switches retries off",
+        );
+    } else if attempts == 0
         && let Some((key, _)) = map
             .entries
             .iter()
@@ -81,7 +91,23 @@ pub(super) fn retries(map: &Map, context: &mut Context<'_>) -> Retries {
     }
     if let Some(node) = map.get("retryOn") {
         let words = node.as_text().unwrap_or_default().split(',');
-        for word in words.map(str::trim).filter(|word| !word.is_empty()) {
+        for written in words.filter(|_| node.as_text() != Some("")) {
+            let word = written.trim();
+            if word != written || word.is_empty() {
+                context.report.error(
+                    codes::WORD,
+                    node.span,
+                    "`retryOn` has words with commas between, and nothing else (VS-H-164)",
+                    match word.is_empty() {
+                        true => "an empty word",
+                        false => "a blank beside a comma",
+                    },
+                    "as in 5xx,reset",
+                );
+            }
+            if word.is_empty() {
+                continue;
+            }
             let status = word.len() == 3
                 && word
                     .parse::<u16>()
@@ -120,6 +146,53 @@ fn share(percentage: Option<&Map>) -> Option<PartsPerMillion> {
     Some((value * 10_000.0).round().clamp(0.0, 1_000_000.0) as PartsPerMillion)
 }
 
+/// A percentage that faults can have: none at all, or no less than can be told from none.
+fn fault_share(map: &Map, context: &mut Context<'_>) -> Option<PartsPerMillion> {
+    let percentage = map.map("percentage");
+    if let Some(node) = percentage.and_then(|it| it.get("value"))
+        && let Some(number) = node.as_scalar().and_then(|it| it.number())
+        && number > 0.0
+        && number < 0.0001
+    {
+        context.report.error(
+            codes::VALUE,
+            node.span,
+            "the smallest percentage is 0.0001 (VS-H-80)",
+            "one in a million",
+            "",
+        );
+    }
+    share(percentage)
+}
+
+/// A fault without a share is injected into nothing, which nobody writes on purpose (VS-H-81).
+fn never(key: &Key, context: &mut Context<'_>) {
+    context.report.warning(
+        codes::REQUIRED,
+        key.span,
+        format!("`{}` has no `percentage` (VS-H-81)", key.text),
+        "0 % is meant",
+        "nothing is injected",
+        "add `percentage: {value: 100}`",
+    );
+}
+
+/// Fields of faults that Istio's API has and nobody implements (VS-H-85).
+fn unimplemented(map: &Map, field: &str, context: &mut Context<'_>) {
+    if let Some((key, _)) = map.entry(field) {
+        context.report.error(
+            codes::VALUE,
+            key.span,
+            format!("`{field}` is not implemented, by Istio neither (VS-H-85)"),
+            "would inject nothing",
+            match field {
+                "http2Error" => "write `httpStatus` or `grpcStatus`",
+                _ => "write `fixedDelay`",
+            },
+        );
+    }
+}
+
 /// `fault` (VS-H-80..85). A missing percentage is 0 % (VS-H-81).
 pub(super) fn fault(key: &Key, map: &Map, context: &mut Context<'_>) -> Fault {
     if !map.has("delay") && !map.has("abort") {
@@ -132,24 +205,34 @@ pub(super) fn fault(key: &Key, map: &Map, context: &mut Context<'_>) -> Fault {
         );
     }
     let delay = map.map("delay").and_then(|delay| {
+        unimplemented(delay, "exponentialDelay", context);
+        context.deprecated(delay, "percent", "percentage");
+        let share = fault_share(delay, context).or_else(|| whole(delay, "percent", context));
+        let (key, _) = map.entry("delay")?;
         if !delay.has("fixedDelay") && !delay.has("exponentialDelay") {
-            let at = map.entry("delay").map(|(key, _)| key.span);
-            context.report.error(
+            context.report.warning(
                 codes::REQUIRED,
-                at.unwrap_or_default(),
+                key.span,
                 "a delay needs `fixedDelay`",
                 "how long?",
-                "",
+                "nothing is delayed",
+                "add `fixedDelay`",
             );
+        } else if share.is_none() {
+            never(key, context);
         }
         let duration = Context::duration(delay, "fixedDelay")?;
-        let whole = || Context::uint(delay, "percent").map(|percent| percent.min(100) * 10_000);
-        let share = share(delay.map("percentage")).or_else(whole);
         Some((duration, share.unwrap_or_default()))
     });
     let abort = map.map("abort").and_then(|abort| {
         context.exclusive(abort, "httpStatus", "grpcStatus", "VS-H-80");
-        let share = share(abort.map("percentage")).unwrap_or_default();
+        unimplemented(abort, "http2Error", context);
+        let share = fault_share(abort, context);
+        let (key, _) = map.entry("abort")?;
+        if share.is_none() {
+            never(key, context);
+        }
+        let share = share.unwrap_or_default();
         if let Some(node) = abort.get("httpStatus") {
             let status = u16::try_from(node.as_int()?).unwrap_or_default();
             if !(200..=599).contains(&status) {
@@ -165,13 +248,13 @@ pub(super) fn fault(key: &Key, map: &Map, context: &mut Context<'_>) -> Fault {
         }
         let Some(node) = abort.get("grpcStatus") else {
             if !abort.has("http2Error") {
-                let at = map.entry("abort").map(|(key, _)| key.span);
-                context.report.error(
+                context.report.warning(
                     codes::REQUIRED,
-                    at.unwrap_or_default(),
+                    key.span,
                     "an abort needs `httpStatus` or `grpcStatus`",
                     "with what?",
-                    "",
+                    "nothing is aborted",
+                    "add `httpStatus`",
                 );
             }
             return None;
@@ -196,19 +279,34 @@ pub(super) fn fault(key: &Key, map: &Map, context: &mut Context<'_>) -> Fault {
     Fault { delay, abort }
 }
 
+/// A whole number of percent, as older versions of the API have it.
+fn whole(map: &Map, field: &str, context: &mut Context<'_>) -> Option<PartsPerMillion> {
+    let percent = Context::uint(map, field)?;
+    if percent > 100 {
+        context.report.error(
+            codes::VALUE,
+            map.get(field).map(|node| node.span).unwrap_or_default(),
+            format!("`{field}` cannot be {percent}"),
+            "a percentage is a number from 0 to 100",
+            "",
+        );
+    }
+    Some(percent.min(100) * 10_000)
+}
+
 /// `mirror` or `mirrors` (VS-H-86, VS-H-38).
 pub(super) fn mirrors(rule: &Map, context: &mut Context<'_>) -> Vec<Mirror> {
     context.exclusive(rule, "mirror", "mirrors", "VS-H-38");
+    let old = ["mirrorPercent", "mirror_percent"].map(|field| {
+        context.deprecated(rule, field, "mirrorPercentage");
+        whole(rule, field, context)
+    });
     let mut mirrors = Vec::new();
     if let Some(node) = rule.get("mirror")
         && let Some(destination) = action::destination(node, context)
     {
-        let whole = || {
-            Context::uint(rule, "mirrorPercent")
-                .or_else(|| Context::uint(rule, "mirror_percent"))
-                .map(|percent| percent.min(100) * 10_000)
-        };
-        let share = share(rule.map("mirrorPercentage")).or_else(whole);
+        let [first, second] = old;
+        let share = share(rule.map("mirrorPercentage")).or(first).or(second);
         mirrors.push(Mirror {
             destination,
             share: share.unwrap_or(1_000_000),
@@ -232,7 +330,22 @@ pub(super) fn cors(key: &Key, map: &Map, context: &mut Context<'_>) -> Cors {
         .into_iter()
         .map(StringMatch::Exact)
         .collect();
+    context.deprecated(map, "allowOrigin", "allowOrigins");
     for node in map.list("allowOrigins") {
+        let forms = node.as_map().map_or(&[][..], |it| &it.entries);
+        if forms
+            .iter()
+            .all(|(_, text)| matches!(text.as_text(), None | Some("")))
+        {
+            context.report.error(
+                codes::CONDITION,
+                node.start(),
+                "an item of `allowOrigins` is empty (VS-H-90)",
+                "which origin?",
+                "as in {exact: \"https://shop.example\"}; {exact: \"*\"} allows every origin",
+            );
+            continue;
+        }
         let condition = condition::string_match(key, node, Subject::Always, context);
         allow_origins.extend(condition);
     }
@@ -250,6 +363,31 @@ pub(super) fn cors(key: &Key, map: &Map, context: &mut Context<'_>) -> Cors {
                 },
             );
         }
+    }
+    for field in ["allowHeaders", "exposeHeaders"] {
+        for node in map.list(field) {
+            let name = node.as_text().unwrap_or_default();
+            if name != "*" && (name.starts_with(':') || !form::header_name(name)) {
+                context.report.error(
+                    codes::HEADER_NAME,
+                    node.span,
+                    format!("{name:?} in `{field}` is not a header name"),
+                    "letters, digits and -, or * for all",
+                    "",
+                );
+            }
+        }
+    }
+    if let Some(node) = map.get("maxAge")
+        && Context::duration(map, "maxAge").is_some_and(|age| age.subsec_nanos() > 0)
+    {
+        context.report.error(
+            codes::VALUE,
+            node.span,
+            "`maxAge` is told in whole seconds (VS-H-96)",
+            "has a fraction of a second",
+            "",
+        );
     }
     Cors {
         allow_origins,

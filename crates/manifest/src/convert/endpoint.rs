@@ -38,6 +38,7 @@ pub(super) fn slice(meta: Meta, root: &Map, context: &mut Context<'_>) -> Endpoi
         for item in root.list("endpoints") {
             let Some(map) = item.as_map() else { continue };
             let readiness = readiness(map.map("conditions"));
+            of_family(root, map, context);
             for address in service::addresses(map.list("addresses"), context) {
                 group
                     .endpoints
@@ -49,6 +50,37 @@ pub(super) fn slice(meta: Meta, root: &Map, context: &mut Context<'_>) -> Endpoi
         meta,
         service,
         groups: vec![group],
+    }
+}
+
+/// The addresses of an endpoint are there, and of the family that the slice says.
+fn of_family(root: &Map, endpoint: &Map, context: &mut Context<'_>) {
+    let family = root.text("addressType").unwrap_or_default();
+    if let Some((key, node)) = endpoint.entry("addresses")
+        && node.items().is_empty()
+    {
+        context.report.error(
+            codes::REQUIRED,
+            key.span,
+            "an endpoint has at least one address",
+            "none is listed",
+            "",
+        );
+    }
+    for node in endpoint.list("addresses") {
+        let text = node.as_text().unwrap_or_default();
+        let Ok(address) = text.parse::<IpAddr>() else {
+            continue; // told when it is read
+        };
+        if address.is_ipv4() != (family == "IPv4") {
+            context.report.error(
+                codes::VALUE,
+                node.span,
+                format!("{text} is not an address of the family {family}"),
+                "`addressType` says otherwise",
+                "make one slice for each family",
+            );
+        }
     }
 }
 

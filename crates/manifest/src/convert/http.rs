@@ -2,7 +2,7 @@
 use super::{
     Context, action,
     condition::{self, Gateways},
-    effects,
+    effects, headers,
 };
 use crate::{
     codes,
@@ -29,7 +29,7 @@ pub(super) fn rule(
     let rewrite = map
         .entry("rewrite")
         .and_then(|(key, node)| Some(action::rewrite(key, node.as_map()?, context)));
-    let headers = action::headers(map, context);
+    let headers = headers::headers(map, context);
     authority_once(map, context);
     let rule = HttpRoute {
         name: Context::text(map, "name"),
@@ -146,25 +146,25 @@ fn compatible(map: &Map, context: &mut Context<'_>) {
 
 /// The authority is written in one place (VS-H-167).
 fn authority_once(map: &Map, context: &mut Context<'_>) {
-    let Some((rewrite, _)) = map.map("rewrite").and_then(|map| map.entry("authority")) else {
-        return;
-    };
+    let rewrite = map.map("rewrite").and_then(|map| map.entry("authority"));
     let request = map.map("headers").and_then(|map| map.map("request"));
-    for field in ["set", "add"] {
-        let entries = request
-            .and_then(|request| request.map(field))
-            .map_or(&[][..], |map| &map.entries);
-        for (key, _) in entries {
-            if key.text.eq_ignore_ascii_case("host") || &*key.text == ":authority" {
-                context.report.collision(
-                    codes::COMBINATION,
-                    key.span,
-                    "the authority is set twice (VS-H-167)",
-                    "here",
-                    (rewrite.span, "and here"),
-                    "keep `rewrite.authority`",
-                );
-            }
-        }
+    let fields = ["set", "add"]
+        .into_iter()
+        .filter_map(|field| request?.map(field));
+    let named = fields
+        .flat_map(|map| &map.entries)
+        .map(|(key, _)| key)
+        .filter(|key| headers::is_authority(&key.text));
+    let mut all = rewrite.map(|(key, _)| key).into_iter().chain(named);
+    let Some(first) = all.next() else { return };
+    for again in all {
+        context.report.collision(
+            codes::COMBINATION,
+            again.span,
+            "the authority is set twice (VS-H-167)",
+            "here",
+            (first.span, "and here"),
+            "keep one; `rewrite.authority` is the plainest",
+        );
     }
 }

@@ -105,11 +105,31 @@ pub(super) fn meta(root: &Node, map: &Map, context: &mut Context<'_>) -> Meta {
     }
 }
 
-/// `*` and `~` must be alone (VIS-6); anything else is `.` or a namespace.
+/// `*` and `~` must be alone (VIS-6); anything else is `.` or a namespace. `~` is for services
+/// (VIS-3), and none is there twice, `.` being the own namespace.
 pub(super) fn export_to(words: Vec<(&str, &Node)>, context: &mut Context<'_>) -> Vec<Arc<str>> {
+    let hides = !matches!(
+        context.key.kind,
+        Kind::VirtualService | Kind::DestinationRule
+    );
+    let mut seen = foldhash::HashMap::default();
     for &(word, node) in &words {
+        let namespace = match word {
+            "." => context.namespace(),
+            word => word,
+        };
+        let first = seen.insert(namespace.to_owned(), node.span);
         let alone = matches!(word, "*" | "~");
-        if alone && words.len() > 1 {
+        if let Some(first) = first {
+            context.report.collision(
+                codes::COMBINATION,
+                node.span,
+                format!("{namespace:?} is in `exportTo` twice"),
+                "again",
+                (first, "the first one"),
+                "remove one of them; \".\" is the namespace of the document",
+            );
+        } else if alone && words.len() > 1 {
             context.report.error(
                 codes::COMBINATION,
                 node.span,
@@ -119,6 +139,17 @@ pub(super) fn export_to(words: Vec<(&str, &Node)>, context: &mut Context<'_>) ->
                     _ => "nobody, and yet somebody",
                 },
                 "",
+            );
+        } else if word == "~" && !hides {
+            context.report.error(
+                codes::VALUE,
+                node.span,
+                format!(
+                    "a {} cannot be exported to nobody (VIS-3)",
+                    context.key.kind
+                ),
+                "would have no effect",
+                "remove the document, or export it to \".\"",
             );
         } else if !(alone || word == "." || form::dns_name(word)) {
             context.report.error(

@@ -4,12 +4,14 @@
 //! than one field. A single value may have been out of range: it then reads as absent. Converters never stop at the first fault: a person wants to
 //! see all of them, so they go on with a harmless stand-in; the object is thrown away anyway.
 mod action;
+mod balancer;
 mod condition;
 mod destination_rule;
 mod effects;
 mod endpoint;
 mod gateway;
 mod gateway_tls;
+mod headers;
 mod host_set;
 mod http;
 mod mesh;
@@ -99,6 +101,36 @@ impl Context<'_> {
             return None;
         }
         Some(HostPattern::new(&self.complete(text)))
+    }
+
+    /// The host of a service, completed; `None` after an error. Services have names, not addresses.
+    fn service_host(&mut self, node: &Node) -> Option<HostPattern> {
+        let host = self.host(node, true)?;
+        let text = node.as_text().unwrap_or_default();
+        if text.parse::<std::net::IpAddr>().is_ok() {
+            self.report.error(
+                codes::VALUE,
+                node.span,
+                format!("{text} is an address, and services are named by host"),
+                "expected a host name",
+                "give the address to a ServiceEntry and name its host here",
+            );
+            return None;
+        }
+        Some(host)
+    }
+
+    /// Says what takes the place of a field.
+    fn deprecated(&mut self, map: &Map, field: &str, instead: &str) {
+        if let Some((key, _)) = map.entry(field) {
+            self.report.info(
+                codes::DEPRECATED,
+                key.span,
+                format!("`{field}` is deprecated, `{instead}` takes its place"),
+                "still read",
+                "none yet; Istio announces that it will no longer read it",
+            );
+        }
     }
 
     /// Labels or a selector (Kubernetes label syntax).

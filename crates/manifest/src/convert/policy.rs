@@ -1,13 +1,13 @@
 //! Traffic policies.
-use super::Context;
+use super::{Context, balancer};
 use crate::{
-    codes,
+    codes, form,
     yaml::{Key, Map, Node},
 };
 use foldhash::{HashSet, HashSetExt as _};
 use pointsman_model::policy::{
-    Algorithm, ClientTls, ConnectionPool, HashKey, LoadBalancer, OutlierDetection, PolicyBlocks,
-    RetryBudget, TlsMode, TrafficPolicy, Tunnel,
+    ClientTls, ConnectionPool, OutlierDetection, PolicyBlocks, RetryBudget, TlsMode, TrafficPolicy,
+    Tunnel,
 };
 
 /// Limits in which 0 means "not set" (BE-76).
@@ -15,7 +15,21 @@ fn limit(map: &Map, name: &str) -> Option<u32> {
     Context::uint(map, name).filter(|&limit| limit > 0)
 }
 
-pub(super) fn traffic_policy(map: &Map, context: &mut Context<'_>) -> TrafficPolicy {
+pub(super) fn traffic_policy(key: &Key, map: &Map, context: &mut Context<'_>) -> TrafficPolicy {
+    let rest = [
+        "portLevelSettings",
+        "tunnel",
+        "proxyProtocol",
+        "retryBudget",
+    ];
+    not_empty(
+        key,
+        "`trafficPolicy`",
+        map,
+        &[&BLOCKS[..], &rest[..]].concat(),
+        context,
+    );
+    tunnel_target(map, context);
     context.exclusive(map, "tunnel", "proxyProtocol", "BE-90");
     let blocks = blocks(map, context);
     let mut ports: Vec<(u16, PolicyBlocks)> = Vec::new();
@@ -31,6 +45,7 @@ pub(super) fn traffic_policy(map: &Map, context: &mut Context<'_>) -> TrafficPol
         let number = selector
             .as_map()
             .and_then(|map| Context::port(map, "number"));
+        not_empty(key, "the entry for this port", map, &BLOCKS, context);
         let blocks = self::blocks(map, context);
         match number {
             None => context.report.error(
@@ -78,6 +93,22 @@ pub(super) fn traffic_policy(map: &Map, context: &mut Context<'_>) -> TrafficPol
     }
 }
 
+/// Where the tunnel ends is a name or an address (BE-90).
+fn tunnel_target(map: &Map, context: &mut Context<'_>) {
+    if let Some(tunnel) = map.map("tunnel")
+        && let Some(node) = tunnel.get("targetHost")
+        && let Err(fault) = form::host(node.as_text().unwrap_or_default(), false)
+    {
+        context.report.error(
+            codes::VALUE,
+            node.span,
+            "`targetHost` is not a host (BE-90)",
+            fault.label(),
+            "",
+        );
+    }
+}
+
 pub(super) fn blocks(map: &Map, context: &mut Context<'_>) -> PolicyBlocks {
     let read = |name: &str| {
         let (key, node) = map.entry(name)?;
@@ -88,74 +119,17 @@ pub(super) fn blocks(map: &Map, context: &mut Context<'_>) -> PolicyBlocks {
     let outlier = read("outlierDetection");
     let tls = read("tls");
     PolicyBlocks {
-        load_balancer: balancer.map(|(_, map)| load_balancer(map, context)),
-        connection_pool: pool.map(|(_, map)| connection_pool(map, context)),
-        outlier_detection: outlier.map(|(_, map)| outlier_detection(map)),
+        load_balancer: balancer
+            .map(|(_, map)| balancer::load_balancer(map, outlier.is_some(), context)),
+        connection_pool: pool.map(|(key, map)| connection_pool(key, map, context)),
+        outlier_detection: outlier.map(|(_, map)| outlier_detection(map, context)),
         tls: tls.map(|(key, map)| client_tls(key, map, context)),
     }
 }
 
-/// BE-30..BE-46.
-fn load_balancer(map: &Map, context: &mut Context<'_>) -> LoadBalancer {
-    context.exclusive(map, "simple", "consistentHash", "BE-40");
-    context.exclusive(map, "localityLbSetting", "zoneAwareLbSetting", "BE-59a");
-    let algorithm = match map.entry("consistentHash") {
-        Some((key, node)) => node
-            .as_map()
-            .and_then(|map| hash_key(key, map, context))
-            .map_or(Algorithm::default(), Algorithm::ConsistentHash),
-        None => match map.text("simple") {
-            Some("ROUND_ROBIN") => Algorithm::RoundRobin,
-            Some("RANDOM") => Algorithm::Random,
-            Some("PASSTHROUGH") => Algorithm::Passthrough,
-            _ => Algorithm::LeastRequest,
-        },
-    };
-    LoadBalancer {
-        algorithm,
-        warmup: map
-            .map("warmup")
-            .and_then(|map| Context::duration(map, "duration"))
-            .or_else(|| Context::duration(map, "warmupDurationSecs")),
-    }
-}
-
-fn hash_key(key: &Key, map: &Map, context: &mut Context<'_>) -> Option<HashKey> {
-    context.exclusive(map, "ringHash", "maglev", "BE-44");
-    let mut keys = Vec::new();
-    if let Some(name) = Context::text(map, "httpHeaderName") {
-        keys.push(HashKey::Header(name));
-    }
-    if let Some(cookie) = map.map("httpCookie") {
-        keys.push(HashKey::Cookie {
-            name: cookie.text("name").unwrap_or_default().into(),
-            path: Context::text(cookie, "path"),
-            ttl: Context::duration(cookie, "ttl"),
-        });
-    }
-    if map.bool("useSourceIp") == Some(true) {
-        keys.push(HashKey::SourceIp);
-    }
-    if let Some(name) = Context::text(map, "httpQueryParameterName") {
-        keys.push(HashKey::Query(name));
-    }
-    if keys.len() != 1 {
-        context.report.error(
-            codes::COMBINATION,
-            key.span,
-            format!(
-                "a consistent hash has one key, and this one has {}",
-                keys.len()
-            ),
-            "what is hashed?",
-            "one of httpHeaderName, httpCookie, useSourceIp, httpQueryParameterName",
-        );
-    }
-    keys.into_iter().next()
-}
-
 /// BE-60..BE-76.
-fn connection_pool(map: &Map, context: &mut Context<'_>) -> ConnectionPool {
+fn connection_pool(key: &Key, map: &Map, context: &mut Context<'_>) -> ConnectionPool {
+    not_empty(key, "`connectionPool`", map, &["tcp", "http"], context);
     let empty = Map::default();
     let tcp = map.map("tcp").unwrap_or(&empty);
     let http = map.map("http").unwrap_or(&empty);
@@ -184,7 +158,47 @@ fn connection_pool(map: &Map, context: &mut Context<'_>) -> ConnectionPool {
 }
 
 /// BE-80. Zero is a value here: it switches a detector off.
-fn outlier_detection(map: &Map) -> OutlierDetection {
+fn outlier_detection(map: &Map, context: &mut Context<'_>) -> OutlierDetection {
+    context.deprecated(map, "consecutiveErrors", "consecutive5xxErrors");
+    for field in ["maxEjectionPercent", "minHealthPercent"] {
+        if let Some(node) = map.get(field)
+            && node.as_int().is_some_and(|percent| percent > 100)
+        {
+            context.report.error(
+                codes::VALUE,
+                node.span,
+                format!("`{field}` is a percentage"),
+                "from 0 to 100",
+                "",
+            );
+        }
+    }
+    for node in map.list("outlierDetectionHttpErrorCodes") {
+        if !node
+            .as_int()
+            .is_some_and(|code| (100..=599).contains(&code))
+        {
+            context.report.error(
+                codes::VALUE,
+                node.span,
+                "an error code is a status from 100 to 599 (BE-81)",
+                "no status",
+                "",
+            );
+        }
+    }
+    if let Some((key, _)) = map.entry("consecutiveLocalOriginFailures")
+        && map.int("consecutiveLocalOriginFailures") != Some(0)
+        && map.bool("splitExternalLocalOriginErrors") != Some(true)
+    {
+        context.report.error(
+            codes::COMBINATION,
+            key.span,
+            "`consecutiveLocalOriginFailures` counts nothing without `splitExternalLocalOriginErrors` (BE-80d)",
+            "local failures are not counted apart",
+            "add `splitExternalLocalOriginErrors: true`",
+        );
+    }
     OutlierDetection {
         consecutive_5xx: Context::uint(map, "consecutive5xxErrors"),
         consecutive_gateway: Context::uint(map, "consecutiveGatewayErrors"),
@@ -195,6 +209,31 @@ fn outlier_detection(map: &Map) -> OutlierDetection {
     }
 }
 
+/// A secret brings certificates, key and revocations itself (BE-85c).
+fn credentials(mode: TlsMode, map: &Map, context: &mut Context<'_>) {
+    if matches!(mode, TlsMode::Simple | TlsMode::Mutual) && map.filled("credentialName").is_some() {
+        for field in ["clientCertificate", "privateKey", "caCertificates", "caCrl"] {
+            context.exclusive(map, "credentialName", field, "BE-85c");
+        }
+    }
+}
+
+/// A block without any of its fields sets nothing, which Istio refuses as a slip.
+fn not_empty(key: &Key, what: &str, map: &Map, fields: &[&str], context: &mut Context<'_>) {
+    if !fields.iter().any(|field| map.has(field)) {
+        context.report.error(
+            codes::REQUIRED,
+            key.span,
+            format!("{what} sets nothing"),
+            "empty",
+            format!("set one of {}, or remove it", fields.join(", ")),
+        );
+    }
+}
+
+/// The four blocks of every policy (BE-22).
+const BLOCKS: [&str; 4] = ["connectionPool", "loadBalancer", "outlierDetection", "tls"];
+
 /// BE-85..BE-87.
 fn client_tls(key: &Key, map: &Map, context: &mut Context<'_>) -> ClientTls {
     let mode = match map.text("mode") {
@@ -203,6 +242,7 @@ fn client_tls(key: &Key, map: &Map, context: &mut Context<'_>) -> ClientTls {
         Some("ISTIO_MUTUAL") => TlsMode::IstioMutual,
         _ => TlsMode::Disable,
     };
+    credentials(mode, map, context);
     let certificate = Context::text(map, "clientCertificate").zip(Context::text(map, "privateKey"));
     let credential_name = Context::text(map, "credentialName");
     if mode == TlsMode::Mutual && certificate.is_none() && credential_name.is_none() {
@@ -231,9 +271,12 @@ fn client_tls(key: &Key, map: &Map, context: &mut Context<'_>) -> ClientTls {
         );
     }
     let insecure_skip_verify = map.bool("insecureSkipVerify").unwrap_or_default();
-    if insecure_skip_verify {
+    if insecure_skip_verify && matches!(mode, TlsMode::Simple | TlsMode::Mutual) {
         context.exclusive(map, "insecureSkipVerify", "caCertificates", "BE-87b");
         context.exclusive(map, "insecureSkipVerify", "subjectAltNames", "BE-87b");
+        if mode == TlsMode::Simple {
+            context.exclusive(map, "insecureSkipVerify", "credentialName", "BE-87b");
+        }
     }
     ClientTls {
         mode,

@@ -80,8 +80,33 @@ fn kind(spec: &Map, context: &mut Context<'_>) -> ServiceKind {
     let nodes = nodes
         .iter()
         .filter(|node| node.as_text().is_some_and(assigned));
-    ServiceKind::ClusterIp {
-        addresses: addresses(nodes, context),
+    let addresses = addresses(nodes, context);
+    families(spec, &addresses, context);
+    ServiceKind::ClusterIp { addresses }
+}
+
+/// At most one address of each family, the first being `clusterIP`.
+fn families(spec: &Map, addresses: &[IpAddr], context: &mut Context<'_>) {
+    let Some((key, node)) = spec.entry("clusterIPs") else {
+        return;
+    };
+    let fault = match addresses {
+        [] | [_] => None,
+        [first, second] if first.is_ipv4() != second.is_ipv4() => None,
+        _ => Some("there is at most one address of each family"),
+    };
+    let written = spec.filled("clusterIP");
+    let first = node.items().first().and_then(Node::as_text);
+    let differs = written.is_some() && first.is_some() && written != first;
+    let fault = fault.or(differs.then_some("the first one is the same as `clusterIP`"));
+    if let Some(fault) = fault {
+        context.report.error(
+            codes::COMBINATION,
+            key.span,
+            format!("of `clusterIPs` {fault}"),
+            "Kubernetes refuses this",
+            "",
+        );
     }
 }
 
@@ -202,6 +227,20 @@ fn node_port(map: &Map, context: &mut Context<'_>) -> Option<u16> {
 /// A number, or the name of a container port, which only the endpoints can resolve.
 fn target(map: &Map, context: &mut Context<'_>) -> Option<u16> {
     let node = map.get("targetPort")?;
+    if let Some(name) = node.as_text()
+        && !form::port_name(name)
+    {
+        context.report.error(
+            codes::VALUE,
+            node.span,
+            format!("{name:?} is not the name of a container's port"),
+            "lower case letters, digits and single -, at most 15, with a letter",
+            match name.parse::<u16>() {
+                Ok(_) => "remove the quotes: a number is a port, a text the name of one",
+                Err(_) => "",
+            },
+        );
+    }
     let number = node.as_int()?;
     let port = u16::try_from(number).ok().filter(|&port| port > 0);
     if port.is_none() {

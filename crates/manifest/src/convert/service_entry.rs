@@ -98,6 +98,23 @@ fn hosts(spec: &Map, context: &mut Context<'_>) -> Vec<HostPattern> {
                 fault.label(),
                 "",
             );
+        } else if text.parse::<IpAddr>().is_ok() {
+            context.report.error(
+                codes::VALUE,
+                node.span,
+                format!("{text} is an address"),
+                "expected a host name",
+                "addresses belong into `addresses`; any name does for `hosts`, for instance one that ends in .internal",
+            );
+        } else if text.starts_with('*') && !text.starts_with("*.") {
+            context.report.warning(
+                codes::VALUE,
+                node.span,
+                format!("{text} begins in the middle of a part"),
+                "usually written *.",
+                "it matches every host with this ending",
+                "write *. and a domain, if subdomains are meant",
+            );
         }
         // Not completed: hosts of a ServiceEntry are full names (HST-9c).
         hosts.push(HostPattern::new(text.strip_suffix('.').unwrap_or(text)));
@@ -352,6 +369,15 @@ fn fits(entry: &ServiceEntry, spec: &Map, context: &mut Context<'_>) {
             "keep one of them",
         ));
     }
+    let is_socket = |endpoint: &EntryEndpoint| matches!(endpoint.address, EntryAddress::Unix(_));
+    if entry.endpoints.iter().any(is_socket) && entry.ports.len() != 1 {
+        faults.push((
+            at("ports"),
+            "an entry with a socket has exactly one port (BE-107)",
+            "which one leads there?",
+            "write one ServiceEntry for each socket",
+        ));
+    }
     match entry.resolution {
         Resolution::None if count > 0 => faults.push((
             at("endpoints"),
@@ -417,9 +443,95 @@ fn fits(entry: &ServiceEntry, spec: &Map, context: &mut Context<'_>) {
             "write one ServiceEntry for each host, or declare the protocol of each port",
         ));
     }
+    if entry.resolution == Resolution::DynamicDns {
+        for port in &entry.ports {
+            let known = [
+                Protocol::Http,
+                Protocol::Http2,
+                Protocol::Grpc,
+                Protocol::Tls,
+            ];
+            if !known.contains(&port.protocol) {
+                faults.push((
+                    at("ports"),
+                    "ports of `resolution: DYNAMIC_DNS` are HTTP, HTTP2, GRPC or TLS (BE-96)",
+                    "another protocol carries no name",
+                    "write `resolution: DNS`",
+                ));
+                break;
+            }
+        }
+    }
+    doubtful(entry, spec, context);
     for (span, message, label, help) in faults {
         context
             .report
             .error(codes::RESOLUTION, span, message, label, help.to_owned());
+    }
+}
+
+/// What is legal, and hardly meant.
+fn doubtful(entry: &ServiceEntry, spec: &Map, context: &mut Context<'_>) {
+    if let (Some(selector), Some((key, _))) =
+        (&entry.workload_selector, spec.entry("workloadSelector"))
+    {
+        if selector.is_empty() {
+            context.report.warning(
+                codes::RESOLUTION,
+                key.span,
+                "`workloadSelector` selects by no label",
+                "no `labels`",
+                "every workload of the namespace is an endpoint",
+                "list labels",
+            );
+        } else if entry.resolution == Resolution::None {
+            context.report.warning(
+                codes::RESOLUTION,
+                key.span,
+                "`workloadSelector` does not go with `resolution: NONE` (BE-92)",
+                "balances nothing",
+                "connections go to their original destination",
+                "write `resolution: STATIC`",
+            );
+        }
+    }
+    let resolves = matches!(
+        entry.resolution,
+        Resolution::Dns | Resolution::DnsRoundRobin
+    );
+    let opaque = |port: &ServicePort| {
+        matches!(
+            port.protocol.class(),
+            ProtocolClass::Tcp | ProtocolClass::Tls
+        )
+    };
+    if let Some((key, _)) = spec.entry("addresses")
+        && resolves
+        && entry.hosts.len() > 1
+        && !entry.addresses.is_empty()
+        && entry.ports.iter().any(opaque)
+    {
+        context.report.warning(
+            codes::RESOLUTION,
+            key.span,
+            "several hosts share these addresses",
+            "the address alone cannot tell them apart",
+            "connections go to the first host",
+            "write one ServiceEntry for each host",
+        );
+    }
+    if entry.ports.is_empty() && !entry.hosts.is_empty() {
+        let first = spec.entries.first().map(|(key, _)| key.span);
+        context.report.warning(
+            codes::REQUIRED,
+            spec.entry("hosts")
+                .map(|(key, _)| key.span)
+                .or(first)
+                .unwrap_or_default(),
+            "a ServiceEntry without `ports` recognises nothing",
+            "no port clients could dial",
+            "its hosts are as unknown as without it",
+            "list the ports",
+        );
     }
 }

@@ -8,7 +8,7 @@ pub(crate) use bytes::base64;
 pub(crate) use duration::duration;
 pub(crate) use moment::unix_seconds;
 pub(crate) use name::{
-    NameFault, header_name, host, label_key, label_value, name as dns_name, subdomain,
+    NameFault, header_name, host, label_key, label_value, name as dns_name, port_name, subdomain,
 };
 
 use ipnet::IpNet;

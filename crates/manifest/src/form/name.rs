@@ -13,6 +13,10 @@ pub(crate) enum NameFault {
     Url,
     /// Any other character that a host name cannot have.
     Character(char),
+    /// A part that begins or ends with a hyphen.
+    Hyphen,
+    /// The last of several parts is a number: neither a name nor an address.
+    Number,
 }
 
 impl NameFault {
@@ -24,12 +28,15 @@ impl NameFault {
             Self::Wildcard => "`*` may only be its first character".into(),
             Self::Url => "a host alone, without scheme, path or port".into(),
             Self::Character(c) => format!("{c:?} cannot be part of a host name"),
+            Self::Hyphen => "each part begins and ends with a letter or digit".into(),
+            Self::Number => "the last part of a name is not a number".into(),
         }
     }
 }
 
-/// A host as documents write it: a name, an IP address, or with `wildcard` a name that begins
-/// with `*`. One dot at the end is allowed.
+/// A host as documents write it: a name (RFC 1123 section 2.1), an IP address, or with `wildcard` a
+/// name that begins with `*`. One dot at the end is allowed. Underscores are for the server names
+/// that proxies of a mesh make for each other, `outbound_.80_.v1_.reviews.default`, and for no other.
 pub(crate) fn host(text: &str, wildcard: bool) -> Result<(), NameFault> {
     if text.parse::<std::net::IpAddr>().is_ok() || (wildcard && text == "*") {
         return Ok(());
@@ -48,20 +55,30 @@ pub(crate) fn host(text: &str, wildcard: bool) -> Result<(), NameFault> {
     if name.len() > 253 {
         return Err(NameFault::Long);
     }
-    for part in name.split('.') {
+    let made_by_proxies = text.starts_with("outbound_.");
+    let joined = text.starts_with('*') && !text.starts_with("*.");
+    for (index, part) in name.split('.').enumerate() {
         if part.is_empty() {
             return Err(NameFault::Empty);
         }
         if part.len() > 63 {
             return Err(NameFault::Long);
         }
-        // Underscores are no host name characters, but names with them are in use (SRV, Docker).
-        if let Some(bad) = part
+        let bad = part
             .chars()
-            .find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_')))
-        {
+            .find(|&c| !(c.is_ascii_alphanumeric() || c == '-' || (c == '_' && made_by_proxies)));
+        if let Some(bad) = bad {
             return Err(NameFault::Character(bad));
         }
+        // `*-x.example.com` goes on where the `*` ends.
+        let goes_on = joined && index == 0;
+        if (part.starts_with('-') && !goes_on) || part.ends_with('-') {
+            return Err(NameFault::Hyphen);
+        }
+    }
+    let last = name.rsplit_once('.').map(|(_, last)| last);
+    if last.is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit())) {
+        return Err(NameFault::Number);
     }
     Ok(())
 }
@@ -69,6 +86,14 @@ pub(crate) fn host(text: &str, wildcard: bool) -> Result<(), NameFault> {
 /// A DNS label (RFC 1123): namespaces, port names, subsets, Services.
 pub(crate) fn name(text: &str) -> bool {
     text.len() <= 63 && label(text)
+}
+
+/// The name of a container's port (IANA service name, RFC 6335 section 5.1).
+pub(crate) fn port_name(text: &str) -> bool {
+    text.len() <= 15
+        && label(text)
+        && !text.contains("--")
+        && text.bytes().any(|byte| byte.is_ascii_lowercase())
 }
 
 /// DNS labels with dots between: names of most objects.
@@ -131,7 +156,8 @@ mod tests {
             "a.b.c.",
             "10.0.0.1",
             "fd00::1",
-            "_srv.x",
+            "outbound_.80_._.reviews.default",
+            "1.example",
             "A.example",
         ] {
             assert_eq!(host(text, false), Ok(()), "{text}");
@@ -149,6 +175,12 @@ mod tests {
             ("a:80", NameFault::Url),
             ("a b", NameFault::Character(' ')),
             ("ä", NameFault::Character('ä')),
+            ("_srv.x", NameFault::Character('_')),
+            ("a-.b", NameFault::Hyphen),
+            ("-a", NameFault::Hyphen),
+            ("*.-a", NameFault::Hyphen),
+            ("10.0.0", NameFault::Number),
+            ("10.0.0.256", NameFault::Number),
         ] {
             assert_eq!(host(text, true), Err(fault), "{text}");
         }

@@ -187,6 +187,9 @@ fn fault(ty: &Type, scalar: &Scalar) -> Option<Fault> {
                     "shorter than 1ms".into(),
                     "leave the field out to have none; the shortest is \"1ms\"".into(),
                 )),
+                Some(duration) if duration.subsec_nanos() % 1_000_000 != 0 => {
+                    out_of_range("expected whole milliseconds")
+                }
                 Some(_) => None,
             },
         },
