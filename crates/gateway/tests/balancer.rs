@@ -57,7 +57,7 @@ async fn its_state_survives_a_change_of_the_documents() {
             Backwards(0)
         });
     });
-    let gateway = Gateway::start(Some(&documents("{}")), builder).await;
+    let gateway = Gateway::start(Some(&documents("null")), builder).await;
     let mut client = connect(web).await;
     let mut heard = Vec::new();
     for turn in 0..3 {

@@ -128,7 +128,7 @@ impl Stage {
             endpoints.push((self.v1b.addr(), "v1"));
         }
         service("web", self.web.ip(), self.web.port(), "http", &endpoints)
-            + &subsets("web", &["v1", "v2"], "{}")
+            + &subsets("web", &["v1", "v2"], "null")
     }
 
     /// The rules of `web`: an even table sends everything to v1, an odd one to v2, and each says on

@@ -500,7 +500,7 @@ async fn weights_divide_requests_and_zero_means_none() {
     let endpoints = [(v1.addr(), "v1"), (v2.addr(), "v2"), (v3.addr(), "v3")];
     let text = [
         service("web", vip, port, "http", &endpoints),
-        subsets("web", &["v1", "v2", "v3"], "{}"),
+        subsets("web", &["v1", "v2", "v3"], "null"),
         rules(
             "web",
             "- route:
@@ -542,7 +542,7 @@ async fn the_first_rule_that_matches_decides_and_no_rule_is_404() {
             "http",
             &[(v1.addr(), "v1"), (v2.addr(), "v2")],
         ),
-        subsets("web", &["v1", "v2", "none"], "{}"),
+        subsets("web", &["v1", "v2", "none"], "null"),
         rules(
             "web",
             "- match: [{headers: {end-user: {exact: jason}}}]

@@ -364,7 +364,7 @@ async fn an_edit_moves_traffic_in_under_a_second_however_the_editor_writes() {
             web.port(),
             "http",
             &[(v1.addr(), "v1"), (v2.addr(), "v2")],
-        ) + &subsets("web", &["v1", "v2"], "{}")
+        ) + &subsets("web", &["v1", "v2"], "null")
             + &rules(
                 "web",
                 &format!("- route: [{{destination: {{host: web, subset: {version}}}}}]"),
