@@ -196,6 +196,35 @@ impl HostTable {
                 .collect(),
         }
     }
+
+    /// What clients may write to find each host, one for each wildcard; in no particular order.
+    /// For comparing tables, not for the hot path.
+    pub(crate) fn spellings(&self) -> Vec<String> {
+        let Hosts::Shared(names) = &self.hosts else {
+            return Vec::new();
+        };
+        let mut made: Vec<String> = names.literals.keys().map(|it| it.to_string()).collect();
+        for name in names.services.keys() {
+            made.push(name.to_string());
+            let completed = [&names.after_name, &names.after_namespace, &names.after_svc];
+            let short = completed
+                .iter()
+                .filter_map(|rest| name.strip_suffix(&***rest));
+            made.extend(short.map(str::to_owned));
+        }
+        made.extend(names.addresses.keys().map(IpAddr::to_string));
+        for (suffix, _) in names.wildcards.values() {
+            let mut name = format!("any{suffix}");
+            while names
+                .find(&name, false)
+                .is_some_and(|it| it.0 != HostForm::Wildcard)
+            {
+                name.insert(0, 'x');
+            }
+            made.push(name);
+        }
+        made
+    }
 }
 
 impl Names {

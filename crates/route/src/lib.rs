@@ -15,7 +15,8 @@
 //!   clients that `clients` knows by the address of their Pod.
 //! - [`action`] is what a taken rule changes: target, authority, fields, the `Location` it sends.
 //! - [`trace`] lets a decision be watched; [`explain`] is the watcher that tells people about it.
-//!   It runs the same code as the data path, so it cannot disagree with it.
+//!   It runs the same code as the data path, so it cannot disagree with it. [`diff`] says which
+//!   traffic two tables treat differently, by asking both.
 //!
 //! Findings raised here: PM0101 subset, PM0102 host and PM0103 port of a destination are unknown;
 //! PM0206 a pattern cannot be used; PM0207 a rule can never match; PM0208 two VirtualServices want
@@ -29,6 +30,7 @@ mod clients;
 pub mod cluster;
 mod compile;
 pub mod condition;
+pub mod diff;
 pub mod explain;
 pub mod hosts;
 mod index;

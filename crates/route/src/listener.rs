@@ -232,6 +232,22 @@ impl Listener {
         }
     }
 
+    /// The rules of all chains that take bytes, in no particular order. Not for the hot path.
+    pub(crate) fn rules(&self) -> impl Iterator<Item = &Arc<TcpRule>> {
+        let chains = self.chains.as_deref();
+        let named = chains.into_iter().flat_map(|chains| {
+            let ranges = chains.subnets.values().map(|(_, names)| names);
+            ranges.chain([&chains.names]).flat_map(|names| {
+                let wild = names.wildcards.values().map(|(_, rule)| rule);
+                names.exact.values().chain(wild).chain(&names.any)
+            })
+        });
+        let guarded = chains
+            .into_iter()
+            .flat_map(|chains| chains.guarded.values());
+        self.open.iter().chain(named).chain(guarded)
+    }
+
     /// What must be looked at, from what was put in (PS-40..43).
     pub(crate) fn derive_inspection(&mut self) {
         let tls = self.chains.as_ref().is_some_and(|chains| {

@@ -120,7 +120,7 @@ impl Pattern {
     }
 }
 
-fn parse(source: &str) -> Result<Hir, String> {
+pub(crate) fn parse(source: &str) -> Result<Hir, String> {
     regex_syntax::ParserBuilder::new()
         .utf8(false)
         .nest_limit(100)

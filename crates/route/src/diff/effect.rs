@@ -1,0 +1,397 @@
+//! What becomes of traffic, in a form that two tables can be compared by: names instead of numbers,
+//! and nothing of where it is written.
+use super::ExampleRequest;
+use crate::{
+    rule::{Action, Origin, Rule, TcpRule},
+    split::Split,
+    table::{ConnectionDecision, Matched, RequestDecision, Table},
+    trace::NoTrace,
+    traffic::{Class as Traffic, Connection, Request},
+};
+use pointsman_model::{
+    HttpRoute,
+    action::{DirectResponse, HeaderOps, Redirect},
+};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, sync::Arc};
+
+/// What becomes of a connection or request.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Effect {
+    /// Where it ends.
+    pub outcome: Outcome,
+    /// What is done on the way, by the name of the field that asks for it; what is not asked for
+    /// is not in it.
+    pub details: BTreeMap<&'static str, String>,
+}
+
+/// Where traffic ends.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Outcome {
+    /// At its original destination, unchanged.
+    Passthrough,
+    /// It is refused, as nothing recognises it.
+    Blackhole,
+    /// 404: the host is known, and no rule takes the request.
+    NotFound,
+    /// Requests are routed one by one.
+    Http,
+    /// Redirected: status and what is replaced.
+    Redirect(u16, String),
+    /// Answered: status and body.
+    Respond(u16, Vec<u8>),
+    /// Sent to one of these.
+    Forward(Vec<Share>),
+}
+
+/// One destination.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Share {
+    /// Full host.
+    pub host: Arc<str>,
+    /// Subset.
+    pub subset: Option<Arc<str>>,
+    /// Port; `None` where the destination does not exist and names none.
+    pub port: Option<u16>,
+    /// Parts per million, rounded: weights 1 and 1 are 50 and 50.
+    pub share: u32,
+    /// Why nothing can be sent there.
+    pub missing: Option<String>,
+    /// Header operations of this destination alone.
+    pub headers: Option<String>,
+}
+
+impl Effect {
+    pub(super) fn bare(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            details: BTreeMap::new(),
+        }
+    }
+}
+
+/// What becomes of a connection, and who says so.
+pub fn of_connection<'t>(
+    table: &'t Table,
+    connection: &Connection<'_>,
+) -> (Effect, Option<&'t Origin>) {
+    let id = table.listener(connection.original);
+    match table.connection(id, connection, &mut NoTrace) {
+        ConnectionDecision::Http(_) => (Effect::bare(Outcome::Http), None),
+        ConnectionDecision::Forward(rule) => (of_bytes(table, rule), Some(&rule.origin)),
+        ConnectionDecision::Passthrough => (Effect::bare(Outcome::Passthrough), None),
+        ConnectionDecision::Blackhole => (Effect::bare(Outcome::Blackhole), None),
+    }
+}
+
+/// What becomes of a request in clear text on a connection to `original`.
+pub fn of_request<'t>(
+    table: &'t Table,
+    original: SocketAddr,
+    request: &ExampleRequest,
+) -> (Effect, Option<&'t Origin>) {
+    let connection = Connection {
+        original,
+        source: None,
+        class: Traffic::Http,
+        sni: None,
+    };
+    let id = table.listener(original);
+    let ConnectionDecision::Http(http) = table.connection(id, &connection, &mut NoTrace) else {
+        return of_connection(table, &connection);
+    };
+    let request = Request {
+        method: &request.method,
+        authority: &request.authority,
+        path: &request.path,
+        query: request.query.as_deref(),
+        scheme: &request.scheme,
+        fields: &request.headers,
+    };
+    match table.request(http, &request, &mut NoTrace) {
+        RequestDecision::Rule(matched) => (of_rule(table, &matched), Some(&matched.rule.origin)),
+        RequestDecision::NotFound(_) => (Effect::bare(Outcome::NotFound), None),
+        RequestDecision::Passthrough => (Effect::bare(Outcome::Passthrough), None),
+        RequestDecision::Blackhole => (Effect::bare(Outcome::Blackhole), None),
+    }
+}
+
+fn of_bytes(table: &Table, rule: &TcpRule) -> Effect {
+    Effect::bare(Outcome::Forward(shares(table, &rule.split)))
+}
+
+fn of_rule(table: &Table, matched: &Matched<'_>) -> Effect {
+    let rule: &Rule = matched.rule;
+    let mut details = BTreeMap::new();
+    let outcome = match &rule.action {
+        Action::Forward(split) => Outcome::Forward(shares(table, split)),
+        Action::Redirect(redirect) => {
+            if redirect.prefix_rewrite.is_some() {
+                details.insert("matched prefix", format!("{} bytes", matched.prefix_len));
+            }
+            Outcome::Redirect(redirect.code, redirection(redirect))
+        }
+        Action::Respond(DirectResponse {
+            status,
+            body,
+            body_is_text,
+        }) => {
+            if !body_is_text {
+                details.insert("body", "of no declared type".to_owned());
+            }
+            Outcome::Respond(*status, body.to_vec())
+        }
+    };
+    if let Some(model) = rule.model() {
+        wishes(model, matched.prefix_len, &mut details);
+    }
+    if let Some(timeout) = rule.timeout {
+        details.insert("timeout", format!("{timeout:?}"));
+    }
+    let mirrors: Vec<String> = rule
+        .mirrors
+        .iter()
+        .filter_map(|mirror| {
+            let cluster = table.cluster(mirror.cluster.ok()?);
+            Some(format!("{} {}%", cluster.label, percent(mirror.share)))
+        })
+        .collect();
+    if !mirrors.is_empty() {
+        details.insert("mirrors", mirrors.join(", "));
+    }
+    Effect { outcome, details }
+}
+
+/// What a rule asks for beside its action.
+fn wishes(model: &HttpRoute, matched: usize, details: &mut BTreeMap<&'static str, String>) {
+    // Every field is named, so that a new one is not forgotten here.
+    let HttpRoute {
+        rewrite,
+        headers,
+        retries,
+        fault,
+        cors,
+        name: _,
+        index: _,
+        delegated: _,
+        matches: _,
+        action: _,
+        timeout: _,
+        mirrors: _,
+        place: _,
+        ..
+    } = model;
+    if let Some(rewrite) = rewrite {
+        let mut parts = Vec::new();
+        if let Some(uri) = &rewrite.uri {
+            parts.push(format!("first {matched} bytes of the path to {uri:?}"));
+        }
+        if let Some((pattern, into)) = &rewrite.uri_regex {
+            parts.push(format!("path by {pattern:?} to {into:?}"));
+        }
+        if let Some(authority) = &rewrite.authority {
+            parts.push(format!("authority to {authority:?}"));
+        }
+        if !parts.is_empty() {
+            details.insert("rewrite", parts.join(", "));
+        }
+    }
+    if let Some(text) = operations(headers) {
+        details.insert("headers", text);
+    }
+    if let Some(retries) = retries {
+        let mut text = format!("{} attempts", retries.attempts);
+        if let Some(on) = &retries.retry_on {
+            text.push_str(&format!(" on {on}"));
+        }
+        if let Some(limit) = retries.per_try_timeout {
+            text.push_str(&format!(", each {limit:?}"));
+        }
+        if let Some(backoff) = retries.backoff {
+            text.push_str(&format!(", backoff {backoff:?}"));
+        }
+        for (name, value) in [
+            ("remote localities", retries.remote_localities),
+            ("other hosts first", retries.ignore_previous_hosts),
+        ] {
+            if let Some(value) = value {
+                text.push_str(&format!(", {name} {value}"));
+            }
+        }
+        details.insert("retries", text);
+    }
+    if let Some(fault) = fault {
+        let mut parts = Vec::new();
+        if let Some((delay, share)) = fault.delay {
+            parts.push(format!("delay {delay:?} of {}%", percent(share)));
+        }
+        if let Some((abort, share)) = &fault.abort {
+            parts.push(format!("abort {abort:?} of {}%", percent(*share)));
+        }
+        if !parts.is_empty() {
+            details.insert("fault", parts.join(", "));
+        }
+    }
+    if let Some(cors) = cors {
+        details.insert("corsPolicy", format!("{cors:?}"));
+    }
+}
+
+fn redirection(redirect: &Redirect) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    let texts = [
+        ("scheme", &redirect.scheme),
+        ("authority", &redirect.authority),
+        ("path", &redirect.uri),
+        ("prefix", &redirect.prefix_rewrite),
+    ];
+    for (name, text) in texts {
+        if let Some(text) = text {
+            parts.push(format!("{name} {text}"));
+        }
+    }
+    if let Some(port) = redirect.port {
+        parts.push(format!("port {port}"));
+    }
+    match redirect.port_from_request {
+        Some(true) => parts.push("port of the request".to_owned()),
+        Some(false) => parts.push("port of the scheme".to_owned()),
+        None => {}
+    }
+    parts.join(", ")
+}
+
+fn operations(headers: &HeaderOps) -> Option<String> {
+    let mut parts = Vec::new();
+    for (direction, fields) in [
+        ("request", &headers.request),
+        ("response", &headers.response),
+    ] {
+        for (name, value) in &fields.set {
+            parts.push(format!("{direction} {name}={value}"));
+        }
+        for (name, value) in &fields.add {
+            parts.push(format!("{direction} {name}+={value}"));
+        }
+        for name in &fields.remove {
+            parts.push(format!("{direction} -{name}"));
+        }
+    }
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// The destinations, those of one kind added up, in the order of their names.
+fn shares(table: &Table, split: &Split) -> Vec<Share> {
+    let total = split.total_weight();
+    let mut added: BTreeMap<Share, u64> = BTreeMap::new();
+    for target in split.targets() {
+        let (host, subset, port, missing) = match target.cluster {
+            Ok(id) => {
+                let name = &table.cluster(id).name;
+                (
+                    name.host.clone(),
+                    name.subset.clone(),
+                    Some(name.port),
+                    None,
+                )
+            }
+            Err(missing) => {
+                let it = &target.destination;
+                let missing = Some(missing.to_string());
+                (it.host.clone(), it.subset.clone(), it.port, missing)
+            }
+        };
+        let key = Share {
+            host,
+            subset,
+            port,
+            share: 0,
+            missing,
+            headers: operations(&target.headers),
+        };
+        let weight = match split.targets() {
+            [_] => 1,
+            _ => u64::from(target.weight),
+        };
+        *added.entry(key).or_default() += weight;
+    }
+    let whole = if split.targets().len() == 1 {
+        1
+    } else {
+        total.max(1)
+    };
+    added
+        .into_iter()
+        .map(|(share, weight)| Share {
+            share: u32::try_from((weight * 1_000_000 + whole / 2) / whole).unwrap_or(1_000_000),
+            ..share
+        })
+        .collect()
+}
+
+/// Parts per million as percent, without needless zeros.
+fn percent(parts: u32) -> String {
+    let text = format!("{:.4}", f64::from(parts) / 10_000.0);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+impl Share {
+    /// `reviews.default:9080`.
+    fn place(&self) -> String {
+        let host = match self.host.split_once(".svc.") {
+            Some((short, _)) => short,
+            None => &self.host,
+        };
+        match self.port {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        }
+    }
+}
+
+impl Outcome {
+    /// A stable word, the same as in the answers of `explain`.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Passthrough => "passthrough",
+            Self::Blackhole => "blackhole",
+            Self::NotFound => "notfound",
+            Self::Http => "http",
+            Self::Redirect(..) => "redirect",
+            Self::Respond(..) => "respond",
+            Self::Forward(_) => "forward",
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Passthrough => f.write_str("passthrough"),
+            Self::Blackhole => f.write_str("refused"),
+            Self::NotFound => f.write_str("404"),
+            Self::Http => f.write_str("routed by Host"),
+            Self::Redirect(status, to) => write!(f, "redirect {status}: {to}"),
+            Self::Respond(status, _) => write!(f, "answered {status}"),
+            Self::Forward(shares) => {
+                let mut said = String::new();
+                for (index, share) in shares.iter().enumerate() {
+                    f.write_str(if index > 0 { " / " } else { "" })?;
+                    let place = share.place();
+                    match &share.subset {
+                        Some(subset) if place == said => write!(f, "{subset}")?,
+                        Some(subset) => write!(f, "{place} {subset}")?,
+                        None => write!(f, "{place}")?,
+                    }
+                    said = place;
+                    if share.share != 1_000_000 {
+                        write!(f, " {}%", percent(share.share))?;
+                    }
+                    if let Some(missing) = &share.missing {
+                        write!(f, " ({missing})")?;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! Connections: every address, port and server name that either table has a listener or chain for,
+//! and one of each that neither knows.
+use super::{Class, Diff, Effect, Example, Limits, Outcome, Side, effect};
+use crate::{
+    listener::{Listener, NameChains},
+    rule::Origin,
+    table::{ConnectionDecision, HttpTableId, Table},
+    trace::NoTrace,
+    traffic::{Class as Traffic, Connection},
+};
+use foldhash::HashSet;
+use ipnet::IpNet;
+use std::{
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
+
+/// An address at which at least one of the tables routes requests one by one.
+pub(super) struct Door {
+    pub(super) original: SocketAddr,
+    pub(super) old: Option<HttpTableId>,
+    pub(super) new: Option<HttpTableId>,
+    /// One of the tables sends all requests to one place, as bytes.
+    pub(super) bytes: bool,
+}
+
+/// Addresses that documents use for nobody (RFC 5737), and one more for when all of them are taken.
+const NOBODY: [IpAddr; 4] = [
+    IpAddr::V4(Ipv4Addr::new(192, 0, 2, 77)),
+    IpAddr::V4(Ipv4Addr::new(198, 51, 100, 77)),
+    IpAddr::V4(Ipv4Addr::new(203, 0, 113, 77)),
+    IpAddr::V4(Ipv4Addr::new(100, 127, 255, 77)),
+];
+/// RFC 3849.
+const NOBODY_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 0x77));
+/// A server name that no chain has (RFC 6761).
+const NO_NAME: &str = "unknown.invalid";
+
+/// What a connection carries.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Bytes,
+    Tls(Option<String>),
+    /// Requests that both tables treat as bytes.
+    Http,
+}
+
+/// Compares connections; the doors are where requests must be compared.
+pub(super) fn compare(old: &Table, new: &Table, limits: &Limits, diff: &mut Diff) -> Vec<Door> {
+    let mut doors = Doors::default();
+    let mut found: BTreeMap<(u16, Kind, Effect, Effect), Class> = BTreeMap::new();
+    for (port, points) in points(old, new) {
+        for address in points.all() {
+            if diff.probes > limits.probes {
+                diff.cut("not all addresses were looked at".to_owned());
+                break;
+            }
+            let original = SocketAddr::new(address, port);
+            doors.look(old, new, original);
+            for (kinds, old_side, new_side) in at(old, new, original, diff) {
+                for kind in kinds {
+                    let place = points.place(address, port);
+                    let key = (
+                        port,
+                        kind.clone(),
+                        old_side.effect.clone(),
+                        new_side.effect.clone(),
+                    );
+                    match found.entry(key) {
+                        Entry::Occupied(mut class) => class.get_mut().also.push(place),
+                        Entry::Vacant(room) => {
+                            room.insert(class(&kind, original, &place, &old_side, &new_side));
+                        }
+                    }
+                }
+            }
+        }
+    }
+    for (_, mut class) in found {
+        let what = class.what.clone();
+        class.also.sort();
+        class.also.dedup();
+        class.also.retain(|it| !what.ends_with(it.as_str()));
+        diff.classes.push(class);
+    }
+    doors.doors
+}
+
+fn class(kind: &Kind, original: SocketAddr, place: &str, old: &Side, new: &Side) -> Class {
+    let what = match kind {
+        Kind::Bytes => format!("TCP {place}"),
+        Kind::Http => format!("HTTP {place}"),
+        Kind::Tls(None) => format!("TLS without a server name {place}"),
+        Kind::Tls(Some(name)) if name == NO_NAME => format!("TLS of any other server name {place}"),
+        Kind::Tls(Some(name)) => format!("TLS sni={name} {place}"),
+    };
+    let example = match kind {
+        Kind::Bytes => Example::Connection {
+            original,
+            tls: false,
+            sni: None,
+        },
+        Kind::Tls(sni) => Example::Connection {
+            original,
+            tls: true,
+            sni: sni.clone(),
+        },
+        Kind::Http => Example::Request {
+            original,
+            request: super::ExampleRequest {
+                method: "GET".to_owned(),
+                scheme: "http".to_owned(),
+                authority: original.to_string(),
+                path: "/".to_owned(),
+                ..super::ExampleRequest::default()
+            },
+        },
+    };
+    Class {
+        what,
+        example,
+        old: old.clone(),
+        new: new.clone(),
+        also: Vec::new(),
+    }
+}
+
+/// What differs at one address: kinds of traffic of which the same is true.
+fn at(
+    old: &Table,
+    new: &Table,
+    original: SocketAddr,
+    diff: &mut Diff,
+) -> Vec<(Vec<Kind>, Side, Side)> {
+    let mut kinds = vec![
+        Kind::Bytes,
+        Kind::Tls(None),
+        Kind::Tls(Some(NO_NAME.to_owned())),
+    ];
+    let names = server_names(&[old, new], original);
+    kinds.extend(names.into_iter().map(|name| Kind::Tls(Some(name))));
+    kinds.push(Kind::Http);
+    let mut differing: BTreeMap<(Effect, Effect), (Vec<Kind>, Side, Side)> = BTreeMap::new();
+    for kind in kinds {
+        let (class, sni) = match &kind {
+            Kind::Bytes => (Traffic::Tcp, None),
+            Kind::Tls(sni) => (Traffic::Tls, sni.as_deref()),
+            Kind::Http => (Traffic::Http, None),
+        };
+        let connection = Connection {
+            original,
+            source: None,
+            class,
+            sni,
+        };
+        diff.probes += 1;
+        let (before, by_old) = effect::of_connection(old, &connection);
+        let (after, by_new) = effect::of_connection(new, &connection);
+        let requests = before.outcome == Outcome::Http || after.outcome == Outcome::Http;
+        if before == after || requests {
+            continue;
+        }
+        let side = |effect: &Effect, origin: Option<&Origin>| Side {
+            effect: effect.clone(),
+            origin: origin.cloned(),
+        };
+        let sides = || (Vec::new(), side(&before, by_old), side(&after, by_new));
+        let key = (before.clone(), after.clone());
+        differing.entry(key).or_insert_with(sides).0.push(kind);
+    }
+    let all = differing.into_values();
+    all.map(|(kinds, old, new)| (most_general(kinds), old, new))
+        .collect()
+}
+
+/// Bytes stand for everything that fares as they do; a connection without a known name for all
+/// names that fare as it does.
+fn most_general(kinds: Vec<Kind>) -> Vec<Kind> {
+    let unnamed = Kind::Tls(Some(NO_NAME.to_owned()));
+    for general in [Kind::Bytes, unnamed, Kind::Tls(None)] {
+        if kinds.contains(&general) {
+            let http = general != Kind::Bytes && kinds.contains(&Kind::Http);
+            return match http {
+                true => vec![general, Kind::Http],
+                false => vec![general],
+            };
+        }
+    }
+    kinds
+}
+
+/// The names that chains of the address's listeners ask for, one for each wildcard.
+fn server_names(tables: &[&Table], original: SocketAddr) -> BTreeSet<String> {
+    let relevant: Vec<&NameChains> = tables
+        .iter()
+        .filter_map(|table| {
+            let chains = table
+                .listener_at(table.listener(original))?
+                .chains
+                .as_ref()?;
+            let address = original.ip().to_canonical();
+            let ranged = chains.subnets.find(address).map(|(_, names)| names);
+            Some(ranged.unwrap_or(&chains.names))
+        })
+        .collect();
+    let mut names: BTreeSet<String> = BTreeSet::new();
+    for chains in &relevant {
+        names.extend(chains.exact.keys().map(|name| name.to_string()));
+        for (suffix, _) in chains.wildcards.values() {
+            names.insert(sample(suffix, |name| {
+                relevant.iter().any(|it| it.exact.contains_key(name))
+            }));
+        }
+    }
+    names
+}
+
+/// A name under a wildcard that has no entry of its own.
+pub(super) fn sample(suffix: &str, taken: impl Fn(&str) -> bool) -> String {
+    let mut name = format!("any{suffix}");
+    while taken(&name) {
+        name.insert(0, 'x');
+    }
+    name
+}
+
+/// Where requests are routed one by one, each pair of tables once.
+#[derive(Default)]
+struct Doors {
+    doors: Vec<Door>,
+    known: HashSet<(Option<HttpTableId>, Option<HttpTableId>, Option<Effect>)>,
+}
+
+impl Doors {
+    fn look(&mut self, old: &Table, new: &Table, original: SocketAddr) {
+        let connection = Connection {
+            original,
+            source: None,
+            class: Traffic::Http,
+            sni: None,
+        };
+        let id = |table: &Table| {
+            let decision = table.connection(table.listener(original), &connection, &mut NoTrace);
+            match decision {
+                ConnectionDecision::Http(id) => Some(id),
+                _ => None,
+            }
+        };
+        let (before, after) = (id(old), id(new));
+        // What the one that routes no requests does instead is part of what is compared.
+        let instead = match (before, after) {
+            (None, None) => return,
+            (Some(_), Some(_)) => None,
+            (None, Some(_)) => Some(effect::of_connection(old, &connection).0),
+            (Some(_), None) => Some(effect::of_connection(new, &connection).0),
+        };
+        let bytes = instead
+            .as_ref()
+            .is_some_and(|it| matches!(it.outcome, Outcome::Forward(_)));
+        if self.known.insert((before, after, instead)) {
+            self.doors.push(Door {
+                original,
+                old: before,
+                new: after,
+                bytes,
+            });
+        }
+    }
+}
+
+/// Addresses of one port that the tables tell apart.
+#[derive(Default)]
+struct Points {
+    addresses: BTreeSet<IpAddr>,
+    nets: BTreeSet<IpNet>,
+}
+
+fn points(old: &Table, new: &Table) -> BTreeMap<u16, Points> {
+    let mut ports: BTreeMap<u16, Points> = BTreeMap::new();
+    for listener in old.listeners().iter().chain(new.listeners()) {
+        let points = ports.entry(listener.port).or_default();
+        points.take(listener);
+    }
+    // Ports no service has: the virtual outbound listener.
+    let other = (20_000..=u16::MAX).find(|port| !ports.contains_key(port));
+    ports.entry(other.unwrap_or(0)).or_default();
+    ports
+}
+
+impl Points {
+    fn take(&mut self, listener: &Listener) {
+        self.addresses.extend(listener.address);
+        if let Some(chains) = &listener.chains {
+            self.addresses.extend(chains.guarded.keys());
+            self.nets
+                .extend(chains.subnets.values().map(|(net, _)| *net));
+        }
+    }
+
+    /// The addresses themselves, the ends of ranges and what is just outside of them, and addresses
+    /// of nobody.
+    fn all(&self) -> BTreeSet<IpAddr> {
+        let mut all = self.addresses.clone();
+        for net in &self.nets {
+            let (first, last) = (net.network(), net.broadcast());
+            all.extend([first, last]);
+            all.extend(step(first, false));
+            all.extend(step(last, true));
+        }
+        let free = |it: &&IpAddr| {
+            !self.addresses.contains(it) && !self.nets.iter().any(|net| net.contains(*it))
+        };
+        all.insert(*NOBODY.iter().find(free).unwrap_or(&NOBODY[0]));
+        if self.addresses.iter().any(IpAddr::is_ipv6)
+            || self.nets.iter().any(|net| matches!(net, IpNet::V6(_)))
+        {
+            all.insert(NOBODY_V6);
+        }
+        all
+    }
+
+    fn place(&self, address: IpAddr, port: u16) -> String {
+        if self.addresses.contains(&address) {
+            return SocketAddr::new(address, port).to_string();
+        }
+        let range = self.nets.iter().filter(|net| net.contains(&address));
+        match range.max_by_key(|net| net.prefix_len()) {
+            Some(net) => format!("{net} port {port}"),
+            None if self.addresses.is_empty() && self.nets.is_empty() => {
+                format!("to port {port}")
+            }
+            None => format!("to port {port} of any other address"),
+        }
+    }
+}
+
+fn step(address: IpAddr, up: bool) -> Option<IpAddr> {
+    match address {
+        IpAddr::V4(it) => {
+            let bits = it.to_bits();
+            let bits = if up {
+                bits.checked_add(1)
+            } else {
+                bits.checked_sub(1)
+            };
+            bits.map(|bits| IpAddr::V4(Ipv4Addr::from_bits(bits)))
+        }
+        IpAddr::V6(it) => {
+            let bits = it.to_bits();
+            let bits = if up {
+                bits.checked_add(1)
+            } else {
+                bits.checked_sub(1)
+            };
+            bits.map(|bits| IpAddr::V6(Ipv6Addr::from_bits(bits)))
+        }
+    }
+}

@@ -1,0 +1,467 @@
+//! Requests to one host: the divisions of each of their parts, put together.
+use super::{
+    Class, Diff, Effect, Example, ExampleRequest, Limits, Side,
+    cells::{self, Cell, Compared},
+    effect,
+    fronts::Door,
+    names::Group,
+    words,
+};
+use crate::{
+    condition::{Alternative, Condition},
+    hosts::VirtualHost,
+    table::Table,
+    text::Text,
+};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+/// A part of a request that rules look at.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Part {
+    Path,
+    Method,
+    Scheme,
+    Authority,
+    Header(Arc<str>),
+    Query(Arc<str>),
+}
+
+/// A part with its divisions. The first is what a plain request has.
+pub(super) struct Axis {
+    pub(super) part: Part,
+    pub(super) texts: Vec<Compared>,
+    /// `None`: the request does not have it.
+    pub(super) cells: Vec<Option<Cell>>,
+}
+
+/// The requests to one host that the rules can tell apart: a division of every part.
+pub(super) struct Space {
+    pub(super) axes: Vec<Axis>,
+}
+
+/// Position of a division on every axis.
+pub(super) type Point = Vec<usize>;
+
+/// Compares the requests to the hosts of a group.
+pub(super) fn compare(
+    old: &Table,
+    new: &Table,
+    door: &Door,
+    group: &Group<'_>,
+    limits: &Limits,
+    diff: &mut Diff,
+) {
+    let (space, complete) = Space::new(old, new, door, group, limits);
+    let host = group.spellings.first().map_or("", String::as_str);
+    if !complete {
+        diff.cut(format!(
+            "{host}:{}: its texts are more than were taken apart (limit: {} states, {} MiB)",
+            door.original.port(),
+            limits.states,
+            limits.automaton_bytes >> 20
+        ));
+    }
+    let points = match space.size() {
+        Some(size) if size <= limits.requests_per_host => space.all(),
+        _ => {
+            let size = space
+                .size()
+                .map_or("too many".to_owned(), |it| it.to_string());
+            let points = space.crossings(group, limits.requests_per_host);
+            diff.cut(format!(
+                "{host}:{}: {} of {size} combinations were tried",
+                door.original.port(),
+                points.len()
+            ));
+            points
+        }
+    };
+    let decide = |point: &Point| {
+        let request = space.request(point);
+        let before = effect::of_request(old, door.original, &request);
+        let after = effect::of_request(new, door.original, &request);
+        (before, after)
+    };
+    let mut found: BTreeMap<(Effect, Effect), (usize, Point)> = BTreeMap::new();
+    diff.probes += points.len();
+    for point in points {
+        let ((before, _), (after, _)) = decide(&point);
+        if before != after {
+            let cost = space.cost(&point);
+            let best = found
+                .entry((before, after))
+                .or_insert_with(|| (usize::MAX, point.clone()));
+            if cost < best.0 {
+                *best = (cost, point);
+            }
+        }
+    }
+    for (effects, (_, point)) in found {
+        let ((_, by_old), (_, by_new)) = decide(&point);
+        let stays = space.stays(&point, |other| {
+            let ((before, _), (after, _)) = decide(other);
+            (&before, &after) == (&effects.0, &effects.1)
+        });
+        let what = words::what(&space, &point, &stays, host, door.original.port());
+        let (by_old, by_new) = (by_old.cloned(), by_new.cloned());
+        let class = Class {
+            example: Example::Request {
+                original: door.original,
+                request: space.request(&point),
+            },
+            what,
+            old: Side {
+                effect: effects.0,
+                origin: by_old,
+            },
+            new: Side {
+                effect: effects.1,
+                origin: by_new,
+            },
+            also: Vec::new(),
+        };
+        add(class, diff);
+    }
+}
+
+/// The same change of many hosts is one class.
+fn add(class: Class, diff: &mut Diff) {
+    let same = |own: &&mut Class| {
+        own.old.effect == class.old.effect
+            && own.new.effect == class.new.effect
+            && own.old.origin.as_ref().map(|it| &it.label)
+                == class.old.origin.as_ref().map(|it| &it.label)
+            && own.new.origin.as_ref().map(|it| &it.label)
+                == class.new.origin.as_ref().map(|it| &it.label)
+            && words::of_rule(&own.what) == words::of_rule(&class.what)
+    };
+    // Only the latest are looked through: the hosts of one VirtualService come one after the other
+    // far more often than not, and a list of thousands must not be searched for each of them.
+    let recent = diff.classes.iter_mut().rev().take(64);
+    match recent.into_iter().find(same) {
+        Some(own) => own.also.push(words::host_of(&class.what).to_owned()),
+        None => diff.classes.push(class),
+    }
+}
+
+fn alternatives(host: Option<&Arc<VirtualHost>>) -> impl Iterator<Item = &Alternative> {
+    let rules = host.map(|host| host.rules.rules()).unwrap_or_default();
+    rules.iter().flat_map(|rule| rule.alternatives.iter())
+}
+
+/// The part a condition looks at, and the text. Pseudo headers are other names of parts (VS-H-29).
+fn asked(condition: &Condition) -> (Part, Compared) {
+    let (part, text) = match condition {
+        Condition::Path { text, any_case } => return (Part::Path, (text.clone(), *any_case)),
+        Condition::Method(text) => (Part::Method, text),
+        Condition::Scheme(text) => (Part::Scheme, text),
+        Condition::Authority(text) => (Part::Authority, text),
+        Condition::Query(name, text) => (Part::Query(name.clone()), text),
+        Condition::Header(name, text) | Condition::WithoutHeader(name, text) => {
+            let part = match &**name {
+                ":method" => Part::Method,
+                ":scheme" => Part::Scheme,
+                ":authority" | "host" => Part::Authority,
+                ":path" => Part::Path,
+                _ => Part::Header(name.clone()),
+            };
+            (part, text)
+        }
+    };
+    (part, (text.clone(), false))
+}
+
+impl Space {
+    /// False if the divisions may not be all.
+    fn new(
+        old: &Table,
+        new: &Table,
+        door: &Door,
+        group: &Group<'_>,
+        limits: &Limits,
+    ) -> (Self, bool) {
+        let mut parts: BTreeMap<Part, Vec<Compared>> = BTreeMap::new();
+        for part in [Part::Path, Part::Method, Part::Scheme, Part::Authority] {
+            parts.insert(part, Vec::new());
+        }
+        for alternative in alternatives(group.old).chain(alternatives(group.new)) {
+            for condition in &alternative.conditions {
+                let (part, compared) = asked(condition);
+                let texts = parts.entry(part).or_default();
+                if compared.0 != Text::Present && !texts.contains(&compared) {
+                    texts.push(compared);
+                }
+            }
+        }
+        let mut complete = true;
+        let axes = parts
+            .into_iter()
+            .map(|(part, texts)| {
+                let (mut cells, all) = match &part {
+                    Part::Path => cells::divide(&texts, &cells::PATH, limits),
+                    Part::Method => cells::divide(&texts, &cells::METHOD, limits),
+                    Part::Header(_) => cells::divide(&texts, &cells::FIELD, limits),
+                    Part::Query(_) => cells::divide(&texts, &cells::PARAMETER, limits),
+                    // TLS is not terminated for transparent clients: their scheme is http.
+                    Part::Scheme => (vec![fixed("http")], true),
+                    Part::Authority => authorities(old, new, door, group, &texts, limits),
+                };
+                complete &= all;
+                let absent = matches!(part, Part::Header(_) | Part::Query(_));
+                let mut all: Vec<Option<Cell>> = Vec::with_capacity(cells.len() + 1);
+                all.extend(absent.then_some(None));
+                all.extend(cells.drain(..).map(Some));
+                Axis {
+                    part,
+                    texts,
+                    cells: all,
+                }
+            })
+            .collect();
+        (Self { axes }, complete)
+    }
+
+    /// How many combinations there are; `None`: more than can be counted.
+    fn size(&self) -> Option<usize> {
+        self.axes
+            .iter()
+            .try_fold(1_usize, |size, axis| size.checked_mul(axis.cells.len()))
+    }
+
+    fn all(&self) -> Vec<Point> {
+        let mut points: Vec<Point> = vec![Vec::new()];
+        for axis in &self.axes {
+            points = points
+                .into_iter()
+                .flat_map(|point| {
+                    (0..axis.cells.len()).map(move |at| {
+                        let mut longer = point.clone();
+                        longer.push(at);
+                        longer
+                    })
+                })
+                .collect();
+        }
+        points
+    }
+
+    /// Where there are too many combinations: for each pair of what the old and the new rules ask
+    /// for, the requests that both take, varied in one part at a time.
+    fn crossings(&self, group: &Group<'_>, limit: usize) -> Vec<Point> {
+        let allowed = |host| -> Vec<Vec<Vec<usize>>> {
+            let mut all: Vec<_> = alternatives(host).map(|it| self.allowed(it)).collect();
+            // Requests that no alternative asks anything of.
+            all.push(
+                self.axes
+                    .iter()
+                    .map(|axis| (0..axis.cells.len()).collect())
+                    .collect(),
+            );
+            all
+        };
+        let (old, new) = (allowed(group.old), allowed(group.new));
+        let mut points: Vec<Point> = Vec::new();
+        let mut known = foldhash::HashSet::default();
+        let mut add = |point: Point, points: &mut Vec<Point>| {
+            if known.insert(point.clone()) {
+                points.push(point);
+            }
+            points.len() < limit
+        };
+        // Near the diagonal first: rule lists that were edited have most rules in common.
+        let mut pairs: Vec<(usize, usize)> = Vec::new();
+        for i in 0..old.len() {
+            for j in 0..new.len() {
+                pairs.push((i, j));
+            }
+        }
+        pairs.sort_by_key(|(i, j)| i.abs_diff(*j));
+        for (i, j) in pairs {
+            let (Some(old), Some(new)) = (old.get(i), new.get(j)) else {
+                continue;
+            };
+            let both: Vec<Vec<usize>> = old
+                .iter()
+                .zip(new)
+                .map(|(old, new)| old.iter().copied().filter(|it| new.contains(it)).collect())
+                .collect();
+            let Some(base) = both
+                .iter()
+                .map(|cells: &Vec<usize>| cells.first().copied())
+                .collect::<Option<Point>>()
+            else {
+                continue;
+            };
+            if !add(base.clone(), &mut points) {
+                return points;
+            }
+            for (axis, cells) in both.iter().enumerate() {
+                for &cell in cells {
+                    let mut varied = base.clone();
+                    if let Some(at) = varied.get_mut(axis) {
+                        *at = cell;
+                    }
+                    if !add(varied, &mut points) {
+                        return points;
+                    }
+                }
+            }
+        }
+        points
+    }
+
+    /// The divisions of each part in which the conditions of an alternative hold.
+    fn allowed(&self, alternative: &Alternative) -> Vec<Vec<usize>> {
+        self.axes
+            .iter()
+            .map(|axis| {
+                (0..axis.cells.len())
+                    .filter(|&at| {
+                        alternative.conditions.iter().all(|condition| {
+                            let (part, (text, folded)) = asked(condition);
+                            if part != axis.part {
+                                return true;
+                            }
+                            let value = axis.cells.get(at).and_then(Option::as_ref);
+                            let value = value.map(|cell| cell.value.as_bytes());
+                            let holds = |value| match folded {
+                                true => text.holds_in_any_case(value),
+                                false => text.holds(value),
+                            };
+                            match (condition, value) {
+                                (Condition::WithoutHeader(..), Some(value)) => !holds(value),
+                                (Condition::WithoutHeader(..), None) => {
+                                    text == Text::Present || !holds(b"")
+                                }
+                                (_, value) => value.is_some_and(holds),
+                            }
+                        })
+                    })
+                    .collect()
+            })
+            .collect()
+    }
+
+    /// The request at a point.
+    pub(super) fn request(&self, point: &Point) -> ExampleRequest {
+        let mut made = ExampleRequest::default();
+        for (axis, &at) in self.axes.iter().zip(point) {
+            let Some(cell) = axis.cells.get(at).and_then(Option::as_ref) else {
+                continue;
+            };
+            let value = cell.value.clone();
+            match &axis.part {
+                Part::Path => made.path = value,
+                Part::Method => made.method = value,
+                Part::Scheme => made.scheme = value,
+                Part::Authority => made.authority = value,
+                Part::Header(name) => made.headers.push((name.to_string(), value)),
+                Part::Query(name) => {
+                    let query = made.query.get_or_insert_default();
+                    if !query.is_empty() {
+                        query.push('&');
+                    }
+                    query.push_str(&format!("{name}={value}"));
+                }
+            }
+        }
+        made
+    }
+
+    /// How far a request is from a plain one: parts that differ weigh most, then their lengths.
+    fn cost(&self, point: &Point) -> usize {
+        let one = |(axis, &at): (&Axis, &usize)| {
+            let cell = axis.cells.get(at).and_then(Option::as_ref);
+            let length = cell.map_or(0, |cell| cell.value.len());
+            length + if at == 0 { 0 } else { 1000 }
+        };
+        self.axes.iter().zip(point).map(one).sum()
+    }
+
+    /// For each part, the divisions that can take the place of the point's without leaving its
+    /// class.
+    fn stays(&self, point: &Point, mut same: impl FnMut(&Point) -> bool) -> Vec<Vec<usize>> {
+        let mut stays = Vec::with_capacity(self.axes.len());
+        for (number, axis) in self.axes.iter().enumerate() {
+            let mut varied = point.clone();
+            let cells = (0..axis.cells.len()).filter(|&cell| {
+                let Some(at) = varied.get_mut(number) else {
+                    return false;
+                };
+                *at = cell;
+                same(&varied)
+            });
+            stays.push(cells.collect());
+        }
+        stays
+    }
+}
+
+fn fixed(value: &str) -> Cell {
+    Cell {
+        value: value.to_owned(),
+        holds: Vec::new(),
+    }
+}
+
+/// Hosts in all forms that reach the group; those that `authority` conditions tell apart.
+fn authorities(
+    old: &Table,
+    new: &Table,
+    door: &Door,
+    group: &Group<'_>,
+    texts: &[Compared],
+    limits: &Limits,
+) -> (Vec<Cell>, bool) {
+    let port = door.original.port();
+    let with_port = |name: &str| match name.contains(':') {
+        true => format!("[{name}]:{port}"),
+        false => format!("{name}:{port}"),
+    };
+    let mut values: Vec<String> = Vec::new();
+    for name in &group.spellings {
+        let plain = match name.contains(':') {
+            true => format!("[{name}]"),
+            false => name.clone(),
+        };
+        // The form a client sends comes first: the port is left out where it is the scheme's.
+        let (first, second) = match port {
+            80 => (plain, with_port(name)),
+            _ => (with_port(name), plain),
+        };
+        values.push(first);
+        if texts.is_empty() {
+            break;
+        }
+        values.push(second);
+    }
+    let mut complete = true;
+    if !texts.is_empty() {
+        let (cells, all) = cells::divide(texts, &cells::FIELD, limits);
+        complete = all;
+        let sound = cells.into_iter().map(|cell| cell.value);
+        let sound = sound.filter(|it| !it.contains([' ', '/', '@', '?', '#']));
+        values.extend(sound);
+    }
+    let mut known: HashMap<Vec<usize>, ()> = HashMap::new();
+    let mut made = Vec::new();
+    for value in values {
+        let name = value.as_str();
+        if !group.has(old, new, door, name) {
+            continue;
+        }
+        let holds: Vec<usize> = (0..texts.len())
+            .filter(|&at| {
+                let text = texts.get(at);
+                text.is_some_and(|(text, _)| text.holds(name.as_bytes()))
+            })
+            .collect();
+        if known.insert(holds.clone(), ()).is_none() {
+            made.push(Cell { value, holds });
+        }
+    }
+    (made, complete)
+}
