@@ -9,7 +9,7 @@
 
 use pointsman_model::HostPattern;
 use pointsman_model::{
-    ClientContext, Destination, HttpAction, HttpRoute, Kind, Object, Place, Protocol, ServicePort,
+    Destination, Given, HttpAction, HttpRoute, Kind, Object, Place, Protocol, ServicePort,
     VirtualService, WeightedDestination, World, matches::StringMatch,
 };
 use pointsman_route::{Contexts, Snapshot, Table, Tables};
@@ -101,7 +101,7 @@ impl Mesh {
         Self {
             services,
             world: documents.collect(),
-            contexts: Contexts::mesh(ClientContext::default()),
+            contexts: Contexts::mesh(Given::default()),
             snapshot: None,
         }
     }

@@ -1,7 +1,7 @@
 //! A source that an extension registered, and that does not behave.
 use pointsman_control::{CatalogueSpec, GetStatus, Progress, catalogue, hosted};
 use pointsman_model::{
-    ClientContext, Kind, KubeService, Meta, Object, ObjectKey, Place, ServiceKind, object::Labels,
+    Given, Kind, KubeService, Meta, Object, ObjectKey, Place, ServiceKind, object::Labels,
 };
 use pointsman_route::Contexts;
 use pointsman_runtime::{Link, Outlet, Overseer, ask, offer, run};
@@ -66,7 +66,7 @@ fn a_source_that_panics_is_run_again_and_what_it_no_longer_says_is_gone() {
         });
         let overseer = Overseer::default();
         let (link, seat) = Link::reserve("catalogue", 64);
-        let mut spec = CatalogueSpec::new(Contexts::mesh(ClientContext::default()), Vec::new());
+        let mut spec = CatalogueSpec::new(Contexts::mesh(Given::default()), Vec::new());
         spec.sources = vec!["moody".into()];
         let (actor, mut progress) = catalogue(seat, spec);
         overseer.start(actor);

@@ -10,6 +10,7 @@ use pointsman_dataplane::{
     Plan, ShardHandle,
     access::{SINK_MAILBOX, SinkHost, SinkOutlet, sink_host},
 };
+use pointsman_model::World;
 use pointsman_route::{Snapshot, Tables};
 use pointsman_runtime::{Drain, Link, Overseer, ShardId, Shards};
 use pointsman_telemetry::{Format, Recorder, SourceLabels, WriteSink};
@@ -26,7 +27,7 @@ pub(crate) async fn assemble(builder: Builder) -> anyhow::Result<Running> {
         roots,
         mut host,
     } = builder;
-    let contexts = settings.client.contexts();
+    let contexts = settings.contexts();
     let recorder = Recorder::default();
     let health = Arc::new(Health::new());
     let sources = std::mem::take(&mut host.sources);
@@ -86,7 +87,9 @@ pub(crate) async fn assemble(builder: Builder) -> anyhow::Result<Running> {
         host: host.clone(),
         overseer: overseer.clone(),
         recorder: recorder.clone(),
-        source: Arc::new(SourceLabels::from_context(&contexts.mesh)),
+        source: Arc::new(SourceLabels::from_context(
+            &contexts.mesh.context(&World::default()),
+        )),
         active: catalogue.outlet(),
         findings: catalogue.outlet(),
         sinks: sink_links

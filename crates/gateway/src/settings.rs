@@ -8,8 +8,8 @@ use pointsman_dataplane::{
     settings::{Detection, Duration, Limits, Timeouts},
 };
 use pointsman_model::{
-    ClientContext, OutboundPolicy,
-    context::{EntryCapture, OutsideFrontends},
+    Given, OutboundPolicy,
+    context::{EntryCapture, ExportDefaults, OutsideFrontends},
     object::Labels,
 };
 use pointsman_route::Contexts;
@@ -77,12 +77,24 @@ pub struct Client {
     pub namespace: String,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
-    /// The mesh's root namespace.
-    pub root_namespace: String,
+    /// Its own addresses, which are not among the endpoints of headless Services it is sent to.
+    pub addresses: Vec<IpAddr>,
+    /// The node it runs on: Services with `internalTrafficPolicy: Local` have endpoints there only.
+    pub node: Option<String>,
+    /// The mesh's root namespace; none: as the mesh's own document says, else `istio-system`.
+    pub root_namespace: Option<String>,
     /// The cluster's domain.
     pub cluster_domain: String,
-    /// What happens to traffic that nothing recognises.
-    pub outbound_policy: OutboundPolicy,
+    /// What happens to traffic that nothing recognises; none: as the mesh's own document says, else
+    /// `ALLOW_ANY`.
+    pub outbound_policy: Option<OutboundPolicy>,
+    /// What Services and ServiceEntries without `exportTo` are exported to: namespaces, `.`, `*`
+    /// or `~`; empty: as the mesh's own document says, else everywhere (VIS-5).
+    pub service_export_to: Vec<String>,
+    /// The same for VirtualServices.
+    pub virtual_service_export_to: Vec<String>,
+    /// The same for DestinationRules.
+    pub destination_rule_export_to: Vec<String>,
     /// How a TCP ServiceEntry without addresses captures.
     pub serviceentry_capture: EntryCapture,
     /// Are external IPs and load balancer addresses of Services frontends too (LIS-7)?
@@ -95,48 +107,53 @@ pub struct Client {
 
 impl Default for Client {
     fn default() -> Self {
-        let context = ClientContext::default();
+        let given = Given::default();
         Self {
-            namespace: context.namespace.to_string(),
+            namespace: given.namespace.to_string(),
             labels: BTreeMap::new(),
-            root_namespace: context.root_namespace.to_string(),
-            cluster_domain: context.cluster_domain.to_string(),
-            outbound_policy: context.outbound_policy,
-            serviceentry_capture: context.entry_capture,
-            external_frontends: context.outside.external_addresses,
-            node_addresses: context.outside.nodes,
+            addresses: given.addresses,
+            node: None,
+            root_namespace: None,
+            cluster_domain: given.cluster_domain.to_string(),
+            outbound_policy: None,
+            service_export_to: Vec::new(),
+            virtual_service_export_to: Vec::new(),
+            destination_rule_export_to: Vec::new(),
+            serviceentry_capture: given.entry_capture,
+            external_frontends: given.outside.external_addresses,
+            node_addresses: given.outside.nodes,
             known_clients: 16,
         }
     }
 }
 
 impl Client {
-    /// As the snapshot wants it.
-    pub fn contexts(&self) -> Contexts {
-        Contexts {
-            known_clients: self.known_clients,
-            ..Contexts::mesh(self.context())
-        }
-    }
-
-    /// As the routing table wants it.
-    pub fn context(&self) -> ClientContext {
-        ClientContext {
+    /// What was told about the client and its mesh; documents may say the rest.
+    fn given(&self) -> Given {
+        let list = |items: &[String]| items.iter().map(|it| it.as_str().into()).collect();
+        Given {
             namespace: self.namespace.as_str().into(),
             labels: self
                 .labels
                 .iter()
                 .map(|(key, value)| (key.as_str().into(), value.as_str().into()))
                 .collect::<Labels>(),
-            root_namespace: self.root_namespace.as_str().into(),
+            addresses: self.addresses.clone(),
+            node: self.node.as_deref().map(Into::into),
             cluster_domain: self.cluster_domain.as_str().into(),
-            outbound_policy: self.outbound_policy,
             entry_capture: self.serviceentry_capture,
             outside: OutsideFrontends {
                 external_addresses: self.external_frontends,
                 nodes: self.node_addresses.clone(),
             },
-            ..ClientContext::default()
+            root_namespace: self.root_namespace.as_deref().map(Into::into),
+            outbound_policy: self.outbound_policy,
+            export_defaults: ExportDefaults {
+                services: list(&self.service_export_to),
+                virtual_services: list(&self.virtual_service_export_to),
+                destination_rules: list(&self.destination_rule_export_to),
+            },
+            connect_timeout: false,
         }
     }
 }
@@ -196,6 +213,23 @@ pub enum AccessLog {
 }
 
 impl Settings {
+    /// What was told about the client and its mesh; documents may say the rest. A time to connect
+    /// other than the default one counts as told.
+    pub fn given(&self) -> Given {
+        Given {
+            connect_timeout: self.timeouts.connect != Timeouts::default().connect,
+            ..self.client.given()
+        }
+    }
+
+    /// The same for all tables of a snapshot.
+    pub fn contexts(&self) -> Contexts {
+        Contexts {
+            known_clients: self.client.known_clients,
+            ..Contexts::mesh(self.given())
+        }
+    }
+
     /// What makes no sense, each a sentence with the name of the setting. A process does not start
     /// with settings that would serve nobody.
     pub fn faults(&self) -> Vec<String> {
@@ -240,6 +274,24 @@ impl Settings {
             "sources.poll must be 100ms or more",
         );
         demand(self.capture.port > 0, "capture.port must be 1 or more");
+        let client = &self.client;
+        for (name, list) in [
+            ("client.service_export_to", &client.service_export_to),
+            (
+                "client.virtual_service_export_to",
+                &client.virtual_service_export_to,
+            ),
+            (
+                "client.destination_rule_export_to",
+                &client.destination_rule_export_to,
+            ),
+        ] {
+            let alone = list.iter().any(|word| matches!(word.as_str(), "*" | "~"));
+            demand(
+                !alone || list.len() == 1,
+                &format!("{name}: `*` and `~` must be alone (VIS-6)"),
+            );
+        }
         demand(
             tracing_subscriber::EnvFilter::try_new(&self.log.level).is_ok()
                 && (self.log.level.contains('=')
@@ -495,7 +547,7 @@ mod tests {
         assert_eq!(origin(&loaded, "timeouts.request_head"), ("5s", "flag"));
         assert_eq!(
             loaded.settings.client.outbound_policy,
-            OutboundPolicy::RegistryOnly
+            Some(OutboundPolicy::RegistryOnly)
         );
     }
 

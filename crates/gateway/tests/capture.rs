@@ -182,7 +182,7 @@ async fn an_address_somebody_else_holds_is_taken_as_soon_as_it_is_free() {
 
 fn registry_only() -> Settings {
     let mut settings = settings();
-    settings.client.outbound_policy = OutboundPolicy::RegistryOnly;
+    settings.client.outbound_policy = Some(OutboundPolicy::RegistryOnly);
     settings
 }
 

@@ -95,16 +95,24 @@ fn by_settings(tally: &mut BTreeMap<String, usize>) -> Vec<(Settings, Vec<(&'sta
             let mut settings = settings();
             settings.capture.mode = Mode::Redirect;
             settings.capture.mark = Some(MARK);
-            let (client, context) = (&mut settings.client, &case.context);
-            client.namespace = context.namespace.to_string();
+            let (client, given) = (&mut settings.client, &case.given);
+            client.namespace = given.namespace.to_string();
             let label =
                 |(key, value): (&_, &_)| (ToString::to_string(key), ToString::to_string(value));
-            client.labels = context.labels.iter().map(label).collect();
-            client.outbound_policy = context.outbound_policy;
-            client.serviceentry_capture = context.entry_capture;
-            client.external_frontends = context.outside.external_addresses;
-            client.node_addresses.clone_from(&context.outside.nodes);
-            if settings.client.context() != *context {
+            client.labels = given.labels.iter().map(label).collect();
+            client.outbound_policy = given.outbound_policy;
+            client.serviceentry_capture = given.entry_capture;
+            client.external_frontends = given.outside.external_addresses;
+            client.node = given.node.as_deref().map(str::to_owned);
+            client.addresses.clone_from(&given.addresses);
+            let texts =
+                |list: &[std::sync::Arc<str>]| list.iter().map(ToString::to_string).collect();
+            let exports = &given.export_defaults;
+            client.service_export_to = texts(&exports.services);
+            client.virtual_service_export_to = texts(&exports.virtual_services);
+            client.destination_rule_export_to = texts(&exports.destination_rules);
+            client.node_addresses.clone_from(&given.outside.nodes);
+            if settings.given() != *given {
                 *tally.entry("left out".to_owned()).or_default() += case.lines.len();
                 continue;
             }

@@ -4,7 +4,7 @@
 //! so there are far fewer tables than Pods.
 use foldhash::HashSet;
 use pointsman_model::{
-    ClientContext, Code, Finding, Level, Pod, World, matches::ClientMatch, object::Labels,
+    ClientContext, Code, Finding, Given, Level, Pod, World, matches::ClientMatch, object::Labels,
 };
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
@@ -34,7 +34,7 @@ struct Identity {
 
 /// The clients that Pods tell about, in at most `limit` tables. Those with the most Pods come
 /// first; the rest are clients of whom nothing is known.
-pub(crate) fn of(world: &World, base: &ClientContext, limit: usize) -> Known {
+pub(crate) fn of(world: &World, base: &Given, limit: usize) -> Known {
     let mut known = Known {
         clients: Vec::new(),
         finding: None,
@@ -76,14 +76,19 @@ pub(crate) fn of(world: &World, base: &ClientContext, limit: usize) -> Known {
     }
     known
         .clients
-        .extend(kinds.into_iter().map(|(identity, addresses)| Client {
-            context: Some(ClientContext {
-                namespace: identity.namespace,
-                labels: identity.labels,
-                node: identity.node,
-                ..base.clone()
-            }),
-            addresses,
+        .extend(kinds.into_iter().map(|(identity, addresses)| {
+            Client {
+                context: Some(
+                    Given {
+                        namespace: identity.namespace,
+                        labels: identity.labels,
+                        node: identity.node,
+                        ..base.clone()
+                    }
+                    .context(world),
+                ),
+                addresses,
+            }
         }));
     known
 }
@@ -125,6 +130,9 @@ impl<'w> Asked<'w> {
         }
         for rule in world.destination_rules.values() {
             rule.workload_selector.iter().for_each(&mut add);
+        }
+        for sidecar in world.sidecars.values() {
+            sidecar.workload_selector.iter().for_each(&mut add);
         }
         Self {
             labels,

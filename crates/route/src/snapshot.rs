@@ -12,7 +12,7 @@ use crate::{
     table::{Compiled, Table},
 };
 use foldhash::HashMap;
-use pointsman_model::{ClientContext, Finding, World};
+use pointsman_model::{ClientContext, Finding, Given, World};
 use std::{net::IpAddr, sync::Arc};
 
 /// One immutable generation of everything.
@@ -57,20 +57,20 @@ pub struct Tables {
     clients: HashMap<IpAddr, TableNumber>,
 }
 
-/// Whose eyes the documents are read with.
+/// What is given about those with whose eyes the documents are read; the documents say the rest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contexts {
     /// Transparent clients of whom nothing else is known.
-    pub mesh: ClientContext,
+    pub mesh: Given,
     /// The gateway listeners; `None`: there are none.
-    pub gateway: Option<ClientContext>,
+    pub gateway: Option<Given>,
     /// How many tables may be made for clients that Pods tell about; 0: clients are not looked up.
     pub known_clients: usize,
 }
 
 impl Contexts {
     /// One kind of client, and no gateway listeners.
-    pub fn mesh(mesh: ClientContext) -> Self {
+    pub fn mesh(mesh: Given) -> Self {
         Self {
             mesh,
             gateway: None,
@@ -128,9 +128,9 @@ impl Tables {
             findings: Findings::default(),
             changed: false,
         };
-        made.add(&contexts.mesh, Told::Yes);
+        made.add(&contexts.mesh.context(world), Told::Yes);
         let gateway = contexts.gateway.as_ref();
-        let gateway = gateway.map(|context| made.add(context, Told::Yes));
+        let gateway = gateway.map(|given| made.add(&given.mesh(world), Told::Yes));
         let known = clients::of(world, &contexts.mesh, contexts.known_clients);
         let mut clients = HashMap::default();
         for Client { context, addresses } in known.clients {

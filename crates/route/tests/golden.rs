@@ -22,6 +22,11 @@ fn delegates() {
 }
 
 #[test]
+fn meshes_and_sidecars() {
+    common::case::run(include_str!("golden/sidecars.txt"));
+}
+
+#[test]
 fn policies_and_visibility() {
     common::case::run(include_str!("golden/policies.txt"));
 }

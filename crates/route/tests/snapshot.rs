@@ -2,7 +2,7 @@
 mod common;
 
 use common::{fixture_and, object};
-use pointsman_model::{ClientContext, Object, World};
+use pointsman_model::{Given, Object, World};
 use pointsman_route::{CompiledTables, Contexts, NoTrace, Request, Table, Tables, Via};
 use std::{net::IpAddr, sync::Arc};
 
@@ -22,7 +22,7 @@ fn world(lines: &[&str], pods: Vec<Object>) -> World {
 fn contexts(limit: usize) -> Contexts {
     Contexts {
         known_clients: limit,
-        ..Contexts::mesh(ClientContext::default())
+        ..Contexts::mesh(Given::default())
     }
 }
 

@@ -6,8 +6,8 @@ use crate::{
 use actix::{Actor, Context, Handler, Message};
 use pointsman_dataplane::message::{InstallSnapshot, ShardFindings, SnapshotActive};
 use pointsman_model::{
-    ClientContext, Code, Finding, Kind, KubeService, Level, Meta, Object, ObjectKey, Place,
-    ServiceKind, object::Labels,
+    Code, Finding, Given, Kind, KubeService, Level, Meta, Object, ObjectKey, Place, ServiceKind,
+    object::Labels,
 };
 use pointsman_route::{Contexts, Table};
 use pointsman_runtime::{ActorSpec, Link, Overseer, ask, offer, run, tell};
@@ -212,7 +212,7 @@ impl Scene {
             scene.got.push(got);
         }
         let outlets = scene.shards.iter().map(Link::outlet).collect();
-        let mut spec = CatalogueSpec::new(Contexts::mesh(ClientContext::default()), outlets);
+        let mut spec = CatalogueSpec::new(Contexts::mesh(Given::default()), outlets);
         adjust(&mut spec);
         let (actor, progress) = catalogue(seat, spec);
         scene.overseer.start(actor);

@@ -25,18 +25,21 @@ fn run(command: &args::Analyze, together: bool) -> anyhow::Result<ExitCode> {
         output::list_codes(form);
         return Ok(exit::FINE);
     }
-    let client = args::load(
+    let settings = args::load(
         &args::ConfigArgs::default(),
         &command.client,
         &args::ProcessArgs::default(),
         Vec::new(),
     )?
-    .settings
-    .client;
-    let mut documents = Documents::read(&command.files, &client)?;
+    .settings;
+    let mut documents = Documents::read(&command.files, &settings.client)?;
     let mut findings = std::mem::take(&mut documents.findings);
     if together {
-        let compiled = Table::compile(&documents.world, &client.context(), None);
+        let compiled = Table::compile(
+            &documents.world,
+            &settings.given().context(&documents.world),
+            None,
+        );
         findings.extend(compiled.findings);
     }
     findings.sort_by(|a, b| (&a.place, a.code).cmp(&(&b.place, b.code)));

@@ -1,7 +1,10 @@
 //! What a person typed.
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pointsman_model::OutboundPolicy;
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 /// Routes TCP, TLS and HTTP as Kubernetes and Istio documents say. One process, no control plane.
 #[derive(Debug, Parser)]
@@ -115,13 +118,20 @@ pub(crate) struct ClientArgs {
     /// A label of the client (repeatable)
     #[arg(long = "label", value_name = "KEY=VALUE")]
     pub(crate) labels: Vec<String>,
-    /// The mesh's root namespace
+    /// An address of the client (repeatable): not among endpoints of headless Services
+    #[arg(long = "address", value_name = "IP")]
+    pub(crate) addresses: Vec<IpAddr>,
+    /// Node the client runs on
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node: Option<String>,
+    /// The mesh's root namespace [default: as the mesh's ConfigMap says, else istio-system]
     #[arg(long, value_name = "NAME")]
     pub(crate) root_namespace: Option<String>,
     /// The cluster's domain
     #[arg(long, value_name = "DOMAIN")]
     pub(crate) cluster_domain: Option<String>,
-    /// What happens to traffic that nothing recognises
+    /// What happens to traffic that nothing recognises [default: as the mesh's ConfigMap says, else
+    /// ALLOW_ANY]
     #[arg(long, value_enum, value_name = "POLICY")]
     pub(crate) outbound_policy: Option<Policy>,
     /// How a TCP ServiceEntry without addresses captures: addresses its hosts have, or the port
@@ -393,6 +403,7 @@ impl ClientArgs {
     pub(crate) fn flags(&self, flags: &mut Flags) -> anyhow::Result<()> {
         for (name, value) in [
             ("client.namespace", &self.namespace),
+            ("client.node", &self.node),
             ("client.root_namespace", &self.root_namespace),
             ("client.cluster_domain", &self.cluster_domain),
         ] {
@@ -461,6 +472,7 @@ fn layered(
     let mut loaded = crate::settings::load(config.config.as_deref(), &flags)
         .map_err(|error| anyhow::anyhow!("settings: {error}"))?;
     loaded.settings.client.labels.extend(client.labels()?);
+    loaded.settings.client.addresses.extend(&client.addresses);
     let faults = loaded.settings.faults();
     if !faults.is_empty() {
         anyhow::bail!("settings: {}", faults.join("; "));

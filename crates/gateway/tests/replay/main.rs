@@ -107,7 +107,7 @@ fn clients() -> Vec<(Settings, Vec<&'static str>)> {
     vec![
         with(&[], |_| {}),
         with(&["--outbound-policy", "REGISTRY_ONLY"], |settings| {
-            settings.client.outbound_policy = OutboundPolicy::RegistryOnly;
+            settings.client.outbound_policy = Some(OutboundPolicy::RegistryOnly);
         }),
         with(&["--serviceentry-capture", "port"], |settings| {
             settings.client.serviceentry_capture = EntryCapture::Port;

@@ -30,7 +30,7 @@ pub(crate) fn speakers(
         .virtual_services
         .values()
         .filter(|service| service.applies_to_mesh() && !service.hosts.is_empty())
-        .filter(|service| context.sees(&service.meta))
+        .filter(|service| context.sees_rules(service))
         .map(|service| {
             if service.http.iter().any(|rule| target(rule).is_some()) {
                 Arc::new(expand(service, world, &context.export_defaults, findings))

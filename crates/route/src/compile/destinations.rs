@@ -26,6 +26,8 @@ pub(crate) struct Destinations<'a, 'w> {
     /// Some Service of each name, made when the first unknown host asks for it: looking through
     /// all Services for every finding would be quadratic.
     by_name: OnceCell<HashMap<&'w str, &'w Arc<KubeService>>>,
+    /// Namespaces of all hosts exported to the client, made as late.
+    exported: OnceCell<HashMap<Arc<str>, &'w str>>,
 }
 
 impl<'a, 'w> Destinations<'a, 'w> {
@@ -42,6 +44,7 @@ impl<'a, 'w> Destinations<'a, 'w> {
             context,
             no_headers: Arc::default(),
             by_name: OnceCell::new(),
+            exported: OnceCell::new(),
         }
     }
 
@@ -155,6 +158,9 @@ impl<'a, 'w> Destinations<'a, 'w> {
                 "{host} is an ExternalName for {target}, which is unknown: a ServiceEntry for {target} repairs it"
             ));
         }
+        if let Some(finding) = self.not_listed(&finding, host) {
+            return finding;
+        }
         let full = format!("{host}.svc.{domain}");
         if self.registry.exact(&full).is_some() {
             return finding.help(format!(
@@ -191,6 +197,31 @@ impl<'a, 'w> Destinations<'a, 'w> {
             Some(near) => finding.help(format!("did you mean {near}?")),
             None => finding.help("create the Service or a ServiceEntry with this host"),
         }
+    }
+
+    /// A service that exists, and that the client's Sidecar does not list (VIS-10).
+    fn not_listed(&self, finding: &Finding, host: &str) -> Option<Finding> {
+        let sidecar = self.context.sidecar.as_ref()?;
+        let exported = self.exported.get_or_init(|| {
+            let domain = &self.context.cluster_domain;
+            let services = self.world.services.values();
+            let services = services.map(|it| (&it.meta, it.host(domain)));
+            let entries = self.world.service_entries.values().flat_map(|entry| {
+                let hosts = entry.hosts.iter();
+                hosts.map(move |host| (&entry.meta, host.to_string().into()))
+            });
+            let seen = services.chain(entries);
+            let seen = seen.filter(|(meta, _)| self.context.sees(meta));
+            seen.map(|(meta, host)| (host, &*meta.key.namespace))
+                .collect()
+        });
+        let namespace = exported.get(host)?;
+        let help = format!(
+            "add \"{namespace}/{host}\" to `egress` of {}",
+            sidecar.meta.key
+        );
+        let finding = finding.clone().help(help);
+        Some(finding.related(&sidecar.meta.place, "does not list it"))
     }
 
     fn unknown_subset(

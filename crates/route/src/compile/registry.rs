@@ -67,9 +67,13 @@ impl<'w> Service<'w> {
         }
     }
 
-    fn add_ports(&mut self, ports: &'w [ServicePort]) {
+    fn add_ports(&mut self, ports: &'w [ServicePort], context: &ClientContext) {
+        let namespace = &self.meta.key.namespace;
         for port in ports {
-            if port.protocol.class() != ProtocolClass::Udp && self.port(port.number).is_none() {
+            if port.protocol.class() != ProtocolClass::Udp
+                && self.port(port.number).is_none()
+                && context.lists_port(namespace, &self.pattern, port.number)
+            {
                 self.ports.push(port);
             }
         }
@@ -129,8 +133,13 @@ impl<'w> Registry<'w> {
         }
         for entry in world.service_entries.values() {
             if context.sees(&entry.meta) {
-                candidates.extend(entry.hosts.iter().map(|host| from_entry(entry, host)));
+                let hosts = entry.hosts.iter();
+                candidates.extend(hosts.map(|host| from_entry(entry, host, context)));
             }
+        }
+        if context.sidecar.is_some() {
+            // Before one of each host is chosen: what is not listed is unknown, and hides nobody.
+            candidates.retain(|service| !service.ports.is_empty());
         }
         candidates.sort_by(|a, b| order(a, context).cmp(&order(b, context)));
         let (services, by_host) = one_per_host(candidates, context);
@@ -225,11 +234,15 @@ fn from_kube<'w>(service: &'w Arc<KubeService>, context: &ClientContext) -> Serv
         placement,
         aliases: Vec::new(),
     };
-    made.add_ports(&service.ports);
+    made.add_ports(&service.ports, context);
     made
 }
 
-fn from_entry<'w>(entry: &'w Arc<ServiceEntry>, host: &HostPattern) -> Service<'w> {
+fn from_entry<'w>(
+    entry: &'w Arc<ServiceEntry>,
+    host: &HostPattern,
+    context: &ClientContext,
+) -> Service<'w> {
     let mut vips = SmallVec::new();
     let mut ranges = Vec::new();
     for net in &entry.addresses {
@@ -268,7 +281,7 @@ fn from_entry<'w>(entry: &'w Arc<ServiceEntry>, host: &HostPattern) -> Service<'
         placement,
         aliases: Vec::new(),
     };
-    made.add_ports(&entry.ports);
+    made.add_ports(&entry.ports, context);
     made
 }
 
@@ -316,7 +329,7 @@ fn one_per_host<'w>(
         if let (Some(winner), Source::Entry(other)) = (winner, loser.source)
             && winner.entry().is_some_and(|own| unites(own, other))
         {
-            winner.add_ports(&other.ports);
+            winner.add_ports(&other.ports, context);
         }
     }
     (kept, winners)

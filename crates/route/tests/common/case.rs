@@ -1,6 +1,6 @@
 //! Cases of a golden file: documents, a client, and inputs with what must come of them.
 use super::{add, fixture, notation};
-use pointsman_model::{ClientContext, OutboundPolicy, World, context::EntryCapture};
+use pointsman_model::{ClientContext, Given, OutboundPolicy, World, context::EntryCapture};
 use pointsman_route::{
     Action, Class, Connection, ConnectionDecision, NoTrace, Request, RequestDecision, Split, Table,
 };
@@ -13,7 +13,7 @@ pub const HOME: &str = "10.0.0.10:80";
 pub struct Case {
     pub title: String,
     pub world: World,
-    pub context: ClientContext,
+    pub given: Given,
     /// (line number, input, expected).
     pub lines: Vec<(usize, String, Expected)>,
 }
@@ -41,6 +41,18 @@ impl Expected {
     }
 }
 
+impl Case {
+    /// In whose eyes its documents are read.
+    pub fn context(&self) -> ClientContext {
+        self.given.context(&self.world)
+    }
+
+    /// What its client sees.
+    pub fn table(&self) -> Table {
+        Table::compile(&self.world, &self.context(), None).table
+    }
+}
+
 /// Reads a golden file.
 pub fn read(text: &str) -> Vec<Case> {
     let mut cases = Vec::new();
@@ -62,9 +74,9 @@ fn read_block(block: &[(usize, &str)]) -> Case {
     let mut case = Case {
         title: String::new(),
         world: fixture(),
-        context: ClientContext {
+        given: Given {
             labels: notation::labels("app=client"),
-            ..ClientContext::default()
+            ..Given::default()
         },
         lines: Vec::new(),
     };
@@ -77,19 +89,19 @@ fn read_block(block: &[(usize, &str)]) -> Case {
         } else if let Some(rest) = line.strip_prefix("client ") {
             for word in rest.split_whitespace() {
                 match word.split_once('=').expect("key=value") {
-                    ("ns", value) => case.context.namespace = value.into(),
-                    ("node", value) => case.context.node = Some(value.into()),
-                    ("addr", value) => case.context.addresses = vec![value.parse().expect("ip")],
-                    ("outside", _) => case.context.outside.external_addresses = true,
+                    ("ns", value) => case.given.namespace = value.into(),
+                    ("node", value) => case.given.node = Some(value.into()),
+                    ("addr", value) => case.given.addresses = vec![value.parse().expect("ip")],
+                    ("outside", _) => case.given.outside.external_addresses = true,
                     ("nodes", value) => {
-                        case.context.outside.nodes = vec![value.parse().expect("ip")];
+                        case.given.outside.nodes = vec![value.parse().expect("ip")];
                     }
-                    ("labels", value) => case.context.labels = notation::labels(value),
+                    ("labels", value) => case.given.labels = notation::labels(value),
                     (other, _) => panic!("client {other}"),
                 }
             }
         } else if let Some(rest) = line.strip_prefix("exports ") {
-            let defaults = &mut case.context.export_defaults;
+            let defaults = &mut case.given.export_defaults;
             for word in rest.split_whitespace() {
                 let (kind, list) = word.split_once('=').expect("kind=list");
                 let list = list.split(',').map(Into::into).collect();
@@ -101,9 +113,9 @@ fn read_block(block: &[(usize, &str)]) -> Case {
                 }
             }
         } else if line == "registry only" {
-            case.context.outbound_policy = OutboundPolicy::RegistryOnly;
+            case.given.outbound_policy = Some(OutboundPolicy::RegistryOnly);
         } else if line == "capture port" {
-            case.context.entry_capture = EntryCapture::Port;
+            case.given.entry_capture = EntryCapture::Port;
         } else {
             let (input, expected) = line.split_once(" => ").expect("input => expected");
             let entry = (
@@ -269,7 +281,7 @@ pub fn run(text: &str) {
     let mut wrong = Vec::new();
     let mut count = 0;
     for case in read(text) {
-        let table = Table::compile(&case.world, &case.context, None).table;
+        let table = case.table();
         for (line, input, expected) in &case.lines {
             count += 1;
             let actual = outcome(&table, input);

@@ -2,18 +2,21 @@
 use ipnet::IpNet;
 use pointsman_model::{
     Destination, DestinationRule, EndpointSet, HostPattern, HttpAction, HttpRoute, Kind,
-    KubeService, Meta, Object, ObjectKey, Place, Pod, Protocol, Resolution, ServiceEntry,
-    ServiceKind, ServicePort, SliceEndpoint, Subset, VirtualService, WeightedDestination,
-    action::DirectResponse,
+    KubeService, MeshSettings, Meta, Object, ObjectKey, OutboundPolicy, Place, Pod, Protocol,
+    Resolution, ServiceEntry, ServiceKind, ServicePort, Sidecar, SliceEndpoint, Subset,
+    VirtualService, WeightedDestination, WorkloadEntry,
+    action::{DirectResponse, Retries},
+    context::ExportDefaults,
     endpoint::{EndpointGroup, Readiness},
     host::complete,
     matches::{ClientMatch, HttpMatch, StringMatch, TcpMatch, TlsMatch},
     object::Labels,
-    policy::{Algorithm, LoadBalancer, TrafficPolicy},
+    policy::{Algorithm, LoadBalancer, PolicyBlocks, TrafficPolicy},
     service_entry::{EntryAddress, EntryEndpoint},
+    sidecar::{Egress, EgressHost, EgressNamespace, Outbound},
     virtual_service::{TcpRoute, TlsRoute},
 };
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 const DOMAIN: &str = "cluster.local";
 
@@ -115,6 +118,9 @@ pub fn objects<'l>(lines: impl Iterator<Item = &'l str>) -> Vec<Object> {
             })),
             "se" => Object::ServiceEntry(Arc::new(entry(&words, number))),
             "vs" => Object::VirtualService(Arc::new(virtual_service(&words, number))),
+            "wle" => Object::WorkloadEntry(Arc::new(workload(&words, number))),
+            "sidecar" => Object::Sidecar(Arc::new(sidecar(&words, number))),
+            "mesh" => Object::MeshSettings(Arc::new(mesh(&words, number))),
             "dr" => Object::DestinationRule(Arc::new(destination_rule(&words, number))),
             other => panic!("kind {other}"),
         });
@@ -165,7 +171,7 @@ fn service(words: &Words<'_>, line: usize) -> KubeService {
         meta: words.meta(Kind::Service, line),
         kind,
         ports: ports(words, line),
-        selector: Labels::new(),
+        selector: labels(words.get("selector").unwrap_or_default()),
         internal_traffic_local: words.flags.contains(&"local"),
         external_addresses: words
             .list("outside")
@@ -207,6 +213,14 @@ fn endpoints(words: &Words<'_>, line: usize) -> EndpointSet {
     }
 }
 
+fn entry_address(text: &str) -> EntryAddress {
+    match (text.strip_prefix("unix:"), text.parse()) {
+        (Some(path), _) => EntryAddress::Unix(path.into()),
+        (None, Ok(ip)) => EntryAddress::Ip(ip),
+        (None, Err(_)) => EntryAddress::Name(text.into()),
+    }
+}
+
 fn entry(words: &Words<'_>, line: usize) -> ServiceEntry {
     let addresses = words.list("addr").into_iter().filter_map(|text| {
         // LIS-5: what cannot be read is as if it were not there.
@@ -216,11 +230,7 @@ fn entry(words: &Words<'_>, line: usize) -> ServiceEntry {
     let endpoint = |text: &str| {
         let (address, port) = text.split_once('#').unwrap_or((text, ""));
         EntryEndpoint {
-            address: match (address.strip_prefix("unix:"), address.parse()) {
-                (Some(path), _) => EntryAddress::Unix(path.into()),
-                (None, Ok(ip)) => EntryAddress::Ip(ip),
-                (None, Err(_)) => EntryAddress::Name(address.into()),
-            },
+            address: entry_address(address),
             ports: port
                 .split_once(':')
                 .map(|(name, number)| (name.into(), number.parse().expect("number")))
@@ -252,6 +262,97 @@ fn entry(words: &Words<'_>, line: usize) -> ServiceEntry {
         workload_selector: words.get("selector").map(labels),
         mesh_internal: false,
         subject_alt_names: Vec::new(),
+    }
+}
+
+/// `ports=name:number,...`, as a document outside any entry has them.
+fn workload(words: &Words<'_>, line: usize) -> WorkloadEntry {
+    let meta = words.meta(Kind::WorkloadEntry, line);
+    let address = words.get("addr").expect("addr");
+    let ports = words.list("ports").into_iter().map(|text| {
+        let (name, number) = text.split_once(':').expect("name:number");
+        (name.into(), number.parse().expect("number"))
+    });
+    WorkloadEntry {
+        endpoint: EntryEndpoint {
+            address: entry_address(address),
+            ports: ports.collect(),
+            labels: meta.labels.clone(),
+            weight: 1,
+            locality: None,
+            place: place(line),
+        },
+        meta,
+    }
+}
+
+/// `egress=ns/host,ns/host#port`: items in order, those of one port together; `mode=`, `proxy=`.
+fn sidecar(words: &Words<'_>, line: usize) -> Sidecar {
+    let mut egress: Vec<Egress> = Vec::new();
+    for text in words.list("egress") {
+        let (text, port) = match text.split_once('#') {
+            Some((text, port)) => (text, Some(port.parse().expect("port"))),
+            None => (text, None),
+        };
+        let (namespace, host) = text.split_once('/').expect("namespace/host");
+        let host = EgressHost {
+            namespace: match namespace {
+                "*" => EgressNamespace::Any,
+                "." => EgressNamespace::Own,
+                "~" => EgressNamespace::Nowhere,
+                name => EgressNamespace::Named(name.into()),
+            },
+            host: HostPattern::new(host),
+        };
+        match egress.iter_mut().find(|item| item.port == port) {
+            Some(item) => item.hosts.push(host),
+            None => egress.push(Egress {
+                port,
+                hosts: vec![host],
+                place: place(line),
+            }),
+        }
+    }
+    let proxy = words.get("proxy");
+    Sidecar {
+        meta: words.meta(Kind::Sidecar, line),
+        workload_selector: words.get("workload").map(labels),
+        egress,
+        outbound: words.get("mode").or(proxy).map(|mode| Outbound {
+            policy: match mode {
+                "registry" => OutboundPolicy::RegistryOnly,
+                _ => OutboundPolicy::AllowAny,
+            },
+            egress_proxy: proxy
+                .and_then(|text| destinations(text, words.namespace(), line).pop())
+                .map(|it| it.destination),
+        }),
+    }
+}
+
+/// `mode=`, `root=`, `services=`, `vs=`, `dr=` (lists), `retries=`, `connect=` (seconds).
+fn mesh(words: &Words<'_>, line: usize) -> MeshSettings {
+    let exports = |key| words.list(key).into_iter().map(Arc::from).collect();
+    MeshSettings {
+        meta: words.meta(Kind::ConfigMap, line),
+        outbound_policy: words.get("mode").map(|mode| match mode {
+            "registry" => OutboundPolicy::RegistryOnly,
+            _ => OutboundPolicy::AllowAny,
+        }),
+        root_namespace: words.get("root").map(Arc::from),
+        export_defaults: ExportDefaults {
+            services: exports("services"),
+            virtual_services: exports("vs"),
+            destination_rules: exports("dr"),
+        },
+        retries: words.get("retries").map(|text| Retries {
+            attempts: text.parse().expect("attempts"),
+            ..Retries::default()
+        }),
+        connect_timeout: words
+            .get("connect")
+            .map(|text| Duration::from_secs(text.parse().expect("seconds"))),
+        default_policy: PolicyBlocks::default(),
     }
 }
 

@@ -50,16 +50,15 @@ pub(super) fn explain(command: &args::Explain) -> anyhow::Result<ExitCode> {
     if asked.is_none() && command.files.iter().any(|it| it.as_os_str() == "-") {
         return wrong_use(&"--json reads questions from standard input: -f - cannot read it too");
     }
-    let client = args::load(
+    let settings = args::load(
         &args::ConfigArgs::default(),
         &command.client,
         &args::ProcessArgs::default(),
         Vec::new(),
     )?
-    .settings
-    .client;
-    let documents = Documents::read(&command.files, &client)?;
-    let mut answerer = Answerer::new(&documents.world, &client.context(), command.trace);
+    .settings;
+    let documents = Documents::read(&command.files, &settings.client)?;
+    let mut answerer = Answerer::new(&documents.world, &settings.given(), command.trace);
     let Some((question, mut notes)) = asked else {
         return match answerer.run(std::io::stdin().lock(), std::io::stdout().lock()) {
             // Whoever read the answers has seen enough.

@@ -2,7 +2,7 @@
 //! both say the same.
 use super::{super::documents::Documents, stream::Answerer};
 use crate::settings::Client;
-use pointsman_model::{ClientContext, OutboundPolicy, World};
+use pointsman_model::{Given, OutboundPolicy, World};
 use pointsman_route::{
     Action, Class, Connection, ConnectionDecision, NoTrace, Request, RequestDecision, Split, Table,
 };
@@ -263,12 +263,12 @@ fn answers_are_the_tables_own() {
     let world = documents();
     let seen = RefCell::new(BTreeMap::<String, usize>::new());
     for policy in [OutboundPolicy::AllowAny, OutboundPolicy::RegistryOnly] {
-        let context = ClientContext {
-            outbound_policy: policy,
-            ..ClientContext::default()
+        let given = Given {
+            outbound_policy: Some(policy),
+            ..Given::default()
         };
-        let plain = RefCell::new(Answerer::new(&world, &context, false));
-        let traced = RefCell::new(Answerer::new(&world, &context, true));
+        let plain = RefCell::new(Answerer::new(&world, &given, false));
+        let traced = RefCell::new(Answerer::new(&world, &given, true));
         let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
             cases: 3000,
             failure_persistence: None,
@@ -277,15 +277,15 @@ fn answers_are_the_tables_own() {
         let result = runner.run(&question(), |question| {
             // A table of its own, not one that shares parts with another client's.
             let source = &question["source"];
-            let own = ClientContext {
+            let own = Given {
                 namespace: source["namespace"].as_str().unwrap_or("default").into(),
                 labels: match source["labels"] {
                     Value::Null => [].into(),
                     _ => [("app".into(), "shop".into())].into(),
                 },
-                ..context.clone()
+                ..given.clone()
             };
-            let table = Table::compile(&world, &own, None).table;
+            let table = Table::compile(&world, &own.context(&world), None).table;
             let line = question.to_string();
             let answer: Value =
                 serde_json::from_str(&plain.borrow_mut().line(line.as_bytes())).unwrap();

@@ -5,7 +5,7 @@ use super::{
     question::{Head, Question, Traffic, dialled, split_port},
 };
 use anyhow::{Context, bail};
-use pointsman_model::{ClientContext, World, object::Labels};
+use pointsman_model::{Given, World, object::Labels};
 use pointsman_route::{Table, explain::Explanation};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -162,6 +162,7 @@ fn to(ip: Option<IpAddr>, port: u16) -> SocketAddr {
 /// Answers lines about one set of documents, in the eyes of whoever asks.
 pub(crate) struct Answerer<'w> {
     world: &'w World,
+    given: Given,
     own: Arc<Table>,
     others: HashMap<(Arc<str>, Labels), Arc<Table>>,
     traced: bool,
@@ -177,11 +178,13 @@ struct Out<'a> {
 }
 
 impl<'w> Answerer<'w> {
-    /// `context` is the client of all lines that name no other.
-    pub(crate) fn new(world: &'w World, context: &ClientContext, traced: bool) -> Self {
+    /// `given` tells about the client of all lines that name no other.
+    pub(crate) fn new(world: &'w World, given: &Given, traced: bool) -> Self {
+        let context = given.context(world);
         Self {
             world,
-            own: Arc::new(Table::compile(world, context, None).table),
+            given: given.clone(),
+            own: Arc::new(Table::compile(world, &context, None).table),
             others: HashMap::new(),
             traced,
         }
@@ -294,11 +297,12 @@ impl<'w> Answerer<'w> {
         if self.others.len() >= MAX_TABLES {
             self.others.clear();
         }
-        let context = ClientContext {
+        let given = Given {
             namespace: key.0.clone(),
             labels: key.1.clone(),
-            ..own.clone()
+            ..self.given.clone()
         };
+        let context = given.context(self.world);
         // Parts that look the same to this client are shared with the first table.
         let compiled = Table::compile(self.world, &context, Some(&self.own));
         let table = Arc::new(compiled.table);
@@ -342,7 +346,7 @@ mod tests {
 
     fn answers(input: &[u8]) -> Vec<Value> {
         let world = World::default();
-        let mut answerer = Answerer::new(&world, &ClientContext::default(), false);
+        let mut answerer = Answerer::new(&world, &Given::default(), false);
         let mut output = Vec::new();
         answerer.run(input, &mut output).unwrap();
         let text = String::from_utf8(output).unwrap();
@@ -428,7 +432,7 @@ not json
             given: 0,
         };
         let world = World::default();
-        let mut answerer = Answerer::new(&world, &ClientContext::default(), false);
+        let mut answerer = Answerer::new(&world, &Given::default(), false);
         answerer.run(input, Counting(&flushed)).unwrap();
     }
 }

@@ -56,20 +56,19 @@ impl Outcome<'_> {
 }
 
 pub(super) fn test(command: &args::Test) -> anyhow::Result<ExitCode> {
-    let client = args::load(
+    let settings = args::load(
         &args::ConfigArgs::default(),
         &command.client,
         &args::ProcessArgs::default(),
         Vec::new(),
     )?
-    .settings
-    .client;
+    .settings;
     let mut suites = Vec::new();
     for path in &command.cases {
         suites.push(Suite::read(path).map_err(args::WrongUse)?);
     }
-    let documents = Documents::read(&command.files, &client)?;
-    let mut answerer = Answerer::new(&documents.world, &client.context(), false);
+    let documents = Documents::read(&command.files, &settings.client)?;
+    let mut answerer = Answerer::new(&documents.world, &settings.given(), false);
 
     let wanted = |case: &Case| {
         let filter = command.filter.as_deref().unwrap_or_default();
