@@ -87,6 +87,8 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// How much of each thing there may be.
     pub limits: Limits,
+    /// Copies of requests for mirrors.
+    pub mirrors: Mirrors,
 }
 
 /// Protocol detection on undeclared ports.
@@ -190,6 +192,32 @@ impl Default for Limits {
             backlog: 4096,
             access_log_ring: 16_384,
             splice_after: 256 * 1024,
+        }
+    }
+}
+
+/// Copies of requests for mirrors (VS-H-86..89).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Mirrors {
+    /// Copies that a shard makes and sends at a time; requests beyond it are not copied.
+    pub in_flight: u32,
+    /// Bytes of body that are copied; a request with more is not. A mirror's reply that is longer is
+    /// not read to its end.
+    pub body_bytes: usize,
+    /// How long sending a copy and reading the reply may take; the rule's `timeout` if shorter.
+    pub timeout: Duration,
+    /// Is `-shadow` appended to the name in `Host` of a copy, as Istio once did (VS-H-88)?
+    pub shadow_host: bool,
+}
+
+impl Default for Mirrors {
+    fn default() -> Self {
+        Self {
+            in_flight: 512,
+            body_bytes: 256 * 1024,
+            timeout: Duration::s(15),
+            shadow_host: false,
         }
     }
 }

@@ -5,7 +5,7 @@ use config::{
 };
 use pointsman_dataplane::{
     Capture,
-    settings::{Detection, Duration, Limits, Timeouts},
+    settings::{Detection, Duration, Limits, Mirrors, Timeouts},
 };
 use pointsman_model::{
     Given, OutboundPolicy,
@@ -42,6 +42,8 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// How much of each thing there may be.
     pub limits: Limits,
+    /// Copies of requests for mirrors.
+    pub mirrors: Mirrors,
 }
 
 /// The process.
@@ -266,6 +268,7 @@ impl Settings {
             ("timeouts.request_head", timeouts.request_head),
             ("timeouts.client_hello", timeouts.client_hello),
             ("timeouts.keep_alive", timeouts.keep_alive),
+            ("mirrors.timeout", self.mirrors.timeout),
         ] {
             demand(!limit.0.is_zero(), &format!("{name} must be longer than 0"));
         }
@@ -307,6 +310,7 @@ impl Settings {
             detection: self.detection.clone(),
             timeouts: self.timeouts.clone(),
             limits: self.limits.clone(),
+            mirrors: self.mirrors.clone(),
         }
     }
 }

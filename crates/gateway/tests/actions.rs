@@ -519,3 +519,261 @@ async fn a_body_that_cannot_be_drained_ends_the_connection() {
         assert!(client.read_response().await.is_err(), "{body}");
     }
 }
+
+/// `web` copied to `shadow` (percentages as given), each with an upstream, and where `web` is.
+async fn mirrored(
+    settings: pointsman_gateway::Settings,
+    web: &HttpUpstream,
+    shadow: SocketAddr,
+    rule: &str,
+) -> (Gateway, SocketAddr) {
+    let (vip, port) = (fresh_ip(), free_port());
+    let text = http("web", vip, port, web.addr())
+        + &http("shadow", fresh_ip(), free_port(), shadow)
+        + &rules("web", &format!("- {TO_WEB}\n  {rule}\n"));
+    let gateway = Gateway::serve_with(settings, &text).await;
+    (gateway, SocketAddr::new(vip, port))
+}
+
+async fn seen(upstream: &HttpUpstream, count: usize) -> Vec<pointsman_testkit::Seen> {
+    eventually(SOON, || async { upstream.seen().len() >= count }).await;
+    upstream.seen()
+}
+
+async fn outcome(gateway: &Gateway, outcome: &str, count: f64) {
+    gateway
+        .metrics_until(|it| it.sum("pointsman_mirrors_total", &[("outcome", outcome)]) == count)
+        .await;
+}
+
+/// VS-H-86, VS-H-87, T-H-127, T-H-131: the copy is what the endpoint got, rewritten, in its own
+/// framing, and mirrors keep connections.
+#[tokio::test]
+async fn a_mirror_gets_what_the_endpoint_gets() {
+    let upstream = HttpUpstream::named("web")
+        .otherwise(Reply::echo_body())
+        .start()
+        .await;
+    let shadow = HttpUpstream::named("shadow")
+        .otherwise(Reply::text(500, "no"))
+        .start()
+        .await;
+    let (gateway, web) = mirrored(
+        settings(),
+        &upstream,
+        shadow.addr(),
+        "mirror: {host: shadow}\n  rewrite: {uri: /v1/, authority: other.com}\n  \
+         headers: {request: {set: {x-rule: r}}}",
+    )
+    .await;
+    let mut client = connect(web).await;
+    let body = pattern(100_000);
+    for (index, body) in [&b""[..], b"small", &body].into_iter().enumerate() {
+        let reply = client
+            .request("POST", "web", "/x?q", &[("x-own", "o")], Some(body))
+            .await
+            .expect("an answer");
+        assert_eq!((reply.status, digest(&reply.body)), (200, digest(body)));
+        seen(&shadow, index + 1).await;
+        outcome(&gateway, "answered", index as f64 + 1.0).await;
+    }
+    client
+        .send("POST / HTTP/1.1\r\nHost: web\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+        .await
+        .expect("sent");
+    client
+        .send("2\r\nde\r\n0\r\nx-sum: 5\r\n\r\n")
+        .await
+        .expect("sent");
+    assert_eq!(
+        client.read_response().await.expect("an answer").text(),
+        "abcde"
+    );
+    let copies = seen(&shadow, 4).await;
+    for (original, copy) in upstream.seen().iter().zip(&copies) {
+        assert_eq!(
+            String::from_utf8_lossy(&original.raw_head),
+            String::from_utf8_lossy(&copy.raw_head)
+        );
+        assert_eq!(digest(&original.body), digest(&copy.body));
+        assert_eq!(original.trailers, copy.trailers);
+    }
+    assert_eq!(copies[0].target, "/v1/x?q");
+    assert_eq!(copies[0].host(), "other.com");
+    outcome(&gateway, "answered", 4.0).await;
+    assert_eq!(shadow.connections(), 1);
+    assert!(shadow.malformed().is_empty(), "{:?}", shadow.malformed());
+}
+
+/// VS-H-86, T-H-128, T-H-132: every mirror is drawn for itself.
+#[tokio::test]
+async fn mirrors_are_drawn_each_for_itself() {
+    let upstream = identity().await;
+    let (always, never, half) = (identity().await, identity().await, identity().await);
+    let (vip, port) = (fresh_ip(), free_port());
+    let service =
+        |name, upstream: &HttpUpstream| http(name, fresh_ip(), free_port(), upstream.addr());
+    let text = http("web", vip, port, upstream.addr())
+        + &service("always", &always)
+        + &service("never", &never)
+        + &service("half", &half)
+        + &rules(
+            "web",
+            &format!(
+                "- {TO_WEB}\n  mirrors:\n  - {{destination: {{host: always}}}}\n  \
+                 - {{destination: {{host: never}}, percentage: {{value: 0}}}}\n  \
+                 - {{destination: {{host: nobody}}}}\n  \
+                 - {{destination: {{host: half}}, percentage: {{value: 50}}}}\n"
+            ),
+        );
+    let gateway = Gateway::serve(&text).await;
+    let mut client = connect(SocketAddr::new(vip, port)).await;
+    for _ in 0..400 {
+        assert_eq!(client.get("web", "/").await.expect("an answer").status, 200);
+    }
+    assert_eq!(seen(&always, 400).await.len(), 400);
+    gateway
+        .metrics_until(|it| {
+            it.sum("pointsman_mirrors_total", &[]) as usize == 400 + half.requests()
+        })
+        .await;
+    // Six standard deviations.
+    assert!(
+        (140..=260).contains(&half.requests()),
+        "{}",
+        half.requests()
+    );
+    assert_eq!(never.requests(), 0);
+}
+
+/// VS-H-88, T-H-130.
+#[tokio::test]
+async fn the_host_of_a_copy_can_be_a_shadow() {
+    let (upstream, shadow) = (identity().await, identity().await);
+    let mut settings = settings();
+    settings.mirrors.shadow_host = true;
+    let (_gateway, web) =
+        mirrored(settings, &upstream, shadow.addr(), "mirror: {host: shadow}").await;
+    assert_eq!(get(web, "web:80", "/").await.0, 200);
+    let copy = seen(&shadow, 1).await.remove(0);
+    assert_eq!(copy.host(), "web-shadow:80");
+    assert_eq!(upstream.last_seen().expect("a request").host(), "web:80");
+}
+
+/// VS-H-87, VS-H-89: whatever a mirror does, the client's answer is neither late nor changed.
+#[tokio::test]
+async fn a_mirror_that_misbehaves_is_not_noticed() {
+    let upstream = HttpUpstream::named("web")
+        .otherwise(Reply::echo_body())
+        .start()
+        .await;
+    let mut settings = settings();
+    settings.mirrors.timeout = written("300ms");
+    let raw = |bytes: &[u8]| Reply::raw(bytes).closing();
+    for (reply, expected) in [
+        (Reply::hang(), "late"),
+        (Reply::reset(), "failed"),
+        (Reply::close(), "failed"),
+        (raw(b"nonsense\r\n\r\n"), "failed"),
+        (Reply::cut(100, 5), "answered"),
+        (Reply::sized(1_000_000), "answered"),
+        (Reply::until_close(b"abc"), "answered"),
+        (
+            Reply::endless(&[b'a'; 1000], Duration::from_millis(1)),
+            "late",
+        ),
+    ] {
+        let shadow = HttpUpstream::named("shadow").otherwise(reply).start().await;
+        let (gateway, web) = mirrored(
+            settings.clone(),
+            &upstream,
+            shadow.addr(),
+            "mirror: {host: shadow}",
+        )
+        .await;
+        let mut client = connect(web).await;
+        for _ in 0..2 {
+            let (reply, took) = timed(client.request("POST", "web", "/", &[], Some(b"abc"))).await;
+            assert_eq!(reply.expect("an answer").text(), "abc");
+            assert!(took < SOON / 4, "{took:?}");
+        }
+        outcome(&gateway, expected, 2.0).await;
+    }
+    // Nobody listens; nothing is there.
+    for (text, expected) in [("refused", "failed"), ("empty", "unavailable")] {
+        let (vip, port) = (fresh_ip(), free_port());
+        let nobody = SocketAddr::new(fresh_ip(), free_port());
+        let endpoints = plain(&[nobody]);
+        let endpoints = if text == "refused" {
+            &endpoints[..]
+        } else {
+            &[]
+        };
+        let documents = http("web", vip, port, upstream.addr())
+            + &service("shadow", fresh_ip(), free_port(), "http", endpoints)
+            + &rules("web", &format!("- {TO_WEB}\n  mirror: {{host: shadow}}\n"));
+        let gateway = Gateway::serve(&documents).await;
+        assert_eq!(get(SocketAddr::new(vip, port), "web", "/").await.0, 200);
+        outcome(&gateway, expected, 1.0).await;
+    }
+}
+
+/// Memory and tasks of mirrors are bounded: what is too much is dropped and counted, and the request
+/// itself goes on.
+#[tokio::test]
+async fn copies_are_bounded() {
+    let upstream = HttpUpstream::named("web")
+        .otherwise(Reply::echo_body())
+        .start()
+        .await;
+    let shadow = HttpUpstream::named("shadow")
+        .otherwise(Reply::hang())
+        .start()
+        .await;
+    let mut settings = settings();
+    settings.process.shards = 1;
+    settings.mirrors.body_bytes = 1000;
+    settings.mirrors.in_flight = 2;
+    let (gateway, web) =
+        mirrored(settings, &upstream, shadow.addr(), "mirror: {host: shadow}").await;
+    let mut client = connect(web).await;
+    for _ in 0..2 {
+        let body = pattern(300_000);
+        let reply = client
+            .request("POST", "web", "/", &[], Some(&body))
+            .await
+            .expect("an answer");
+        assert_eq!(digest(&reply.body), digest(&body));
+    }
+    outcome(&gateway, "dropped", 2.0).await;
+    // A request that never becomes complete has no copy, and its place is free again.
+    let mut other = connect(web).await;
+    other
+        .send("POST / HTTP/1.1\r\nHost: web\r\nContent-Length: 5\r\n\r\nab")
+        .await
+        .expect("sent");
+    eventually(SOON, || async { upstream.requests() == 3 }).await;
+    other.reset();
+    outcome(&gateway, "dropped", 3.0).await;
+    assert_eq!(shadow.requests(), 0);
+    for _ in 0..5 {
+        let reply = client
+            .request("POST", "web", "/", &[], Some(b"abc"))
+            .await
+            .expect("an answer");
+        assert_eq!(reply.text(), "abc");
+    }
+    eventually(SOON, || async { shadow.requests() == 2 }).await;
+    gateway
+        .metrics_until(|it| {
+            it.sum(
+                "pointsman_limits_hit_total",
+                &[("limit", "mirrors.in_flight")],
+            ) == 3.0
+                && it.sum(
+                    "pointsman_limits_hit_total",
+                    &[("limit", "mirrors.body_bytes")],
+                ) == 2.0
+        })
+        .await;
+}

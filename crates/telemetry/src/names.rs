@@ -229,6 +229,8 @@ families! {
         "Listeners that could not be bound.";
     REFUSED = counter "pointsman_refused_bytes_total" ["reason"],
         "Malformed or ambiguous messages refused, by reason.";
+    MIRRORS = counter "pointsman_mirrors_total" ["outcome"],
+        "Copies of requests for mirrors, by what became of them.";
     LIMITS_HIT = counter "pointsman_limits_hit_total" ["limit"],
         "Times a configured limit refused or cut something, by limit.";
 

@@ -57,6 +57,7 @@ impl Meter {
             shard.counts.self_connects.take(),
         );
         self.drain(&names::REFUSED, &shard.counts.refused);
+        self.drain(&names::MIRRORS, &shard.counts.mirrors);
         self.drain(&names::LIMITS_HIT, &shard.counts.limits);
         let index = shard.index.to_string();
         self.recorder

@@ -1,20 +1,18 @@
 //! One request head: parsed, routed, written anew. No await in here: a request sees one view.
 use super::{
     Context, RequestFacts,
-    answer::{self, Answer},
     changes::Changes,
     fields::HeadFields,
     local::{self, Local},
+    mirror::Copies,
+    routed::Routed,
 };
 use crate::{
     settings::Settings,
     shard::{cluster_state::ClusterState, endpoint_state::EndpointState, view::View},
 };
-use pointsman_model::action::FieldOps;
 use pointsman_route::{
-    Action, Class, ConnectionDecision, HttpTableId, Matched, NoTrace, Request, RequestDecision,
-    Split,
-    action::{self, Aborted, Cors, Effects, Incoming, Levels, Verdict, levels},
+    Class, ConnectionDecision, HttpTableId, NoTrace, Request, RequestDecision, Split,
 };
 use pointsman_telemetry::{ClusterStats, Flags};
 use pointsman_wire::{
@@ -81,6 +79,8 @@ pub(crate) struct Forward {
     pub(crate) timeout: Option<Duration>,
     /// What is done to the response.
     pub(crate) changes: Changes,
+    /// Copies for mirrors (VS-H-86).
+    pub(crate) copies: Option<Box<Copies>>,
 }
 
 /// Where a request goes.
@@ -234,216 +234,21 @@ pub(crate) fn decide(
                 to: To::Original(cx.shard.original(cx.original), cx.shard.passthrough.clone()),
                 timeout: None,
                 changes: Changes::Nothing,
+                copies: None,
             })
         }
         RequestDecision::Rule(matched) => {
             let head = &head;
+            let view = &view;
             let routed = Routed {
                 cx,
+                view,
                 facts,
                 matched,
                 head,
                 request,
             };
-            routed.execute(&view, out)
-        }
-    }
-}
-
-/// A request that a rule has taken.
-struct Routed<'a, 'h> {
-    cx: &'a Context<'a>,
-    facts: RequestFacts,
-    matched: Matched<'a>,
-    head: &'a RequestHead<'h>,
-    request: Request<'a, HeadFields<'a, 'h>>,
-}
-
-impl Routed<'_, '_> {
-    fn execute(self, view: &View, out: &mut Vec<u8>) -> Step {
-        let Self { cx, matched, .. } = &self;
-        cx.access.decided_by(&matched.rule.origin);
-        let location;
-        let fields;
-        let answer = match &matched.rule.action {
-            Action::Forward(split) => {
-                let chosen = Chosen::new(cx, view, split);
-                return match &matched.rule.effects {
-                    None => self.forward(chosen, None, out),
-                    Some(effects) => self.affected(chosen, effects, out),
-                };
-            }
-            Action::Redirect(redirect) => {
-                location = answer::location(
-                    redirect,
-                    self.head,
-                    self.request.path,
-                    matched.prefix_len,
-                    cx.original,
-                );
-                fields = [("location", &*location)];
-                Answer {
-                    status: redirect.code,
-                    fields: &fields,
-                    body: &[],
-                }
-            }
-            Action::Respond(response) => answer::direct(response),
-        };
-        let levels = levels(matched.rule, None, |headers| &headers.response);
-        let stats = cx.shard.local.clone();
-        self.answered(&answer, &levels, "direct_response", stats, out)
-    }
-
-    /// Writes the answer of a rule.
-    fn answered(
-        &self,
-        answer: &Answer<'_>,
-        levels: &Levels<'_>,
-        details: &'static str,
-        stats: Rc<ClusterStats>,
-        out: &mut Vec<u8>,
-    ) -> Step {
-        let most = self.cx.shard.settings.limits.discarded_body_bytes;
-        let keep_alive = self.facts.keeps_discarding(most);
-        answer.write(out, levels, &self.facts, keep_alive);
-        Step::Answered(Answered {
-            facts: self.facts,
-            status: answer.status,
-            details,
-            stats,
-        })
-    }
-
-    /// A rule that injects faults or has a CORS policy: the fault comes first (VS-H-39, VS-H-84).
-    fn affected(mut self, chosen: Chosen, effects: &Effects, out: &mut Vec<u8>) -> Step {
-        let shard = self.cx.shard;
-        let injected = effects.fault.as_ref().map(|fault| {
-            let mut random = shard.random.borrow_mut();
-            action::inject(fault, || random.u32(..))
-        });
-        let injected = injected.unwrap_or_default();
-        if injected.delay.is_some() {
-            self.facts.injected |= Flags::DI;
-        }
-        let step = match injected.abort {
-            Some(aborted) => self.aborted(&chosen, aborted, out),
-            None => self.cross_origin(chosen, effects.cors.as_ref(), out),
-        };
-        match injected.delay {
-            None => step,
-            Some(delay) => Step::After(delay, Box::new(step)),
-        }
-    }
-
-    fn aborted(mut self, chosen: &Chosen, aborted: Aborted, out: &mut Vec<u8>) -> Step {
-        self.facts.injected |= Flags::FI;
-        let answer = Answer {
-            status: aborted.status,
-            fields: aborted.fields,
-            body: aborted.body.as_bytes(),
-        };
-        let stats = chosen.stats(self.cx);
-        self.answered(&answer, &Levels::new(), "fault_filter_abort", stats, out)
-    }
-
-    fn cross_origin(self, chosen: Chosen, cors: Option<&Cors>, out: &mut Vec<u8>) -> Step {
-        let fields = match cors.map(|cors| cors.ask(&self.request)) {
-            None | Some(Verdict::Untouched) => return self.forward(chosen, None, out),
-            Some(Verdict::Allowed(last)) => return self.forward(chosen, Some(last), out),
-            Some(Verdict::Preflight(fields)) => fields,
-        };
-        let fields: Vec<_> = fields
-            .iter()
-            .map(|(name, value)| (*name, &**value))
-            .collect();
-        let answer = Answer {
-            status: 200,
-            fields: &fields,
-            body: &[],
-        };
-        let stats = chosen.stats(self.cx);
-        self.answered(&answer, &Levels::new(), "cors_response", stats, out)
-    }
-
-    /// Sends it on. `last` is done to the response after all that the rule does to it.
-    fn forward(self, chosen: Chosen, last: Option<FieldOps>, out: &mut Vec<u8>) -> Step {
-        let Self {
-            cx,
-            facts,
-            matched,
-            head,
-            request,
-        } = self;
-        let rule = matched.rule;
-        let changes = Changes::new(rule, chosen.index, last);
-        let Some(cluster) = chosen.cluster else {
-            return Step::Reply(Reply {
-                facts,
-                local: local::NO_CLUSTER,
-                stats: cx.shard.blackhole.clone(),
-                changes,
-            });
-        };
-        let names = head.fields.iter().map(|field| field.name);
-        let incoming = Incoming {
-            received: head.path,
-            path: request.path,
-            query: head.query,
-            matched: matched.prefix_len,
-        };
-        let mut drop = FieldSet::default();
-        let outgoing = action::outgoing(rule, chosen.index, &incoming, names, |at| drop.insert(at));
-        write_request(
-            out,
-            head,
-            &RequestRewrite {
-                target: outgoing.target.as_deref(),
-                host: outgoing.host,
-                drop,
-                connection: connection(&facts, head),
-            },
-            head.body,
-            &outgoing.extra,
-        );
-        Step::Forward(Forward {
-            facts,
-            to: To::Cluster(cluster),
-            timeout: rule.timeout,
-            changes,
-        })
-    }
-}
-
-/// The destination that was drawn.
-struct Chosen {
-    /// Its position in the rule.
-    index: usize,
-    /// `None` where it does not exist.
-    cluster: Option<Rc<ClusterState>>,
-}
-
-impl Chosen {
-    fn new(cx: &Context<'_>, view: &View, split: &Split) -> Self {
-        let target = split.pick(cx.shard.random.borrow_mut().u32(..));
-        let id = target.cluster.ok();
-        let cluster = id.and_then(|id| cx.shard.cluster(view, id));
-        if let Some(cluster) = &cluster {
-            cx.access.backend(&cluster.cluster.label);
-        }
-        let mut targets = split.targets().iter();
-        let index = targets.position(|it| std::ptr::eq(it, target));
-        Self {
-            index: index.unwrap_or_default(),
-            cluster,
-        }
-    }
-
-    /// Whom an answer in its place counts for.
-    fn stats(&self, cx: &Context<'_>) -> Rc<ClusterStats> {
-        match &self.cluster {
-            Some(cluster) => cluster.stats.clone(),
-            None => cx.shard.local.clone(),
+            routed.execute(out)
         }
     }
 }
@@ -471,6 +276,7 @@ fn forward_bytes(
                 to: To::Cluster(cluster),
                 timeout: None,
                 changes: Changes::Nothing,
+                copies: None,
             })
         }
         None => Step::Reply(Reply {
@@ -511,7 +317,7 @@ fn with_query(path: &str, query: Option<&str>) -> String {
     }
 }
 
-fn connection<'h>(facts: &RequestFacts, head: &RequestHead<'h>) -> ConnectionOption<'h> {
+pub(super) fn connection<'h>(facts: &RequestFacts, head: &RequestHead<'h>) -> ConnectionOption<'h> {
     match head.upgrade.filter(|_| facts.upgrade) {
         Some(upgrade) => ConnectionOption::Upgrade(upgrade.protocols),
         None => ConnectionOption::KeepAlive,

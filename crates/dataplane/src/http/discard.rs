@@ -44,13 +44,13 @@ async fn read(cx: &Context<'_>, body: BodyLength, input: &mut Vec<u8>, mut most:
 }
 
 /// What is still to come of a body.
-enum Rest {
+pub(super) enum Rest {
     Length(u64),
     Chunks(Box<ChunkDecoder>),
 }
 
 impl Rest {
-    fn new(body: BodyLength) -> Self {
+    pub(super) fn new(body: BodyLength) -> Self {
         match body {
             BodyLength::None => Self::Length(0),
             BodyLength::Length(length) => Self::Length(length),
@@ -62,7 +62,7 @@ impl Rest {
 
     /// How many bytes of `input` belong to the body, and whether it ends with them. `None`: its
     /// framing is wrong.
-    fn take(&mut self, input: &[u8]) -> Option<(usize, bool)> {
+    pub(super) fn take(&mut self, input: &[u8]) -> Option<(usize, bool)> {
         match self {
             Self::Length(left) => {
                 let used = usize::try_from(*left).map_or(input.len(), |it| it.min(input.len()));

@@ -4,6 +4,7 @@ use super::{
     decide::{Forward, To},
     download::{Download, download},
     local::{self, Local},
+    mirror::Copies,
     upload::{Upload, upload},
 };
 use crate::{
@@ -81,7 +82,9 @@ async fn attempts(
     input: &mut Vec<u8>,
     progress: &Progress,
 ) -> Outcome {
-    let body = take_received_body(forward.facts.body, out, input, progress);
+    let copies = forward.copies.as_deref();
+    let body = take_received_body(forward.facts.body, copies, out, input, progress);
+    let mut complete = copies.filter(|_| body == BodyLength::None);
     // Replayed on a fresh connection when a pooled one turns out to be closed: only what may be
     // repeated, and only while all of it is still in `out`.
     let replayable = forward.facts.idempotent && body == BodyLength::None;
@@ -92,6 +95,9 @@ async fn attempts(
             Ok(in_flight) => in_flight,
             Err(local) => return Outcome::Reply(local),
         };
+        if let Some(copies) = complete.take() {
+            copies.send();
+        }
         let endpoint = in_flight.endpoint();
         cx.access.chosen(endpoint);
         let pooled = if fresh_only {
@@ -143,6 +149,7 @@ async fn attempts(
 /// Body bytes that came with the head go out with the head, in one write.
 fn take_received_body(
     body: BodyLength,
+    copies: Option<&Copies>,
     out: &mut Vec<u8>,
     input: &mut Vec<u8>,
     progress: &Progress,
@@ -151,7 +158,11 @@ fn take_received_body(
         return body;
     };
     let take = usize::try_from(length).map_or(input.len(), |length| length.min(input.len()));
-    out.extend_from_slice(input.get(..take).unwrap_or_default());
+    let received = input.get(..take).unwrap_or_default();
+    out.extend_from_slice(received);
+    if let Some(copies) = copies {
+        copies.add(received);
+    }
     input.drain(..take);
     progress.received.set(take as u64);
     match length - take as u64 {
@@ -247,7 +258,8 @@ async fn attempt(
         };
     }
     // Boxed, so that connections whose requests have no body are not as large as this is.
-    Box::pin(both_ways(cx, upstream, input, body, down, progress)).await
+    let copies = forward.copies.as_deref();
+    Box::pin(both_ways(cx, upstream, input, body, down, copies, progress)).await
 }
 
 /// Body up and response down at the same time: a server may answer before it has read everything.
@@ -257,6 +269,7 @@ async fn both_ways(
     input: &mut Vec<u8>,
     body: BodyLength,
     down: impl Future<Output = Download>,
+    copies: Option<&Copies>,
     progress: &Progress,
 ) -> End {
     let uploaded = Cell::new(false);
@@ -267,6 +280,7 @@ async fn both_ways(
             &cx.shard.buffers,
             body,
             input,
+            copies,
             progress
         ));
         let mut down = pin!(down);
@@ -274,7 +288,12 @@ async fn both_ways(
         let both = poll_fn(|cx| {
             if !uploaded.get() && !upstream_gone {
                 match up.as_mut().poll(cx) {
-                    Poll::Ready(Upload::Done) => uploaded.set(true),
+                    Poll::Ready(Upload::Done) => {
+                        uploaded.set(true);
+                        if let Some(copies) = copies {
+                            copies.send();
+                        }
+                    }
                     // The endpoint may have answered before it stopped reading.
                     Poll::Ready(Upload::UpstreamGone) => upstream_gone = true,
                     Poll::Ready(Upload::ClientGone) => return Poll::Ready(Err(None)),

@@ -1,10 +1,11 @@
 //! HTTP/1: requests parsed strictly, routed one by one, written anew, streamed both ways.
 //!
-//! In the order a request travels: `serve` reads heads off a connection, `decide` parses and
-//! routes one (no await in it), `exchange` finds a connection to an endpoint and replays what is
-//! safe to replay, `upload` streams the request body, `download` the response, in which `changes`
-//! says what the rule alters; `local` and `answer` make the replies that no upstream made, before
-//! which `discard` reads what is left of the request.
+//! In the order a request travels: `serve` reads heads off a connection, `decide` parses one and
+//! finds its rule, `routed` does what that says (no await in either), `exchange` finds a connection
+//! to an endpoint and replays what is safe to replay, `upload` streams the request body, `download`
+//! the response, in which `changes` says what the rule alters; `local` and `answer` make the replies
+//! that no upstream made, behind which `discard` reads what is left of the request. `mirror` sends
+//! copies, which nobody waits for.
 mod answer;
 mod changes;
 mod decide;
@@ -13,6 +14,8 @@ mod download;
 mod exchange;
 mod fields;
 mod local;
+mod mirror;
+mod routed;
 mod serve;
 mod upload;
 

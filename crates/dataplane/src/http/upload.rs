@@ -1,4 +1,5 @@
 //! The request body: from the client to the endpoint.
+use super::mirror::Copies;
 use crate::{
     shard::buffers::{Buffers, SMALL},
     stream,
@@ -31,14 +32,15 @@ pub(crate) async fn upload(
     buffers: &Buffers,
     body: BodyLength,
     input: &mut Vec<u8>,
+    copies: Option<&Copies>,
     progress: &Progress,
 ) -> Upload {
     match body {
         BodyLength::None => Upload::Done,
         BodyLength::Length(length) => {
-            fixed(client, upstream, buffers, length, input, progress).await
+            fixed(client, upstream, buffers, length, input, copies, progress).await
         }
-        BodyLength::Chunked => chunked(client, upstream, buffers, input, progress).await,
+        BodyLength::Chunked => chunked(client, upstream, buffers, input, copies, progress).await,
     }
 }
 
@@ -48,6 +50,7 @@ async fn fixed(
     buffers: &Buffers,
     mut left: u64,
     input: &mut Vec<u8>,
+    copies: Option<&Copies>,
     progress: &Progress,
 ) -> Upload {
     let large = left > SMALL as u64;
@@ -65,6 +68,9 @@ async fn fixed(
         }
         let take = usize::try_from(left).map_or(input.len(), |left| left.min(input.len()));
         let piece = input.get(..take).unwrap_or_default();
+        if let Some(copies) = copies {
+            copies.add(piece);
+        }
         consume_budget().await;
         if stream::write_watched(upstream, piece, &progress.unsent)
             .await
@@ -84,6 +90,7 @@ async fn chunked(
     upstream: &TcpStream,
     buffers: &Buffers,
     input: &mut Vec<u8>,
+    copies: Option<&Copies>,
     progress: &Progress,
 ) -> Upload {
     let mut decoder = ChunkDecoder::new(ChunkLimits::default());
@@ -121,6 +128,9 @@ async fn chunked(
             }
         };
         input.drain(..at.min(input.len()));
+        if let Some(copies) = copies {
+            copies.add(&out);
+        }
         consume_budget().await;
         if stream::write_watched(upstream, &out, &progress.unsent)
             .await

@@ -58,6 +58,8 @@ pub struct Shard {
     pub(crate) arriving: Arc<AtomicU32>,
     /// Randomness for balancing and weights; not for secrets.
     pub random: RefCell<fastrand::Rng>,
+    /// Copies of requests that are being made or sent.
+    pub(crate) mirrors: Cell<u32>,
     /// Counters that belong to no backend.
     pub counts: Counts,
     /// What extensions registered.
@@ -100,6 +102,8 @@ pub struct Counts {
     pub self_connects: Cell<u64>,
     self_connect_said: Seldom,
     descriptors_said: Seldom,
+    /// Copies of requests, by what became of them.
+    pub mirrors: RefCell<HashMap<&'static str, u64>>,
     /// Messages refused for what they said, by reason.
     pub refused: RefCell<HashMap<&'static str, u64>>,
     /// Limits hit, by the name of the setting.
@@ -146,6 +150,11 @@ impl Counts {
     /// Counts a refused message.
     pub fn refuse(&self, reason: &'static str) {
         *self.refused.borrow_mut().entry(reason).or_default() += 1;
+    }
+
+    /// Counts a copy of a request.
+    pub fn mirror(&self, outcome: &'static str) {
+        *self.mirrors.borrow_mut().entry(outcome).or_default() += 1;
     }
 
     /// Counts a limit that was hit.
@@ -233,6 +242,7 @@ impl Shard {
             registry: Rc::new(Registry::new()),
             arriving: Arc::default(),
             random: RefCell::new(fastrand::Rng::new()),
+            mirrors: Cell::default(),
             counts: Counts::default(),
             extensions,
             access,

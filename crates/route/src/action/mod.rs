@@ -4,6 +4,7 @@
 mod cors;
 mod effects;
 mod fault;
+mod mirror;
 mod outgoing;
 mod redirect;
 mod rewrite;
@@ -12,6 +13,7 @@ mod substitution;
 pub use cors::{Cors, Verdict};
 pub use effects::Effects;
 pub use fault::{Aborted, Injected, aborted, drawn, inject};
+pub use mirror::shadow;
 pub use outgoing::{Incoming, Outgoing, outgoing, unchanged};
 pub use redirect::{Received, location};
 pub use rewrite::{Extra, Levels, authority, levels, operations};

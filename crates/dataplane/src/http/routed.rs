@@ -1,0 +1,232 @@
+//! What becomes of a request that a rule has taken: an answer of the gateway's own, or a head for
+//! the endpoint. No await in here either.
+use super::{
+    Context, RequestFacts,
+    answer::{self, Answer},
+    changes::Changes,
+    decide::{Answered, Forward, Reply, Step, To, connection},
+    fields::HeadFields,
+    local,
+    mirror::Copies,
+};
+use crate::shard::{cluster_state::ClusterState, view::View};
+use pointsman_model::action::FieldOps;
+use pointsman_route::{
+    Action, Matched, Request, Split,
+    action::{self, Aborted, Cors, Effects, Incoming, Levels, Verdict, levels},
+};
+use pointsman_telemetry::{ClusterStats, Flags};
+use pointsman_wire::http1::{FieldSet, RequestHead, RequestRewrite, write_request};
+use std::rc::Rc;
+
+/// A request that a rule has taken.
+pub(super) struct Routed<'a, 'h> {
+    pub(super) cx: &'a Context<'a>,
+    pub(super) view: &'a View,
+    pub(super) facts: RequestFacts,
+    pub(super) matched: Matched<'a>,
+    pub(super) head: &'a RequestHead<'h>,
+    pub(super) request: Request<'a, HeadFields<'a, 'h>>,
+}
+
+impl Routed<'_, '_> {
+    pub(super) fn execute(self, out: &mut Vec<u8>) -> Step {
+        let Self {
+            cx, view, matched, ..
+        } = &self;
+        cx.access.decided_by(&matched.rule.origin);
+        let location;
+        let fields;
+        let answer = match &matched.rule.action {
+            Action::Forward(split) => {
+                let chosen = Chosen::new(cx, view, split);
+                return match &matched.rule.effects {
+                    None => self.forward(chosen, None, out),
+                    Some(effects) => self.affected(chosen, effects, out),
+                };
+            }
+            Action::Redirect(redirect) => {
+                location = answer::location(
+                    redirect,
+                    self.head,
+                    self.request.path,
+                    matched.prefix_len,
+                    cx.original,
+                );
+                fields = [("location", &*location)];
+                Answer {
+                    status: redirect.code,
+                    fields: &fields,
+                    body: &[],
+                }
+            }
+            Action::Respond(response) => answer::direct(response),
+        };
+        let levels = levels(matched.rule, None, |headers| &headers.response);
+        let stats = cx.shard.local.clone();
+        self.answered(&answer, &levels, "direct_response", stats, out)
+    }
+
+    /// Writes the answer of a rule.
+    fn answered(
+        &self,
+        answer: &Answer<'_>,
+        levels: &Levels<'_>,
+        details: &'static str,
+        stats: Rc<ClusterStats>,
+        out: &mut Vec<u8>,
+    ) -> Step {
+        let most = self.cx.shard.settings.limits.discarded_body_bytes;
+        let keep_alive = self.facts.keeps_discarding(most);
+        answer.write(out, levels, &self.facts, keep_alive);
+        Step::Answered(Answered {
+            facts: self.facts,
+            status: answer.status,
+            details,
+            stats,
+        })
+    }
+
+    /// A rule that injects faults or has a CORS policy: the fault comes first (VS-H-39, VS-H-84).
+    fn affected(mut self, chosen: Chosen, effects: &Effects, out: &mut Vec<u8>) -> Step {
+        let shard = self.cx.shard;
+        let injected = effects.fault.as_ref().map(|fault| {
+            let mut random = shard.random.borrow_mut();
+            action::inject(fault, || random.u32(..))
+        });
+        let injected = injected.unwrap_or_default();
+        if injected.delay.is_some() {
+            self.facts.injected |= Flags::DI;
+        }
+        let step = match injected.abort {
+            Some(aborted) => self.aborted(&chosen, aborted, out),
+            None => self.cross_origin(chosen, effects.cors.as_ref(), out),
+        };
+        match injected.delay {
+            None => step,
+            Some(delay) => Step::After(delay, Box::new(step)),
+        }
+    }
+
+    fn aborted(mut self, chosen: &Chosen, aborted: Aborted, out: &mut Vec<u8>) -> Step {
+        self.facts.injected |= Flags::FI;
+        let answer = Answer {
+            status: aborted.status,
+            fields: aborted.fields,
+            body: aborted.body.as_bytes(),
+        };
+        let stats = chosen.stats(self.cx);
+        self.answered(&answer, &Levels::new(), "fault_filter_abort", stats, out)
+    }
+
+    fn cross_origin(self, chosen: Chosen, cors: Option<&Cors>, out: &mut Vec<u8>) -> Step {
+        let fields = match cors.map(|cors| cors.ask(&self.request)) {
+            None | Some(Verdict::Untouched) => return self.forward(chosen, None, out),
+            Some(Verdict::Allowed(last)) => return self.forward(chosen, Some(last), out),
+            Some(Verdict::Preflight(fields)) => fields,
+        };
+        let fields: Vec<_> = fields
+            .iter()
+            .map(|(name, value)| (*name, &**value))
+            .collect();
+        let answer = Answer {
+            status: 200,
+            fields: &fields,
+            body: &[],
+        };
+        let stats = chosen.stats(self.cx);
+        self.answered(&answer, &Levels::new(), "cors_response", stats, out)
+    }
+
+    /// Sends it on. `last` is done to the response after all that the rule does to it.
+    fn forward(self, chosen: Chosen, last: Option<FieldOps>, out: &mut Vec<u8>) -> Step {
+        let Self {
+            cx,
+            view,
+            facts,
+            matched,
+            head,
+            request,
+        } = self;
+        let rule = matched.rule;
+        let changes = Changes::new(rule, chosen.index, last);
+        let Some(cluster) = chosen.cluster else {
+            return Step::Reply(Reply {
+                facts,
+                local: local::NO_CLUSTER,
+                stats: cx.shard.blackhole.clone(),
+                changes,
+            });
+        };
+        let names = head.fields.iter().map(|field| field.name);
+        let incoming = Incoming {
+            received: head.path,
+            path: request.path,
+            query: head.query,
+            matched: matched.prefix_len,
+        };
+        let mut drop = FieldSet::default();
+        let outgoing = action::outgoing(rule, chosen.index, &incoming, names, |at| drop.insert(at));
+        let rewrite = RequestRewrite {
+            target: outgoing.target.as_deref(),
+            host: outgoing.host,
+            drop,
+            connection: connection(&facts, head),
+        };
+        write_request(out, head, &rewrite, head.body, &outgoing.extra);
+        let copies = Copies::draw(cx, view, rule, &facts, |shadow| match shadow {
+            false => out.clone(),
+            true => {
+                let host = outgoing.host.or(head.host).unwrap_or_default();
+                let host = action::shadow(host);
+                let rewrite = RequestRewrite {
+                    host: Some(&host),
+                    ..rewrite
+                };
+                let mut copy = Vec::with_capacity(out.len() + 16);
+                write_request(&mut copy, head, &rewrite, head.body, &outgoing.extra);
+                copy
+            }
+        });
+        Step::Forward(Forward {
+            facts,
+            to: To::Cluster(cluster),
+            timeout: rule.timeout,
+            changes,
+            copies,
+        })
+    }
+}
+
+/// The destination that was drawn.
+struct Chosen {
+    /// Its position in the rule.
+    index: usize,
+    /// `None` where it does not exist.
+    cluster: Option<Rc<ClusterState>>,
+}
+
+impl Chosen {
+    fn new(cx: &Context<'_>, view: &View, split: &Split) -> Self {
+        let target = split.pick(cx.shard.random.borrow_mut().u32(..));
+        let id = target.cluster.ok();
+        let cluster = id.and_then(|id| cx.shard.cluster(view, id));
+        if let Some(cluster) = &cluster {
+            cx.access.backend(&cluster.cluster.label);
+        }
+        let mut targets = split.targets().iter();
+        let index = targets.position(|it| std::ptr::eq(it, target));
+        Self {
+            index: index.unwrap_or_default(),
+            cluster,
+        }
+    }
+
+    /// Whom an answer in its place counts for.
+    fn stats(&self, cx: &Context<'_>) -> Rc<ClusterStats> {
+        match &self.cluster {
+            Some(cluster) => cluster.stats.clone(),
+            None => cx.shard.local.clone(),
+        }
+    }
+}
