@@ -141,7 +141,6 @@ impl Mesh {
         let table = &self.snapshot.as_ref().expect("just made").tables.mesh();
         let endpoints: usize = table
             .clusters()
-            .iter()
             .map(|cluster| size_of_val(&*cluster.endpoints))
             .sum();
         report("full compile", &mut samples);

@@ -66,12 +66,7 @@ struct View {
 
 impl View {
     fn new(snapshot: Arc<Snapshot>) -> View {
-        let cells = snapshot
-            .tables
-            .mesh()
-            .clusters()
-            .iter()
-            .map(|_| OnceCell::new());
+        let cells = snapshot.tables.mesh().clusters().map(|_| OnceCell::new());
         let clusters = cells.collect();
         View { snapshot, clusters }
     }

@@ -165,7 +165,7 @@ pub struct Cluster {
     /// Where the port is declared.
     pub place: Place,
     /// For subsets: what chooses the endpoints.
-    pub subset: Option<SubsetOrigin>,
+    pub subset: Option<Box<SubsetOrigin>>,
     /// `subjectAltNames` of the ServiceEntry, where the policy gives none (BE-87).
     pub subject_alt_names: Arc<[Arc<str>]>,
 }

@@ -4,8 +4,7 @@
 //! stored. A name that is not found is completed the way its client would complete it
 //! (`web` -> `web.<client's namespace>.svc.<domain>`) and looked up once more. Storing every form
 //! instead would take five keys for each of a hundred thousand services to save one lookup.
-use crate::rule::RuleList;
-use foldhash::HashMap;
+use crate::{rule::RuleList, shared::Shards};
 use pointsman_model::{HostPattern, ObjectKey, Place, VirtualService};
 use std::{net::IpAddr, sync::Arc};
 
@@ -69,7 +68,7 @@ impl HostForm {
 /// Values under wildcard suffixes, the longest first (HST-12, LIS-45).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SuffixMap<V> {
-    by_suffix: HashMap<Arc<str>, V>,
+    by_suffix: Shards<Arc<str>, V>,
     /// Distinct lengths, descending. One lookup each: there are few.
     lengths: Vec<u16>,
 }
@@ -77,25 +76,22 @@ pub(crate) struct SuffixMap<V> {
 impl<V> Default for SuffixMap<V> {
     fn default() -> Self {
         Self {
-            by_suffix: HashMap::default(),
+            by_suffix: Shards::default(),
             lengths: Vec::new(),
         }
     }
 }
 
-impl<V> SuffixMap<V> {
+impl<V: Clone> SuffixMap<V> {
     /// Keeps the first value of a suffix; the rejected one comes back. Suffixes longer than any
     /// host that is looked up are of no use and vanish.
     pub(crate) fn insert(&mut self, suffix: &Arc<str>, value: V) -> Result<(), V> {
-        if self.by_suffix.contains_key(suffix) {
-            return Err(value);
-        }
+        self.by_suffix.insert_new(Arc::clone(suffix), value)?;
         if let Ok(length) = u16::try_from(suffix.len())
             && let Err(at) = self.lengths.binary_search_by(|own| length.cmp(own))
         {
             self.lengths.insert(at, length);
         }
-        self.by_suffix.insert(Arc::clone(suffix), value);
         Ok(())
     }
 
@@ -127,11 +123,11 @@ impl<V> SuffixMap<V> {
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub(crate) struct Names {
     /// Hosts only VirtualServices know; they come before services (HST-20).
-    pub(crate) literals: HashMap<Arc<str>, Arc<VirtualHost>>,
+    pub(crate) literals: Shards<Arc<str>, Arc<VirtualHost>>,
     /// Services and their aliases by full name.
-    pub(crate) services: HashMap<Arc<str>, Arc<VirtualHost>>,
+    pub(crate) services: Shards<Arc<str>, Arc<VirtualHost>>,
     /// Services by address (HST-7).
-    pub(crate) addresses: HashMap<IpAddr, Arc<VirtualHost>>,
+    pub(crate) addresses: Shards<IpAddr, Arc<VirtualHost>>,
     /// Wildcards.
     pub(crate) wildcards: SuffixMap<Arc<VirtualHost>>,
     /// `.<client's namespace>.svc.<domain>`, completing `name`.
@@ -185,7 +181,7 @@ impl HostTable {
             Hosts::Shared(names) => names
                 .literals
                 .iter()
-                .chain(&names.services)
+                .chain(names.services.iter())
                 .map(|(name, host)| (HostPattern::Exact(Arc::clone(name)), host))
                 .chain(
                     names
@@ -228,6 +224,14 @@ impl HostTable {
 }
 
 impl Names {
+    /// To be called once it is filled: as little memory as it needs.
+    pub(crate) fn fit(&mut self) {
+        self.literals.fit();
+        self.services.fit();
+        self.addresses.fit();
+        self.wildcards.by_suffix.fit();
+    }
+
     fn find(&self, name: &str, bracketed: bool) -> Option<(HostForm, &Arc<VirtualHost>)> {
         if name.is_empty() {
             return None;

@@ -28,6 +28,7 @@
 pub mod action;
 mod clients;
 pub mod cluster;
+mod clusters;
 mod compile;
 pub mod condition;
 pub mod diff;
@@ -37,6 +38,7 @@ mod index;
 pub mod listener;
 mod names;
 pub mod rule;
+mod shared;
 pub mod snapshot;
 pub mod split;
 pub mod table;

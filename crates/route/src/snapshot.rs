@@ -200,7 +200,11 @@ impl Tables {
 
     /// Must the same addresses be bound? By capture for the mesh, and for gateway listeners.
     pub fn same_binds(&self, other: &Self) -> bool {
-        self.mesh().binds() == other.mesh().binds() && self.gateway_binds() == other.gateway_binds()
+        let gateways = match (self.gateway(), other.gateway()) {
+            (Some(own), Some(other)) => own.same_binds(other),
+            _ => self.gateway_binds() == other.gateway_binds(),
+        };
+        gateways && self.mesh().same_binds(other.mesh())
     }
 
     /// All tables, by number.

@@ -1,11 +1,13 @@
 //! The one immutable table that answers every question of the data path.
 use crate::{
     cluster::{Cluster, ClusterId},
+    clusters::Clusters,
     compile,
     condition::Alternative,
     hosts::{HostTable, VirtualHost},
     listener::{Bind, Chosen, Inspection, Listener, ListenerId},
     rule::{Rule, TcpRule},
+    shared::Chunks,
     text::Pattern,
     trace::Trace,
     traffic::{Connection, Fields, Request, canonical},
@@ -22,22 +24,19 @@ use std::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct HttpTableId(pub(crate) u32);
 
-/// Everything one client may be told about its traffic.
+/// Everything one client may be told about its traffic. A copy is cheap, and so is one that differs
+/// from another in a few backends or hosts.
 #[derive(Clone, Debug)]
 pub struct Table {
     pub(crate) context: ClientContext,
-    pub(crate) listeners: Vec<Listener>,
-    pub(crate) by_address: HashMap<(IpAddr, u16), ListenerId>,
-    pub(crate) by_port: HashMap<u16, ListenerId>,
-    pub(crate) http_tables: Vec<Arc<HostTable>>,
-    /// By [`ClusterId`]; freed places hold `vacant`.
-    pub(crate) slots: Vec<Arc<Cluster>>,
-    pub(crate) clusters: Vec<Arc<Cluster>>,
-    pub(crate) cluster_ids: HashMap<ClusterName, ClusterId>,
-    pub(crate) vacant: Arc<Cluster>,
-    pub(crate) binds: Vec<Bind>,
+    pub(crate) listeners: Arc<[Listener]>,
+    pub(crate) by_address: Arc<HashMap<(IpAddr, u16), ListenerId>>,
+    pub(crate) by_port: Arc<HashMap<u16, ListenerId>>,
+    pub(crate) http_tables: Chunks<Arc<HostTable>>,
+    pub(crate) clusters: Clusters,
+    pub(crate) binds: Arc<[Bind]>,
     /// Compiled patterns, kept for the next compilation.
-    pub(crate) patterns: HashMap<Arc<str>, Pattern>,
+    pub(crate) patterns: Arc<HashMap<Arc<str>, Pattern>>,
 }
 
 /// The outcome of a compilation.
@@ -110,6 +109,12 @@ impl Table {
     /// What bind capture must listen on, services in their order (LIS-2).
     pub fn binds(&self) -> &[Bind] {
         &self.binds
+    }
+
+    /// Must the same addresses be listened on? Cheap for tables of which one was made from the
+    /// other.
+    pub fn same_binds(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.binds, &other.binds) || self.binds == other.binds
     }
 
     /// True if a service has an IPv6 address: bind capture then needs `[::]` beside `0.0.0.0`.
@@ -202,29 +207,28 @@ impl Table {
     }
 
     /// All HTTP tables.
-    pub fn http_tables(&self) -> &[Arc<HostTable>] {
-        &self.http_tables
+    pub fn http_tables(&self) -> impl Iterator<Item = &Arc<HostTable>> + Clone {
+        self.http_tables.iter()
     }
 
     /// A cluster of this table. An id of another table may name another cluster, or one without
     /// endpoints; never a panic.
     pub fn cluster(&self, id: ClusterId) -> &Arc<Cluster> {
-        self.slots.get(id.index()).unwrap_or(&self.vacant)
+        self.clusters.get(id)
     }
 
     /// A cluster by name.
     pub fn cluster_by_name(&self, name: &ClusterName) -> Option<(ClusterId, &Arc<Cluster>)> {
-        let id = *self.cluster_ids.get(name)?;
-        Some((id, self.cluster(id)))
+        self.clusters.find(name)
     }
 
     /// All clusters, in the order of services, ports and subsets.
-    pub fn clusters(&self) -> &[Arc<Cluster>] {
-        &self.clusters
+    pub fn clusters(&self) -> impl ExactSizeIterator<Item = &Arc<Cluster>> + Clone {
+        self.clusters.iter()
     }
 
     /// Ids of this table are less than this.
     pub fn cluster_slots(&self) -> usize {
-        self.slots.len()
+        self.clusters.slots()
     }
 }

@@ -23,13 +23,13 @@ fn only(lines: &[&str]) -> Finding {
 }
 
 fn shared_table(table: &Table, port: u16) -> &Arc<HostTable> {
-    let tables = table.http_tables().iter();
+    let tables = table.http_tables();
     let mut shared = tables.filter(|table| table.port() == port && table.virtual_hosts().len() > 1);
     shared.next().expect("a shared table")
 }
 
 fn id_of(table: &Table, label: &str) -> ClusterId {
-    let cluster = table.clusters().iter().find(|it| &*it.label == label);
+    let cluster = table.clusters().find(|it| &*it.label == label);
     let name = &cluster.unwrap_or_else(|| panic!("{label}")).name;
     table.cluster_by_name(name).expect("known").0
 }
@@ -45,15 +45,10 @@ fn equal_documents_change_nothing() {
     let again = fixture_and(&["vs v hosts=web", "http regex /a.* -> web"]);
     let second = Table::compile(&again, &ClientContext::default(), Some(&first.table));
     assert!(!second.changed);
-    for (a, b) in first.table.clusters().iter().zip(second.table.clusters()) {
+    for (a, b) in first.table.clusters().zip(second.table.clusters()) {
         assert!(Arc::ptr_eq(a, b), "{}", a.label);
     }
-    for (a, b) in first
-        .table
-        .http_tables()
-        .iter()
-        .zip(second.table.http_tables())
-    {
+    for (a, b) in first.table.http_tables().zip(second.table.http_tables()) {
         assert!(Arc::ptr_eq(a, b), "port {}", a.port());
     }
 }
@@ -68,8 +63,7 @@ fn an_endpoint_changes_its_clusters_and_no_host_table() {
     let changed: Vec<&str> = second
         .table
         .clusters()
-        .iter()
-        .filter(|cluster| !first.clusters().iter().any(|own| Arc::ptr_eq(own, cluster)))
+        .filter(|cluster| !first.clusters().any(|own| Arc::ptr_eq(own, cluster)))
         .map(|cluster| &*cluster.label)
         .collect();
     assert_eq!(changed, [WEB]);
@@ -101,7 +95,7 @@ fn a_rule_changes_its_virtual_host_only() {
 }
 
 fn shared_table_or_single(table: &Table, port: u16) -> &Arc<HostTable> {
-    let mut tables = table.http_tables().iter();
+    let mut tables = table.http_tables();
     tables.find(|table| table.port() == port).expect("a table")
 }
 

@@ -34,7 +34,7 @@ fn virtual_service(lines: &[&str], mut change: impl FnMut(&mut HttpRoute)) -> Ob
 }
 
 fn rules(table: &Table) -> Vec<Arc<Rule>> {
-    let host = table.http_tables().iter().find_map(|hosts| {
+    let host = table.http_tables().find_map(|hosts| {
         let (_, host) = hosts.find("web")?;
         host.virtual_service.is_some().then_some(host)
     });

@@ -159,7 +159,7 @@ fn equal_documents_give_the_very_same_tables() {
     let [mesh, prod] = second.tables.all() else {
         panic!("two tables")
     };
-    let shared = mesh.clusters().iter().filter(|own| {
+    let shared = mesh.clusters().filter(|own| {
         let other = prod.cluster_by_name(&own.name);
         other.is_some_and(|(_, other)| Arc::ptr_eq(own, other))
     });

@@ -108,7 +108,7 @@ mod tests {
             tables: table(&["c"], Some(&before)).into(),
         }));
         let view = views.of(Via::Mesh, [127, 0, 0, 1].into());
-        let cluster = &view.table().clusters()[0];
+        let cluster = view.table().clusters().next().expect("one");
         let (id, _) = view.table().cluster_by_name(&cluster.name).expect("c");
         assert!(id.index() > 0, "the case this test is about");
         assert!(view.slot(id).is_some());

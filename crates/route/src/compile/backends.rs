@@ -1,6 +1,7 @@
 //! Clusters: one for every port of every service, and one more for every subset.
 use crate::{
     cluster::{Cluster, ClusterId, ClusterKind, Endpoint, Policy, SubsetOrigin},
+    clusters::Clusters,
     table::Table,
 };
 use foldhash::HashMap;
@@ -19,10 +20,7 @@ use super::{
 
 /// All clusters and their numbers.
 pub(crate) struct Backends<'w> {
-    pub(crate) clusters: Vec<Arc<Cluster>>,
-    pub(crate) ids: HashMap<ClusterName, ClusterId>,
-    pub(crate) slots: Vec<Arc<Cluster>>,
-    pub(crate) vacant: Arc<Cluster>,
+    pub(crate) clusters: Clusters,
     /// Subsets in force by service, for "did you mean".
     subsets: HashMap<usize, Vec<&'w Subset>>,
 }
@@ -56,8 +54,11 @@ impl<'w> Backends<'w> {
                 subsets.insert(index, in_force.subsets);
             }
         }
-        let vacant = previous.map_or_else(vacant, |table| Arc::clone(&table.vacant));
-        number(made.clusters, vacant, subsets, previous)
+        let vacant = previous.map_or_else(vacant, |table| Arc::clone(table.clusters.vacant()));
+        Self {
+            clusters: number(made.clusters, vacant, previous),
+            subsets,
+        }
     }
 
     pub(crate) fn id(
@@ -71,15 +72,15 @@ impl<'w> Backends<'w> {
             port,
             subset: subset.cloned(),
         };
-        self.ids.get(&name).copied()
+        self.clusters.find(&name).map(|(id, _)| id)
     }
 
     pub(crate) fn subsets(&self, service: usize) -> &[&'w Subset] {
         self.subsets.get(&service).map_or(&[], Vec::as_slice)
     }
 
-    pub(crate) fn cluster(&self, id: ClusterId) -> Option<&Arc<Cluster>> {
-        self.slots.get(id.index())
+    pub(crate) fn cluster(&self, id: ClusterId) -> &Arc<Cluster> {
+        self.clusters.get(id)
     }
 }
 
@@ -142,9 +143,11 @@ impl Maker<'_> {
             },
             service_namespace: Arc::clone(&service.meta.key.namespace),
             place: port.place.clone(),
-            subset: subset.map(|subset| SubsetOrigin {
-                labels: subset.labels.clone(),
-                place: subset.place.clone(),
+            subset: subset.map(|subset| {
+                Box::new(SubsetOrigin {
+                    labels: subset.labels.clone(),
+                    place: subset.place.clone(),
+                })
             }),
             subject_alt_names: service
                 .entry()
@@ -173,29 +176,26 @@ fn kind_of(service: &Service<'_>, port: &ServicePort) -> ClusterKind {
 
 /// Clusters that were there keep their numbers, so that rules naming them stay equal; new ones
 /// take freed numbers first.
-fn number<'w>(
-    clusters: Vec<Arc<Cluster>>,
-    vacant: Arc<Cluster>,
-    subsets: HashMap<usize, Vec<&'w Subset>>,
-    previous: Option<&Table>,
-) -> Backends<'w> {
-    let mut ids: HashMap<ClusterName, ClusterId> = HashMap::default();
-    ids.reserve(clusters.len());
-    let before = previous.map_or(0, |table| table.slots.len());
+fn number(clusters: Vec<Arc<Cluster>>, vacant: Arc<Cluster>, previous: Option<&Table>) -> Clusters {
+    let before = previous.map_or(0, |table| table.clusters.slots());
     let mut slots: Vec<Option<Arc<Cluster>>> = vec![None; before];
+    let mut order = Vec::with_capacity(clusters.len());
     let mut fresh = Vec::new();
-    for cluster in &clusters {
-        let known = previous.and_then(|table| table.cluster_ids.get(&cluster.name));
-        match known.and_then(|id| Some((*id, slots.get_mut(id.index())?))) {
+    for cluster in clusters {
+        let known = previous.and_then(|table| table.clusters.find(&cluster.name));
+        match known.and_then(|(id, _)| Some((id, slots.get_mut(id.index())?))) {
             Some((id, slot)) => {
-                *slot = Some(Arc::clone(cluster));
-                ids.insert(cluster.name.clone(), id);
+                *slot = Some(cluster);
+                order.push(id);
             }
-            None => fresh.push(cluster),
+            None => {
+                fresh.push((order.len(), cluster));
+                order.push(ClusterId(0)); // follows
+            }
         }
     }
     let mut next = 0;
-    for cluster in fresh {
+    for (place, cluster) in fresh {
         while slots.get(next).is_some_and(Option::is_some) {
             next += 1;
         }
@@ -203,23 +203,19 @@ fn number<'w>(
             slots.push(None);
         }
         if let Some(slot) = slots.get_mut(next) {
-            *slot = Some(Arc::clone(cluster));
+            *slot = Some(cluster);
         }
-        ids.insert(cluster.name.clone(), ClusterId(next as u32));
+        if let Some(id) = order.get_mut(place) {
+            *id = ClusterId(next as u32);
+        }
     }
     while slots.last().is_some_and(Option::is_none) {
         slots.pop();
     }
-    Backends {
-        slots: slots
-            .into_iter()
-            .map(|slot| slot.unwrap_or_else(|| Arc::clone(&vacant)))
-            .collect(),
-        clusters,
-        ids,
-        vacant,
-        subsets,
-    }
+    let slots = slots
+        .into_iter()
+        .map(|slot| slot.unwrap_or_else(|| Arc::clone(&vacant)));
+    Clusters::new(slots.collect(), order, vacant)
 }
 
 /// Stands in freed places: a cluster nothing routes to and no endpoint serves.

@@ -254,8 +254,7 @@ impl<'a, 'w> Destinations<'a, 'w> {
         let rule = self
             .backends
             .id(&service.host, port.number, None)
-            .and_then(|id| self.backends.cluster(id))
-            .and_then(|cluster| cluster.policy.origin.clone());
+            .and_then(|id| self.backends.cluster(id).policy.origin.clone());
         match rule {
             Some((key, place)) => finding.related(&place, format!("{key} is in force")),
             None => finding,

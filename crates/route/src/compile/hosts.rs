@@ -30,7 +30,7 @@ pub(crate) struct Known<'p> {
 impl<'p> Known<'p> {
     pub(crate) fn of(previous: Option<&'p Table>) -> Self {
         let mut known = Self::default();
-        for table in previous.into_iter().flat_map(|table| &table.http_tables) {
+        for table in previous.into_iter().flat_map(Table::http_tables) {
             match &table.hosts {
                 Hosts::One(host) => {
                     known.single.insert((&host.host, table.port), table);
@@ -218,14 +218,15 @@ impl<'a, 'w> Builder<'a, 'w> {
                     && let Some(host) = self.hosts.get(&(index, port.number))
                 {
                     for alias in &service.aliases {
-                        let slot = names.services.entry(Arc::clone(alias));
-                        slot.or_insert_with(|| Arc::clone(host));
+                        let _ = names
+                            .services
+                            .insert_new(Arc::clone(alias), Arc::clone(host));
                     }
                 }
             }
         }
         for (port, (id, mut names)) in shared {
-            names.services.shrink_to_fit();
+            names.fit();
             let made = HostTable {
                 port,
                 hosts: Hosts::Shared(Box::new(names)),
@@ -291,7 +292,7 @@ impl<'a, 'w> Builder<'a, 'w> {
                 let made = super::share(known, made);
                 match host {
                     HostPattern::Exact(name) => {
-                        names.literals.entry(Arc::clone(name)).or_insert(made);
+                        let _ = names.literals.insert_new(Arc::clone(name), made);
                     }
                     HostPattern::Suffix(suffix) => drop(names.wildcards.insert(suffix, made)),
                     // Refused for the mesh by validation (VSB-18).
@@ -330,15 +331,15 @@ fn add_names(
 ) {
     match &service.pattern {
         HostPattern::Exact(name) => {
-            let slot = names.services.entry(Arc::clone(name));
-            slot.or_insert_with(|| Arc::clone(host));
+            let _ = names
+                .services
+                .insert_new(Arc::clone(name), Arc::clone(host));
         }
         HostPattern::Suffix(suffix) => add_wildcard(names, suffix, host, true),
         HostPattern::Any => {}
     }
     for address in &service.vips {
-        let slot = names.addresses.entry(*address);
-        slot.or_insert_with(|| Arc::clone(host));
+        let _ = names.addresses.insert_new(*address, Arc::clone(host));
     }
     if service.is_headless() {
         let key = &service.meta.key;

@@ -162,7 +162,7 @@ fn places_of(
     let backends = rules.destinations.backends;
     let cluster = backends
         .id(&service.host, port.number, None)
-        .and_then(|id| backends.cluster(id));
+        .map(|id| backends.cluster(id));
     let mut places: Vec<IpAddr> = Vec::new();
     for endpoint in cluster
         .into_iter()

@@ -20,7 +20,9 @@ mod rules;
 mod shadows;
 
 use crate::{
+    clusters::Clusters,
     listener::ListenerId,
+    shared::Chunks,
     table::{Compiled, Table},
 };
 use foldhash::HashMap;
@@ -42,16 +44,13 @@ fn share<T: PartialEq>(known: Option<&Arc<T>>, made: T) -> Arc<T> {
 pub(crate) fn empty(context: ClientContext) -> Table {
     Table {
         context,
-        listeners: Vec::new(),
-        by_address: HashMap::default(),
-        by_port: HashMap::default(),
-        http_tables: Vec::new(),
-        slots: Vec::new(),
-        clusters: Vec::new(),
-        cluster_ids: HashMap::default(),
-        vacant: backends::vacant(),
-        binds: Vec::new(),
-        patterns: HashMap::default(),
+        listeners: Arc::default(),
+        by_address: Arc::default(),
+        by_port: Arc::default(),
+        http_tables: Chunks::default(),
+        clusters: Clusters::new(Vec::new(), Vec::new(), backends::vacant()),
+        binds: Arc::default(),
+        patterns: Arc::default(),
     }
 }
 
@@ -82,28 +81,29 @@ pub(crate) fn compile(
         &mut findings,
     );
     let patterns = rules.into_patterns();
-    let mut table = Table {
-        http_tables: hosts.finish(),
-        slots: backends.slots,
-        clusters: backends.clusters,
-        cluster_ids: backends.ids,
-        vacant: backends.vacant,
-        patterns,
-        ..empty(context.clone())
-    };
+    let mut by_address = HashMap::default();
+    let mut by_port = HashMap::default();
+    let mut binds = Vec::with_capacity(drafts.len());
+    let mut listeners = Vec::with_capacity(drafts.len());
     for (number, draft) in drafts.into_iter().enumerate() {
         let id = ListenerId(number as u32);
         match draft.listener.address {
-            Some(address) => {
-                table.by_address.insert((address, draft.listener.port), id);
-            }
-            None => {
-                table.by_port.insert(draft.listener.port, id);
-            }
-        }
-        table.binds.push(draft.bind);
-        table.listeners.push(draft.listener);
+            Some(address) => by_address.insert((address, draft.listener.port), id),
+            None => by_port.insert(draft.listener.port, id),
+        };
+        binds.push(draft.bind);
+        listeners.push(draft.listener);
     }
+    let table = Table {
+        context: context.clone(),
+        listeners: listeners.into(),
+        by_address: Arc::new(by_address),
+        by_port: Arc::new(by_port),
+        http_tables: hosts.finish().into(),
+        clusters: backends.clusters,
+        binds: binds.into(),
+        patterns: Arc::new(patterns),
+    };
     let changed = previous.is_none_or(|previous| !equal(previous, &table));
     Compiled {
         table,
@@ -117,13 +117,7 @@ pub(crate) fn compile(
 fn equal(a: &Table, b: &Table) -> bool {
     a.context == b.context
         && a.binds == b.binds
-        && a.cluster_ids == b.cluster_ids
         && a.listeners == b.listeners
-        && same(&a.clusters, &b.clusters)
-        && same(&a.http_tables, &b.http_tables)
-}
-
-/// Unchanged parts are the same `Arc`s, so pointers are enough.
-fn same<T>(a: &[Arc<T>], b: &[Arc<T>]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| Arc::ptr_eq(a, b))
+        && a.clusters == b.clusters
+        && a.http_tables == b.http_tables
 }

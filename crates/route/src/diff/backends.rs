@@ -95,7 +95,7 @@ fn changes(old: &Cluster, new: &Cluster) -> Vec<String> {
     differ("how it is reached", &old.kind, kind, &mut changes);
     differ("protocol", &old.protocol, protocol, &mut changes);
     of_policy(&old.policy, policy, &mut changes);
-    let labels = |cluster: &Option<crate::cluster::SubsetOrigin>| {
+    let labels = |cluster: &Option<Box<crate::cluster::SubsetOrigin>>| {
         cluster.as_ref().map(|it| {
             let all = it.labels.iter();
             all.map(|(name, value)| format!("{name}={value}"))

@@ -160,7 +160,7 @@ pub(super) fn hosts(
 /// person waits for it.
 fn near_misses(table: &Table, own: &HostTable, authority: &str, made: &mut Vec<Candidate>) {
     let limit = made.len() + NEAR;
-    for other in &table.http_tables {
+    for other in table.http_tables() {
         if other.port != own.port
             && matches!(other.hosts, Hosts::Shared(_))
             && let Some((_, host)) = other.find(authority)
