@@ -227,6 +227,7 @@ fn service(number: u32) -> Object {
         number,
         protocol,
         target: Some(number),
+        target_name: None,
         node_port: None,
         place: Place::nowhere(),
     };

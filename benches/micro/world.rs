@@ -43,6 +43,7 @@ pub(crate) fn service(number: u32) -> Object {
         number: PORT,
         protocol: Protocol::Http,
         target: Some(8080),
+        target_name: None,
         node_port: None,
         place: Place::nowhere(),
     };

@@ -30,6 +30,8 @@ pub struct ServicePort {
     pub protocol: Protocol,
     /// Numeric `targetPort` where given; endpoints may override it.
     pub target: Option<u16>,
+    /// `targetPort` given as a name: workloads say which number that is (BE-112).
+    pub target_name: Option<Arc<str>>,
     /// `nodePort`: no frontend by default (LIS-7).
     pub node_port: Option<u16>,
     /// Where the port is written.

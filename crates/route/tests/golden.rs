@@ -22,6 +22,11 @@ fn delegates() {
 }
 
 #[test]
+fn destinations_and_endpoints() {
+    common::case::run(include_str!("golden/backends.txt"));
+}
+
+#[test]
 fn meshes_and_sidecars() {
     common::case::run(include_str!("golden/sidecars.txt"));
 }

@@ -52,6 +52,7 @@ fn service(name: &str, address: &str) -> Object {
             number: 80,
             protocol: pointsman_model::Protocol::Tcp,
             target: None,
+            target_name: None,
             node_port: None,
             place: Place::new("test.yaml", 5, 1),
         }],

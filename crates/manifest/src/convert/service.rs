@@ -185,6 +185,7 @@ fn ports(spec: &Map, kind: &ServiceKind, context: &mut Context<'_>) -> Vec<Servi
         let protocol = Protocol::of_service_port(l4, map.filled("appProtocol"), &name, number);
         ports.push(ServicePort {
             target: target(map, context),
+            target_name: map.filled("targetPort").map(Into::into),
             node_port: node_port(map, context),
             name,
             number,

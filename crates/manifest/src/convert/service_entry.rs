@@ -177,6 +177,7 @@ fn ports(spec: &Map, context: &mut Context<'_>) -> Vec<ServicePort> {
             number,
             protocol: protocol(map, context),
             target: Context::port(map, "targetPort"),
+            target_name: None,
             node_port: None,
             place: context.report.place(item.start()),
         });

@@ -43,11 +43,12 @@ impl<'w> Backends<'w> {
         let mut subsets = HashMap::default();
         for (index, service) in registry.services.iter().enumerate() {
             let in_force = rules.in_force(service, context);
+            let names = sources.subject_alt_names(service);
             for port in &service.ports {
                 let endpoints: Arc<[Endpoint]> = sources.of(service, port).into();
-                made.add(service, port, &in_force, None, &endpoints);
+                made.add(service, port, &in_force, None, (&endpoints, &names));
                 for subset in &in_force.subsets {
-                    made.add(service, port, &in_force, Some(subset), &endpoints);
+                    made.add(service, port, &in_force, Some(subset), (&endpoints, &names));
                 }
             }
             if !in_force.subsets.is_empty() {
@@ -99,7 +100,7 @@ impl Maker<'_> {
         port: &ServicePort,
         in_force: &InForce<'_>,
         subset: Option<&Subset>,
-        endpoints: &Arc<[Endpoint]>,
+        (endpoints, names): (&Arc<[Endpoint]>, &Arc<[Arc<str>]>),
     ) {
         let name = ClusterName {
             host: Arc::clone(&service.host),
@@ -149,10 +150,7 @@ impl Maker<'_> {
                     place: subset.place.clone(),
                 })
             }),
-            subject_alt_names: service
-                .entry()
-                .map(|entry| entry.subject_alt_names.clone().into())
-                .unwrap_or_default(),
+            subject_alt_names: Arc::clone(names),
         };
         self.clusters.push(super::share(known, cluster));
     }

@@ -2,13 +2,17 @@
 use crate::cluster::{Endpoint, EndpointAddress, Health};
 use foldhash::{HashMap, HashSet};
 use pointsman_model::{
-    ClientContext, EndpointSet, KnownNames, Pod, ServiceEntry, ServicePort, World,
+    ClientContext, EndpointSet, KnownNames, KubeService, Pod, ServiceEntry, ServicePort,
+    WorkloadEntry, World,
     endpoint::Readiness,
     object::Labels,
     policy::selects,
     service_entry::{EntryAddress, EntryEndpoint, Resolution},
 };
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use super::registry::{Service, Source};
 
@@ -20,6 +24,7 @@ pub(crate) struct Sources<'w> {
     slices: HashMap<(&'w str, &'w str), Vec<&'w Arc<EndpointSet>>>,
     pods: HashMap<(&'w str, &'w str), KnownPod<'w>>,
     pods_of: HashMap<&'w str, Vec<&'w Arc<Pod>>>,
+    workloads_of: HashMap<&'w str, Vec<&'w Arc<WorkloadEntry>>>,
     /// ServiceEntries by host and namespace: they share their endpoints, and give them to a
     /// Service of the same host and namespace (BE-105).
     entries: HashMap<(Arc<str>, &'w str), Vec<&'w Arc<ServiceEntry>>>,
@@ -42,6 +47,11 @@ impl<'w> Sources<'w> {
             pods.insert(key, (pod, Arc::new(pod.labels().clone())));
             pods_of.entry(key.0).or_default().push(pod);
         }
+        let mut workloads_of: HashMap<&str, Vec<_>> = HashMap::default();
+        for workload in world.workload_entries.values() {
+            let namespace = &*workload.meta.key.namespace;
+            workloads_of.entry(namespace).or_default().push(workload);
+        }
         let mut entries: HashMap<_, Vec<_>> = HashMap::default();
         for entry in world.service_entries.values() {
             for host in &entry.hosts {
@@ -53,6 +63,7 @@ impl<'w> Sources<'w> {
             slices,
             pods,
             pods_of,
+            workloads_of,
             entries,
             no_labels: Arc::default(),
             node: context.node.clone(),
@@ -65,27 +76,52 @@ impl<'w> Sources<'w> {
         let mut found = Vec::new();
         if let Source::Kube(kube) = service.source {
             self.add_slices(service, port, &mut found);
-            // Without a known node there is no "local": the policy has no effect (BE-121).
-            if kube.internal_traffic_local && self.node.is_some() {
-                found.retain(|endpoint| endpoint.node == self.node);
-            }
+            self.add_workloads_of(kube, port, &mut found);
         }
-        if !self.entries.is_empty() {
-            let key = (Arc::clone(&service.host), &*service.meta.key.namespace);
-            for entry in self.entries.get(&key).into_iter().flatten() {
-                self.add_entry(service, entry, port, &mut found);
-            }
+        for entry in self.entries_of(service) {
+            self.add_entry(service, entry, port, &mut found);
+        }
+        // Without a known node there is no "local": the policy has no effect (BE-121).
+        if matches!(service.source, Source::Kube(kube) if kube.internal_traffic_local)
+            && self.node.is_some()
+        {
+            found.retain(|endpoint| endpoint.node == self.node);
         }
         if found.len() > 1 {
             let mut seen: HashSet<EndpointAddress> = HashSet::default();
-            found.retain(|endpoint| seen.insert(endpoint.address.clone())); // BE-116
+            found.retain(|endpoint| seen.insert(endpoint.address.clone()));
         }
         found
+    }
+
+    /// The entries that give their endpoints to a service: those with its host, in its namespace
+    /// (BE-105). What they export is not asked for.
+    fn entries_of(&self, service: &Service<'w>) -> &[&'w Arc<ServiceEntry>] {
+        if self.entries.is_empty() {
+            return &[];
+        }
+        let key = (Arc::clone(&service.host), &*service.meta.key.namespace);
+        self.entries.get(&key).map_or(&[], Vec::as_slice)
+    }
+
+    /// Names that certificates of the endpoints may bear; entries give them along with their
+    /// endpoints (BE-105).
+    pub(crate) fn subject_alt_names(&self, service: &Service<'w>) -> Arc<[Arc<str>]> {
+        let entries = self.entries_of(service).iter();
+        let mut names: Vec<Arc<str>> = Vec::new();
+        for name in entries.flat_map(|entry| &entry.subject_alt_names) {
+            if !names.contains(name) {
+                names.push(Arc::clone(name));
+            }
+        }
+        names.into()
     }
 
     fn add_slices(&self, service: &Service<'w>, port: &ServicePort, found: &mut Vec<Endpoint>) {
         let namespace = &*service.meta.key.namespace;
         let key = (namespace, &*service.meta.key.name);
+        // An address in several slices counts once, whatever number they give the port (BE-116).
+        let mut seen: HashSet<IpAddr> = HashSet::default();
         for group in self
             .slices
             .get(&key)
@@ -103,6 +139,9 @@ impl<'w> Sources<'w> {
                     Readiness::NotReady => Health::NotReady,
                     Readiness::Terminating => continue,
                 };
+                if !seen.insert(endpoint.address.to_canonical()) {
+                    continue;
+                }
                 let pod = endpoint
                     .pod
                     .as_deref()
@@ -126,6 +165,46 @@ impl<'w> Sources<'w> {
         }
     }
 
+    /// The WorkloadEntries that a Service's selector picks (BE-112). Those with a name are for the
+    /// DNS resolutions of entries, and those with a socket for STATIC ones.
+    fn add_workloads_of(
+        &self,
+        service: &KubeService,
+        port: &ServicePort,
+        found: &mut Vec<Endpoint>,
+    ) {
+        if service.selector.is_empty() || self.workloads_of.is_empty() {
+            return;
+        }
+        let namespace = &*service.meta.key.namespace;
+        for workload in self.picked(namespace, &service.selector) {
+            let endpoint = &workload.endpoint;
+            let number = |name: &str| {
+                let mut numbers = endpoint.ports.iter();
+                numbers.find(|(own, _)| **own == *name).map(|(_, it)| *it)
+            };
+            let number = match &port.target_name {
+                // Not every workload has every named port.
+                Some(name) => number(name),
+                None => Some(number(&port.name).unwrap_or(port.target.unwrap_or(port.number))),
+            };
+            if let (Some(number), EntryAddress::Ip(ip)) = (number, &endpoint.address) {
+                let address = EndpointAddress::Socket(SocketAddr::new(ip.to_canonical(), number));
+                found.push(made(workload, address));
+            }
+        }
+    }
+
+    /// The WorkloadEntries of a namespace with these labels.
+    fn picked<'s>(
+        &'s self,
+        namespace: &str,
+        selector: &'s Labels,
+    ) -> impl Iterator<Item = &'w Arc<WorkloadEntry>> + 's {
+        let all = self.workloads_of.get(namespace).into_iter().flatten();
+        all.filter(|it| selects(selector, it.labels())).copied()
+    }
+
     /// `port` is the service's; the entry contributes through its own port of that name (BE-105).
     fn add_entry(
         &self,
@@ -137,9 +216,14 @@ impl<'w> Sources<'w> {
         let Some(own) = entry.ports.iter().find(|own| own.name == port.name) else {
             return;
         };
+        let resolves = matches!(
+            entry.resolution,
+            Resolution::Dns | Resolution::DnsRoundRobin
+        );
         let number = own.target.unwrap_or(own.number);
         for endpoint in &entry.endpoints {
-            self.resolve(from_entry(endpoint, own, number), entry.resolution, found);
+            let address = address_of(endpoint, own, number);
+            self.resolve(from_entry(endpoint, address), entry.resolution, found);
         }
         if let Some(selector) = &entry.workload_selector {
             let namespace = &*entry.meta.key.namespace;
@@ -148,12 +232,21 @@ impl<'w> Sources<'w> {
                     self.add_pod(pod, number, found);
                 }
             }
+            for workload in self.picked(namespace, selector) {
+                let usable = match workload.endpoint.address {
+                    EntryAddress::Ip(_) => true,
+                    EntryAddress::Name(_) => resolves,
+                    EntryAddress::Unix(_) => entry.resolution == Resolution::Static,
+                };
+                if usable {
+                    let address = address_of(&workload.endpoint, own, number);
+                    self.resolve(made(workload, address), entry.resolution, found);
+                }
+            }
         }
-        let resolves = matches!(
-            entry.resolution,
-            Resolution::Dns | Resolution::DnsRoundRobin
-        );
-        if resolves && entry.endpoints.is_empty() && !service.pattern.is_wildcard() {
+        // A selector that picks nobody is not made good by the host.
+        let own_endpoints = !entry.endpoints.is_empty() || entry.workload_selector.is_some();
+        if resolves && !own_endpoints && !service.pattern.is_wildcard() {
             let own = Endpoint {
                 address: EndpointAddress::Name {
                     host: Arc::clone(&service.host),
@@ -206,29 +299,39 @@ impl<'w> Sources<'w> {
     }
 }
 
-fn from_entry(endpoint: &EntryEndpoint, port: &ServicePort, number: u16) -> Endpoint {
-    // BE-108: the endpoint's own number for that port name, then `targetPort`, then the number.
+/// BE-108: the endpoint's own number for that port name, then `targetPort`, then the number; a
+/// socket has none.
+fn address_of(endpoint: &EntryEndpoint, port: &ServicePort, number: u16) -> EndpointAddress {
     let number = endpoint
         .ports
         .iter()
         .find(|(name, _)| *name == port.name)
         .map_or(number, |&(_, own)| own);
-    Endpoint {
-        address: match &endpoint.address {
-            EntryAddress::Ip(ip) => {
-                EndpointAddress::Socket(SocketAddr::new(ip.to_canonical(), number))
-            }
-            EntryAddress::Name(host) => EndpointAddress::Name {
-                host: Arc::clone(host),
-                port: number,
-            },
-            EntryAddress::Unix(path) => EndpointAddress::Unix(path.clone()),
+    match &endpoint.address {
+        EntryAddress::Ip(ip) => EndpointAddress::Socket(SocketAddr::new(ip.to_canonical(), number)),
+        EntryAddress::Name(host) => EndpointAddress::Name {
+            host: Arc::clone(host),
+            port: number,
         },
+        EntryAddress::Unix(path) => EndpointAddress::Unix(path.clone()),
+    }
+}
+
+fn from_entry(endpoint: &EntryEndpoint, address: EndpointAddress) -> Endpoint {
+    Endpoint {
+        address,
         weight: endpoint.weight.max(1),
         labels: Arc::new(endpoint.labels.clone()),
         health: Health::Ready,
         node: None,
         locality: endpoint.locality.clone(),
         workload: None,
+    }
+}
+
+fn made(workload: &WorkloadEntry, address: EndpointAddress) -> Endpoint {
+    Endpoint {
+        workload: Some(Arc::clone(&workload.meta.key.name)),
+        ..from_entry(&workload.endpoint, address)
     }
 }

@@ -184,6 +184,9 @@ impl InForce<'_> {
         let pool = blocks.connection_pool.as_ref();
         let pool = pool.or(mesh.connection_pool.as_ref());
         policy.pool = pool.cloned().unwrap_or_default();
+        // Not a block: it is there for every pool that does not say how long (BE-61).
+        let limit = &mut policy.pool.connect_timeout;
+        *limit = limit.or(context.connect_timeout);
         let outlier = blocks.outlier_detection.as_ref();
         policy.outlier = outlier.or(mesh.outlier_detection.as_ref()).cloned();
         policy.tls = blocks.tls;

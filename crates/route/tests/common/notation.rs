@@ -131,19 +131,19 @@ pub fn objects<'l>(lines: impl Iterator<Item = &'l str>) -> Vec<Object> {
 fn ports(words: &Words<'_>, line: usize) -> Vec<ServicePort> {
     let one = |text: &str| {
         let (name, rest) = text.split_once(':').expect("name:number/protocol");
-        let (number, protocol) = rest.split_once('/').expect("number/protocol");
-        let (protocol, target) = match protocol.split_once('>') {
-            Some((protocol, target)) => (protocol, Some(target.parse().expect("target"))),
-            None => (protocol, None),
-        };
+        let (port, protocol) = rest.split_once('/').expect("number/protocol");
+        let (protocol, target) = protocol.split_once('>').unwrap_or((protocol, ""));
+        let number = target.parse().ok();
+        let target_name = (!target.is_empty() && number.is_none()).then(|| target.into());
         ServicePort {
             name: name.into(),
-            number: number.parse().expect("number"),
+            number: port.parse().expect("number"),
             protocol: match protocol {
                 "auto" => Protocol::Auto,
                 word => Protocol::from_word(word).expect("protocol"),
             },
-            target,
+            target: number,
+            target_name,
             node_port: words
                 .get("nodeport")
                 .map(|text| text.parse().expect("node port")),
