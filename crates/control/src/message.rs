@@ -5,7 +5,7 @@ use actix::Message;
 use pointsman_model::Finding;
 use pointsman_route::Snapshot;
 use pointsman_runtime::Outlet;
-use std::sync::Arc;
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 /// A source begins to say everything it knows, in one or more [`SourceChange`](pointsman_sdk::SourceChange), the last one `synced`.
 /// What it said before and does not repeat by then is gone.
@@ -52,3 +52,39 @@ pub struct GetStatus;
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Option<Arc<Snapshot>>")]
 pub struct GetSnapshot;
+
+/// Names are looked up from now on.
+///
+/// Sender: `NameSource`. Receiver: `Catalogue`. Rate: once per (re)start. Verb: `tell`; restarts
+/// are bounded by their budget.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct NamesStarted {
+    /// Where to say which names are wanted.
+    pub wants: Outlet<WantNames>,
+}
+
+/// These names are to be known from now on, and no others.
+///
+/// Sender: `Catalogue`. Receiver: `NameSource`. Rate: once per [`NamesStarted`], and once per
+/// compilation whose documents need others than before. Verb: `tell`.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct WantNames {
+    /// Lower case, without a trailing dot.
+    pub names: Arc<BTreeSet<Arc<str>>>,
+}
+
+/// DNS said something new.
+///
+/// Sender: `NameSource`. Receiver: `Catalogue`. Rate: once per name whose addresses changed, and
+/// once when names begin or cease to fail. Verb: `tell`; each name speaks once in a few seconds at
+/// most.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct NamesChanged {
+    /// Names with their new addresses; the others are as they were.
+    pub names: Vec<(Arc<str>, Arc<[IpAddr]>)>,
+    /// All findings about names there are now; `None`: as before.
+    pub findings: Option<Vec<Finding>>,
+}

@@ -5,7 +5,7 @@
 use crate::{Builder, Running, running, settings::AccessLog};
 use anyhow::Context as _;
 use pointsman_admin::{Admin, Door, Health, State};
-use pointsman_control::{Catalogue, CatalogueSpec, Files, FilesSettings};
+use pointsman_control::{Catalogue, CatalogueSpec, Files, FilesSettings, Names, names};
 use pointsman_dataplane::{
     Plan, ShardHandle,
     access::{SINK_MAILBOX, SinkHost, SinkOutlet, sink_host},
@@ -136,6 +136,12 @@ pub(crate) async fn assemble(builder: Builder) -> anyhow::Result<Running> {
         started: catalogue.outlet(),
         changes: catalogue.outlet(),
     });
+    let names = Names {
+        lookup: names::system(),
+        settings: settings.names.settings(),
+        started: catalogue.outlet(),
+        changed: catalogue.outlet(),
+    };
     let admin = {
         let mut admin = Admin::new(
             pointsman_admin::admin::Settings::default(),
@@ -150,6 +156,7 @@ pub(crate) async fn assemble(builder: Builder) -> anyhow::Result<Running> {
         .on_control(START, async move || {
             let (catalogue, progress) = pointsman_control::catalogue(seat, spec);
             chief.start(catalogue);
+            chief.start(pointsman_control::names(names));
             if let Some(files) = files {
                 chief.start(pointsman_control::files(files));
             }

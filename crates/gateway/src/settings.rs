@@ -3,6 +3,7 @@
 use config::{
     Config, ConfigError, Environment, File, FileStoredFormat, Format, Map, Source, Value, ValueKind,
 };
+use pointsman_control::NamesSettings;
 use pointsman_dataplane::{
     Capture,
     settings::{Detection, Duration, Limits, Mirrors, Timeouts},
@@ -34,6 +35,8 @@ pub struct Settings {
     pub client: Client,
     /// Documents.
     pub sources: Sources,
+    /// Names in documents.
+    pub names: Names,
     /// What is logged.
     pub log: Log,
     /// Protocol detection.
@@ -182,6 +185,49 @@ impl Default for Sources {
     }
 }
 
+/// Looking up names in documents.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Names {
+    /// How many names are looked up at once.
+    pub at_once: usize,
+    /// A name is looked up again after this, however short its records live.
+    pub refresh_min: Duration,
+    /// And after this, however long they live.
+    pub refresh_max: Duration,
+    /// The longest wait before a name that cannot be looked up is tried again.
+    pub retry_max: Duration,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        let NamesSettings {
+            refresh_min,
+            refresh_max,
+            retry_max,
+            at_once,
+        } = NamesSettings::default();
+        Self {
+            at_once,
+            refresh_min: Duration(refresh_min),
+            refresh_max: Duration(refresh_max),
+            retry_max: Duration(retry_max),
+        }
+    }
+}
+
+impl Names {
+    /// As the actor wants it.
+    pub fn settings(&self) -> NamesSettings {
+        NamesSettings {
+            refresh_min: self.refresh_min.0,
+            refresh_max: self.refresh_max.0,
+            retry_max: self.retry_max.0,
+            at_once: self.at_once,
+        }
+    }
+}
+
 /// What is logged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -275,6 +321,16 @@ impl Settings {
         demand(
             self.sources.poll.0 >= std::time::Duration::from_millis(100),
             "sources.poll must be 100ms or more",
+        );
+        demand(self.names.at_once > 0, "names.at_once must be 1 or more");
+        demand(
+            self.names.refresh_min.0 >= std::time::Duration::from_secs(1)
+                && self.names.refresh_max.0 >= self.names.refresh_min.0,
+            "names.refresh_min must be 1s or more, and names.refresh_max not less than it",
+        );
+        demand(
+            self.names.retry_max.0 >= std::time::Duration::from_secs(1),
+            "names.retry_max must be 1s or more",
         );
         demand(self.capture.port > 0, "capture.port must be 1 or more");
         let client = &self.client;

@@ -358,6 +358,14 @@ pub const CODES: &[CodeEntry] = &[
         "Raise `client.known_clients`, or read fewer Pods",
     ),
     row(
+        313,
+        &[Warning],
+        &[],
+        "A name in a document cannot be looked up in DNS",
+        "The addresses of its last answer are used; without one, what needs its address does not work",
+        "Check the name, and the DNS servers of this machine",
+    ),
+    row(
         320,
         &[Warning],
         &[],

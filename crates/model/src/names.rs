@@ -24,6 +24,11 @@ impl KnownNames {
         self.addresses.retain(|name, _| wanted(name));
     }
 
+    /// The names that are known.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.addresses.keys().map(|name| &**name)
+    }
+
     /// How many names are known.
     pub fn len(&self) -> usize {
         self.addresses.len()

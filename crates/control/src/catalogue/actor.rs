@@ -8,12 +8,12 @@ use super::{
 };
 use crate::{
     codes,
-    message::{GetFindings, GetSnapshot, GetStatus, SourceStarted},
+    message::{GetFindings, GetSnapshot, GetStatus, NamesChanged, NamesStarted, SourceStarted},
 };
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, WrapFuture};
 use pointsman_dataplane::message::{ShardFindings, SnapshotActive};
 use pointsman_model::{Finding, Level};
-use pointsman_route::{Contexts, Snapshot};
+use pointsman_route::{Contexts, Snapshot, names_wanted};
 use pointsman_sdk::SourceChange;
 use std::{
     cell::RefCell,
@@ -57,7 +57,8 @@ enum Work {
 impl Catalogue {
     pub(crate) fn new(spec: Rc<CatalogueSpec>, kept: Rc<RefCell<Kept>>) -> Self {
         let contexts = Arc::new(spec.contexts.clone());
-        let store = Store::knowing(kept.borrow().source_names());
+        let mut store = Store::knowing(kept.borrow().source_names());
+        store.set_names(&kept.borrow().names.known);
         let awaited = kept.borrow().awaited().collect();
         Self {
             spec,
@@ -100,7 +101,10 @@ impl Catalogue {
         self.work = Work::Compiling;
         let whole = self.store.unsynced().next().is_none();
         let documents = self.store.world().len();
-        let kept = self.kept.borrow();
+        let wanted = names_wanted(self.store.world(), &self.contexts.mesh);
+        let mut kept = self.kept.borrow_mut();
+        kept.names.want(wanted);
+        self.store.set_names(&kept.names.known);
         let job = Job {
             world: Arc::clone(self.store.world()),
             contexts: Arc::clone(&self.contexts),
@@ -149,6 +153,7 @@ impl Catalogue {
         let kept = self.kept.borrow();
         let mut findings = self.store.findings();
         findings.extend_from_slice(&kept.compile_findings);
+        findings.extend_from_slice(&kept.names.findings);
         findings.extend(self.store.unsynced().map(|source| waiting_for(source)));
         let mut of_shards: Vec<&Finding> = Vec::new();
         for finding in kept.shard_findings.values().flatten() {
@@ -217,6 +222,39 @@ impl Handler<SourceChange> for Catalogue {
             self.seen.get_or_insert_with(SystemTime::now);
         }
         if effect.findings || synced {
+            self.findings_changed();
+        }
+        self.schedule(ctx);
+    }
+}
+
+impl Handler<NamesStarted> for Catalogue {
+    type Result = ();
+
+    fn handle(&mut self, started: NamesStarted, _: &mut Self::Context) {
+        self.kept.borrow_mut().names.started(started.wants);
+    }
+}
+
+impl Handler<NamesChanged> for Catalogue {
+    type Result = ();
+
+    fn handle(&mut self, changed: NamesChanged, ctx: &mut Self::Context) {
+        let mut kept = self.kept.borrow_mut();
+        let mut learnt = false;
+        for (name, addresses) in changed.names {
+            learnt |= kept.names.learn(name, addresses);
+        }
+        if learnt {
+            self.store.set_names(&kept.names.known);
+            self.seen.get_or_insert_with(SystemTime::now);
+        }
+        let findings = changed.findings.is_some();
+        if let Some(findings) = changed.findings {
+            kept.names.findings = findings;
+        }
+        drop(kept);
+        if findings {
             self.findings_changed();
         }
         self.schedule(ctx);

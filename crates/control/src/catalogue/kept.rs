@@ -9,13 +9,14 @@ use super::{
     journal::Journal,
     status::{Revision, SourceStatus},
 };
-use crate::message::{Resync, SourceStarted};
+use crate::message::{Resync, SourceStarted, WantNames};
 use pointsman_dataplane::message::{InstallSnapshot, SnapshotActive};
-use pointsman_model::Finding;
+use pointsman_model::{Finding, KnownNames};
 use pointsman_route::Snapshot;
 use pointsman_runtime::{Outlet, tell};
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -35,6 +36,7 @@ pub(crate) struct Kept {
     /// Of the last compilation.
     pub(crate) compile_findings: Vec<Finding>,
     pub(crate) shard_findings: BTreeMap<u16, Vec<Finding>>,
+    pub(crate) names: NamesKept,
     compile_time: Duration,
     compilations: u64,
     compile_failures: u64,
@@ -42,6 +44,50 @@ pub(crate) struct Kept {
     progress: watch::Sender<Progress>,
     pub(crate) gauges: Gauges,
     pub(crate) journal: Journal,
+}
+
+/// What was said to and by the one who looks names up.
+#[derive(Default)]
+pub(crate) struct NamesKept {
+    wants: Option<Outlet<WantNames>>,
+    wanted: Arc<BTreeSet<Arc<str>>>,
+    pub(crate) known: Arc<KnownNames>,
+    pub(crate) findings: Vec<Finding>,
+}
+
+impl NamesKept {
+    /// Somebody looks names up from now on.
+    pub(crate) fn started(&mut self, wants: Outlet<WantNames>) {
+        self.wants = Some(wants);
+        self.say();
+    }
+
+    /// The documents need these names.
+    pub(crate) fn want(&mut self, wanted: BTreeSet<Arc<str>>) {
+        if *self.wanted != wanted {
+            if self.known.names().any(|name| !wanted.contains(name)) {
+                Arc::make_mut(&mut self.known).retain(|name| wanted.contains(name));
+            }
+            self.wanted = Arc::new(wanted);
+            self.say();
+        }
+    }
+
+    /// Takes in what a name is now; false for one that nobody wants any more.
+    pub(crate) fn learn(&mut self, name: Arc<str>, addresses: Arc<[IpAddr]>) -> bool {
+        let wanted = self.wanted.contains(&name);
+        if wanted {
+            Arc::make_mut(&mut self.known).insert(name, addresses);
+        }
+        wanted
+    }
+
+    fn say(&self) {
+        if let Some(wants) = &self.wants {
+            let names = Arc::clone(&self.wanted);
+            tell(wants, WantNames { names });
+        }
+    }
 }
 
 struct KnownSource {
@@ -84,6 +130,7 @@ impl Kept {
             revisions: VecDeque::new(),
             compile_findings: Vec::new(),
             shard_findings: BTreeMap::new(),
+            names: NamesKept::default(),
             compile_time: Duration::ZERO,
             compilations: 0,
             compile_failures: 0,

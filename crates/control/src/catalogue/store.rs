@@ -1,6 +1,6 @@
 //! All documents of all sources, merged. Pure.
 use crate::codes;
-use pointsman_model::{Finding, Kind, Level, Object, ObjectKey, World};
+use pointsman_model::{Finding, Kind, KnownNames, Level, Object, ObjectKey, World};
 use pointsman_sdk::SourceChange;
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -101,6 +101,13 @@ impl Store {
             effect.findings |= settled.findings;
         }
         effect
+    }
+
+    /// Sets what names are known to be.
+    pub(crate) fn set_names(&mut self, names: &Arc<KnownNames>) {
+        if self.world.names != *names {
+            Arc::make_mut(&mut self.world).names = Arc::clone(names);
+        }
     }
 
     /// Everything that serves.
