@@ -3,7 +3,7 @@ use pointsman_control::{
     Catalogue, CatalogueSpec, GetFindings, GetSnapshot, Names, NamesSettings, catalogue,
     names::{Answer, Lookup, names},
 };
-use pointsman_model::ClientContext;
+use pointsman_model::Given;
 use pointsman_route::{Contexts, EndpointAddress};
 use pointsman_runtime::{Link, Overseer, ask, offer, run};
 use pointsman_sdk::SourceChange;
@@ -111,7 +111,7 @@ fn endpoints_follow_dns() {
         dns.set("a.example.com", &["198.51.100.1", "198.51.100.2"]);
         let overseer = Overseer::default();
         let (link, seat) = Link::<Catalogue>::reserve("catalogue", 64);
-        let spec = CatalogueSpec::new(Contexts::mesh(ClientContext::default()), Vec::new());
+        let spec = CatalogueSpec::new(Contexts::mesh(Given::default()), Vec::new());
         let (actor, _progress) = catalogue(seat, spec);
         overseer.start(actor);
         overseer.start(names(Names {

@@ -1,6 +1,6 @@
 //! Which names of documents must be looked up in DNS.
 use pointsman_model::{
-    ClientContext, ProtocolClass, Resolution, ServiceEntry, World, context::EntryCapture,
+    ProtocolClass, Resolution, ServiceEntry, World, context::EntryCapture,
     service_entry::EntryAddress,
 };
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
@@ -10,7 +10,7 @@ use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 /// Endpoints of the DNS resolutions, or the hosts of entries without endpoints (BE-94, BE-95); and
 /// for the swallow guard everything an entry without addresses can be known by: its clients reach
 /// it at what they resolved its host to.
-pub fn names_wanted(world: &World, context: &ClientContext) -> BTreeSet<Arc<str>> {
+pub fn names_wanted(world: &World, capture: EntryCapture) -> BTreeSet<Arc<str>> {
     let mut wanted = BTreeSet::new();
     let mut want = |name: &Arc<str>| {
         if name.parse::<IpAddr>().is_err() {
@@ -22,7 +22,7 @@ pub fn names_wanted(world: &World, context: &ClientContext) -> BTreeSet<Arc<str>
             entry.resolution,
             Resolution::Dns | Resolution::DnsRoundRobin
         );
-        let guarded = is_guarded(entry, context);
+        let guarded = is_guarded(entry, capture);
         if (dns && entry.endpoints.is_empty()) || guarded {
             entry
                 .hosts
@@ -42,8 +42,8 @@ pub fn names_wanted(world: &World, context: &ClientContext) -> BTreeSet<Arc<str>
 }
 
 /// Does the entry take bytes of a port wherever they go, so that the guard must narrow it (LIS-27)?
-fn is_guarded(entry: &ServiceEntry, context: &ClientContext) -> bool {
-    context.entry_capture == EntryCapture::Resolved
+fn is_guarded(entry: &ServiceEntry, capture: EntryCapture) -> bool {
+    capture == EntryCapture::Resolved
         && entry.addresses.is_empty()
         && entry.ports.iter().any(|port| {
             let class = port.protocol.class();

@@ -9,11 +9,7 @@ use std::sync::Arc;
 fn wanted(entry: &str, capture: EntryCapture) -> Vec<String> {
     let mut world = fixture_and(&[entry]);
     world.service_entries.retain(|key, _| &*key.name == "e");
-    let context = ClientContext {
-        entry_capture: capture,
-        ..ClientContext::default()
-    };
-    let names = names_wanted(&world, &context);
+    let names = names_wanted(&world, capture);
     names.iter().map(|name| name.to_string()).collect()
 }
 

@@ -101,7 +101,7 @@ impl Catalogue {
         self.work = Work::Compiling;
         let whole = self.store.unsynced().next().is_none();
         let documents = self.store.world().len();
-        let wanted = names_wanted(self.store.world(), &self.contexts.mesh);
+        let wanted = names_wanted(self.store.world(), self.contexts.mesh.entry_capture);
         let mut kept = self.kept.borrow_mut();
         kept.names.want(wanted);
         self.store.set_names(&kept.names.known);
