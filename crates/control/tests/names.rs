@@ -89,7 +89,7 @@ async fn endpoints(catalogue: &Link<Catalogue>) -> Vec<String> {
         return Vec::new();
     };
     let clusters = snapshot.tables.mesh().clusters();
-    let endpoints = clusters.iter().flat_map(|cluster| &*cluster.endpoints);
+    let endpoints = clusters.flat_map(|cluster| &*cluster.endpoints);
     endpoints
         .map(|it| match &it.address {
             EndpointAddress::Socket(address) => address.to_string(),
