@@ -371,6 +371,7 @@ fn truncate_then_write_deletes_nothing() {
     .unwrap();
 }
 
+/// T-CH-5.
 #[test]
 fn broken_documents_keep_their_last_good_version_and_heal() {
     both_ways(async |settings| {

@@ -185,7 +185,7 @@ impl Default for Limits {
             connections: 100_000,
             head_bytes: 64 * 1024,
             fields: 100,
-            target_bytes: 16 * 1024,
+            target_bytes: 32 * 1024,
             discarded_body_bytes: 256 * 1024,
             pooled_per_endpoint: 512,
             requests_per_connection: 0,

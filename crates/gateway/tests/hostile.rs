@@ -308,6 +308,7 @@ async fn bytes_behind_a_response_answer_nobody() {
     );
 }
 
+/// VS-H-130, T-H-166.
 #[tokio::test]
 async fn answers_that_break_off_look_broken() {
     let upstream = HttpUpstream::named("web")
@@ -483,9 +484,9 @@ async fn heads_over_the_limits_are_refused_while_they_still_arrive() {
         (431, format!("GET / HTTP/1.1\r\nHost: web\r\n{many}\r\n")),
         (
             414,
-            format!("GET /{} HTTP/1.1\r\nHost: web\r\n\r\n", &long[..20_000]),
+            format!("GET /{} HTTP/1.1\r\nHost: web\r\n\r\n", &long[..40_000]),
         ),
-        (414, format!("GET /{}", &long[..20_000])),
+        (414, format!("GET /{}", &long[..40_000])),
     ];
     for (status, bytes) in cases {
         let mut client = connect(web).await;

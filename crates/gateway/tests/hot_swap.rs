@@ -403,6 +403,7 @@ async fn under_load<T>(stage: &Rc<Stage>, change: impl Future<Output = T>) -> (R
     (tally, output)
 }
 
+/// T-CH-1.
 #[tokio::test]
 async fn a_thousand_swaps_under_mixed_load_fail_nothing_and_cut_nothing() {
     let stage = Rc::new(Stage::new().await);

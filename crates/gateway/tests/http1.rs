@@ -254,7 +254,7 @@ async fn expect_100_continue_is_answered_by_the_backend() {
         .seen()
         .iter()
         .all(|seen| seen.field("expect") == Some("100-continue"));
-    assert!(interim, "PS-83: passed on");
+    assert!(interim, "PS-83, T-PS-59: passed on");
 }
 
 #[tokio::test]
@@ -693,7 +693,7 @@ async fn rules_redirect_answer_rewrite_and_edit_fields() {
     assert_eq!(plain.field("server"), Some("secret"));
 }
 
-/// VS-H-63, VS-H-133.
+/// VS-H-63, VS-H-133, T-H-96.
 #[tokio::test]
 async fn a_rule_timeout_is_504_and_the_client_connection_stays() {
     let upstream = HttpUpstream::named("web")
@@ -803,7 +803,7 @@ async fn a_connection_the_backend_has_closed_is_never_used_even_for_a_post() {
     assert_eq!(upstream.connections(), 20);
 }
 
-/// VS-H-127, VS-H-128, BE-125.
+/// VS-H-127, VS-H-128, BE-125, T-H-101, T-H-110, T-H-164.
 #[tokio::test]
 async fn a_backend_that_cannot_be_reached_is_left_out_or_503() {
     let upstream = HttpUpstream::named("web").start().await;
@@ -839,7 +839,7 @@ async fn a_backend_that_cannot_be_reached_is_left_out_or_503() {
     }
 }
 
-/// PS-73.
+/// PS-73, T-PS-66.
 #[tokio::test]
 async fn a_websocket_becomes_a_tunnel() {
     let upstream = HttpUpstream::named("web")

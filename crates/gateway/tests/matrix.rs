@@ -5,12 +5,11 @@ mod common;
 #[path = "../../route/tests/common/mod.rs"]
 mod golden;
 
-use common::{Everywhere, Fate, Feed, Gateway, MARK, Probe, enclosed, settings};
+use common::{Everywhere, Fate, Feed, Gateway, Probe, captured, enclosed};
 use golden::{
     case::{self, Case, HOME},
     object, objects_of,
 };
-use pointsman_dataplane::capture::Mode;
 use pointsman_gateway::Settings;
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -92,9 +91,7 @@ fn by_settings(tally: &mut BTreeMap<String, usize>) -> Vec<(Settings, Vec<(&'sta
     let mut made: Vec<(Settings, Vec<_>)> = Vec::new();
     for (file, text) in FILES {
         for case in case::read(text) {
-            let mut settings = settings();
-            settings.capture.mode = Mode::Redirect;
-            settings.capture.mark = Some(MARK);
+            let mut settings = captured();
             let (client, given) = (&mut settings.client, &case.given);
             client.namespace = given.namespace.to_string();
             let label =

@@ -92,7 +92,7 @@ fn forwarded_traffic_is_routed_and_the_rest_passes_unchanged() {
     let site = site.serve(&[], &[]);
     routes(&site, &site.client.name);
     let other = |to: &str| site.ask(&site.client.name, to, b"x");
-    // The capture port itself: there is nowhere to go but back to the gateway (LIS-64).
+    // The capture port itself: there is nowhere to go but back to the gateway (LIS-64, T-LIS-69).
     assert_eq!(other("10.201.0.1:15001"), b"", "closed without a byte");
     assert_eq!(other("[fd00:201::1]:15001"), b"", "closed without a byte");
 }

@@ -6,6 +6,8 @@
 //!
 //! Needs `unshare`, `ip` and `iptables`, and root or unprivileged user namespaces. Without them a
 //! test says so and passes, unless `REQUIRE_PRIVILEGED_TESTS` is set: then it fails.
+use pointsman_dataplane::capture::Mode;
+use pointsman_gateway::Settings;
 use std::{
     collections::BTreeSet,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -19,12 +21,20 @@ use tokio::{
 /// Set to the name of the test that runs inside.
 const INSIDE: &str = "TEST_ENCLAVE";
 /// The mark of the gateway's own packets, which the rules leave alone.
-pub const MARK: u32 = 1337;
+const MARK: u32 = 1337;
 
 /// `ip route add local`: packets to any address are for this machine.
 const ROUTES: &str = "ip link set lo up
 ip route add local 0.0.0.0/0 dev lo
 ip -6 route add local ::/0 dev lo";
+
+/// Settings of a gateway that such a network is redirected to.
+pub fn captured() -> Settings {
+    let mut settings = super::settings();
+    settings.capture.mode = Mode::Redirect;
+    settings.capture.mark = Some(MARK);
+    settings
+}
 
 /// Runs `body` in a network of its own: starts this very test again inside one.
 ///
@@ -49,13 +59,17 @@ pub fn enclosed<F: Future<Output = ()>>(test: &str, body: impl FnOnce() -> F) {
         eprintln!("skipped: needs network namespaces, ip and iptables");
         return;
     };
-    let status = Command::new("unshare")
+    let output = Command::new("unshare")
         .arg(flags)
         .arg(std::env::current_exe().expect("this program"))
         .args(["--exact", test, "--nocapture", "--test-threads", "1"])
         .env(INSIDE, test)
-        .status();
-    assert!(status.expect("runs").success(), "it failed inside");
+        .output()
+        .expect("runs");
+    // By macros, so that it is shown as this test's own, and only where that is.
+    print!("{}", String::from_utf8_lossy(&output.stdout));
+    eprint!("{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "it failed inside");
 }
 
 fn able(flags: &str) -> bool {

@@ -18,7 +18,7 @@ mod metrics;
 mod probe;
 mod process;
 
-pub use enclave::{Everywhere, MARK, enclosed};
+pub use enclave::{Everywhere, captured, enclosed};
 pub use feed::Feed;
 pub use manifests::*;
 pub use metrics::Scrape;

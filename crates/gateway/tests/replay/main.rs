@@ -10,10 +10,9 @@ mod documents;
 mod questions;
 mod verdict;
 
-use common::{Everywhere, Feed, MARK, enclosed, settings};
+use common::{Everywhere, Feed, captured, enclosed};
 use documents::Mesh;
 use fastrand::Rng;
-use pointsman_dataplane::capture::Mode;
 use pointsman_gateway::Settings;
 use pointsman_model::{OutboundPolicy, context::EntryCapture};
 use serde_json::Value;
@@ -96,9 +95,7 @@ fn the_gateway_does_what_explain_says() {
 /// Settings of a gateway, and the same as flags of `explain`.
 fn clients() -> Vec<(Settings, Vec<&'static str>)> {
     let with = |flags: &[&'static str], change: fn(&mut Settings)| {
-        let mut settings = settings();
-        settings.capture.mode = Mode::Redirect;
-        settings.capture.mark = Some(MARK);
+        let mut settings = captured();
         settings.client.labels = [("app".to_owned(), "client".to_owned())].into();
         change(&mut settings);
         let flags = [&["--label", "app=client"], flags].concat();
