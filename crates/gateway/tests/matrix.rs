@@ -13,7 +13,7 @@ use golden::{
 use pointsman_gateway::Settings;
 use std::{collections::BTreeMap, net::SocketAddr};
 
-const FILES: [(&str, &str); 7] = [
+const FILES: [(&str, &str); 8] = [
     (
         "listeners",
         include_str!("../../route/tests/golden/listeners.txt"),
@@ -25,6 +25,10 @@ const FILES: [(&str, &str); 7] = [
         include_str!("../../route/tests/golden/frontends.txt"),
     ),
     ("names", include_str!("../../route/tests/golden/names.txt")),
+    (
+        "destinations",
+        include_str!("../../route/tests/golden/destinations.txt"),
+    ),
     (
         "policies",
         include_str!("../../route/tests/golden/policies.txt"),

@@ -403,7 +403,8 @@ fn policies_are_resolved_by_block() {
         Object,
         policy::{Algorithm, ConnectionPool, OutlierDetection, PolicyBlocks, TrafficPolicy},
     };
-    let Object::DestinationRule(rule) = object("dr d host=web subsets=v1:version=v1,v2:version=v2")
+    let Object::DestinationRule(rule) =
+        object("dr d host=web subsets=v1:version=v1,v2:version=v2,v3:version=v3")
     else {
         panic!("a rule");
     };
@@ -420,6 +421,16 @@ fn policies_are_resolved_by_block() {
         },
         ports: vec![(81, PolicyBlocks::default())],
         proxy_protocol: Some(2),
+        ..TrafficPolicy::default()
+    });
+    rule.subsets[0].policy = Some(TrafficPolicy {
+        blocks: PolicyBlocks {
+            connection_pool: Some(ConnectionPool {
+                max_retries: Some(2),
+                ..ConnectionPool::default()
+            }),
+            ..PolicyBlocks::default()
+        },
         ..TrafficPolicy::default()
     });
     rule.subsets[1].policy = Some(TrafficPolicy {
@@ -446,9 +457,17 @@ fn policies_are_resolved_by_block() {
         (other_port.pool.max_connections, other_port.proxy_protocol),
         (None, None)
     ); // BE-22
-    assert_eq!(policy("outbound|80|v1|web.default.svc.cluster.local"), top); // BE-25
+    // BE-24: the subset's block replaces the whole block, and only that.
+    let v1 = policy("outbound|80|v1|web.default.svc.cluster.local");
+    assert_eq!(
+        (v1.pool.max_connections, v1.pool.max_retries),
+        (None, Some(2))
+    );
+    assert_eq!(v1.outlier, top.outlier);
+    assert_eq!(policy("outbound|80|v3|web.default.svc.cluster.local"), top); // BE-25
     let v2 = policy("outbound|80|v2|web.default.svc.cluster.local");
     assert_eq!(v2.algorithm, Algorithm::Random); // BE-23
+    assert_ne!(top.algorithm, Algorithm::Random); // BE-20
     assert!(v2.outlier.is_some());
 }
 

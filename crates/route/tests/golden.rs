@@ -68,3 +68,8 @@ fn frontends() {
 fn names() {
     common::case::run(include_str!("golden/names.txt"));
 }
+
+#[test]
+fn destinations() {
+    common::case::run(include_str!("golden/destinations.txt"));
+}

@@ -86,136 +86,44 @@ mod tests {
 
     #[test]
     fn locations_are_built_as_the_rule_says() {
-        // (redirect, host, path, query, matched prefix, listener port, location); T-H-40..51.
-        let cases = [
-            (
-                redirect(|r| r.uri = Some("/new".into())),
-                "web",
-                "/old",
-                Some("q=1"),
-                0,
-                80,
-                "http://web/new?q=1",
-            ),
-            (
-                redirect(|r| r.uri = Some("/new?z=2".into())),
-                "web",
-                "/old",
-                Some("q=1"),
-                0,
-                80,
-                "http://web/new?z=2",
-            ),
-            (
-                redirect(|r| r.uri = Some("new".into())),
-                "web",
-                "/old",
-                None,
-                0,
-                80,
-                "http://web/new",
-            ),
-            (
-                redirect(|r| r.prefix_rewrite = Some("/bar".into())),
-                "web",
-                "/foo/x",
-                Some("q"),
-                4,
-                80,
-                "http://web/bar/x?q",
-            ),
-            (
-                redirect(|r| r.prefix_rewrite = Some("/".into())),
-                "web",
-                "/foo/x",
-                None,
-                4,
-                80,
-                "http://web//x",
-            ),
-            (
-                redirect(|r| r.authority = Some("new.com".into())),
-                "web",
-                "/a",
-                Some("b"),
-                0,
-                80,
-                "http://new.com/a?b",
-            ),
-            (
-                redirect(|r| r.scheme = Some("https".into())),
-                "web:8080",
-                "/a",
-                None,
-                0,
-                80,
-                "https://web:8080/a",
-            ),
-            (
-                redirect(|r| r.scheme = Some("https".into())),
-                "web:80",
-                "/a",
-                None,
-                0,
-                80,
-                "https://web/a",
-            ),
-            (
-                redirect(|r| {
-                    r.scheme = Some("https".into());
-                    r.port = Some(8443);
-                }),
-                "web",
-                "/a",
-                None,
-                0,
-                80,
-                "https://web:8443/a",
-            ),
-            (
-                redirect(|r| {
-                    r.scheme = Some("https".into());
-                    r.port = Some(443);
-                }),
-                "web",
-                "/a",
-                None,
-                0,
-                80,
-                "https://web/a",
-            ),
-            (
-                redirect(|r| r.port = Some(80)),
-                "web:8080",
-                "/a",
-                None,
-                0,
-                80,
-                "http://web:8080/a",
-            ),
-            (
-                redirect(|r| {
-                    r.authority = Some("new.com".into());
-                    r.port_from_request = Some(true);
-                }),
-                "web",
-                "/",
-                None,
-                0,
-                8080,
-                "http://new.com:8080/",
-            ),
-            (
-                redirect(|r| r.scheme = Some("https".into())),
-                "[fd00::1]:80",
-                "/a",
-                None,
-                0,
-                80,
-                "https://[fd00::1]/a",
-            ),
+        // (rule, redirect, host, path, query, matched prefix, dialled port, location); T-H-40..51.
+        type Edit = fn(&mut Redirect);
+        type Case<'a> = (
+            &'a str,
+            Edit,
+            &'a str,
+            &'a str,
+            Option<&'a str>,
+            usize,
+            u16,
+            &'a str,
+        );
+        #[rustfmt::skip]
+        let cases: [Case<'_>; 21] = [
+            ("VS-H-40", |r| r.uri = Some("/new".into()), "web", "/old", Some("q=1"), 0, 80, "http://web/new?q=1"),
+            ("VS-H-40", |r| r.uri = Some("/new?z=2".into()), "web", "/old", Some("q=1"), 0, 80, "http://web/new?z=2"),
+            ("VS-H-40", |r| r.uri = Some("new".into()), "web", "/old", None, 0, 80, "http://web/new"),
+            ("VS-H-41", |r| r.prefix_rewrite = Some("/bar".into()), "web", "/foo/x", Some("q"), 4, 80, "http://web/bar/x?q"),
+            ("VS-H-41", |r| r.prefix_rewrite = Some("/".into()), "web", "/foo/baz", None, 4, 80, "http://web//baz"),
+            ("VS-H-42", |r| r.authority = Some("new.com".into()), "web:8080", "/a", Some("b"), 0, 80, "http://new.com/a?b"),
+            ("VS-H-43", |r| r.scheme = Some("https".into()), "web", "/a", None, 0, 80, "https://web/a"),
+            ("VS-H-44", |r| { r.scheme = Some("https".into()); r.port = Some(8443); }, "web", "/a", None, 0, 80, "https://web:8443/a"),
+            ("VS-H-44", |r| { r.scheme = Some("https".into()); r.port = Some(443); }, "web", "/a", None, 0, 80, "https://web/a"),
+            ("VS-H-44", |r| { r.scheme = Some("https".into()); r.port = Some(80); }, "web", "/a", None, 0, 80, "https://web:80/a"),
+            ("VS-H-44", |r| { r.authority = Some("new.com".into()); r.port = Some(80); }, "web", "/a", None, 0, 8080, "http://new.com/a"),
+            ("VS-H-44", |r| r.port = Some(80), "web:8080", "/a", None, 0, 80, "http://web:8080/a"),
+            ("VS-H-45", |r| { r.authority = Some("new.com".into()); r.port_from_request = Some(true); }, "web", "/", None, 0, 8080, "http://new.com:8080/"),
+            ("VS-H-45", |r| { r.authority = Some("new.com".into()); r.port_from_request = Some(true); }, "web", "/", None, 0, 80, "http://new.com/"),
+            ("VS-H-45", |r| r.port_from_request = Some(true), "web:9999", "/", None, 0, 8080, "http://web:8080/"),
+            ("VS-H-45", |r| r.port_from_request = Some(false), "web:8080", "/", None, 0, 8080, "http://web/"),
+            ("VS-H-46", |r| r.uri = Some("/new".into()), "web:8080", "/old", None, 0, 80, "http://web:8080/new"),
+            ("VS-H-46", |r| r.scheme = Some("https".into()), "web:8080", "/a", None, 0, 80, "https://web:8080/a"),
+            ("VS-H-46", |r| r.scheme = Some("https".into()), "web:80", "/a", None, 0, 80, "https://web/a"),
+            ("VS-H-46", |r| r.scheme = Some("http".into()), "web:80", "/a", None, 0, 80, "http://web:80/a"),
+            ("VS-H-46", |r| r.scheme = Some("https".into()), "[fd00::1]:80", "/a", None, 0, 80, "https://[fd00::1]/a"),
         ];
-        for (redirect, host, path, query, matched, port, expected) in cases {
+        for (rule, edit, host, path, query, matched, port, expected) in cases {
+            let redirect = redirect(edit);
             let received = Received {
                 scheme: "http",
                 authority: host,
@@ -224,7 +132,11 @@ mod tests {
                 matched,
                 port,
             };
-            assert_eq!(location(&redirect, &received), expected, "{redirect:?}");
+            assert_eq!(
+                location(&redirect, &received),
+                expected,
+                "{rule}: {redirect:?}"
+            );
         }
     }
 }
