@@ -186,6 +186,7 @@ fn registry_only() -> Settings {
     settings
 }
 
+/// LIS-64.
 #[tokio::test]
 async fn what_nothing_recognises_is_answered_and_counted_not_sent_in_a_circle() {
     let web = HttpUpstream::named("web").start().await;
@@ -225,6 +226,7 @@ async fn what_nothing_recognises_is_answered_and_counted_not_sent_in_a_circle() 
     );
 }
 
+/// LIS-62, LIS-61, VS-H-140, VS-H-150.
 #[tokio::test]
 async fn in_registry_only_mode_unknown_traffic_is_refused() {
     let web = HttpUpstream::named("web").start().await;

@@ -260,7 +260,7 @@ impl Alternative {
 mod tests {
     use super::*;
 
-    /// VS-H-53..56, VS-H-59: what a rewrite replaces depends on how the path matched.
+    /// What a rewrite replaces depends on how the match that held looked at the path: VS-H-56.
     #[test]
     fn a_rewrite_replaces_what_matched() {
         let with = |text: Text, any_case: bool| Alternative {
@@ -272,16 +272,18 @@ mod tests {
             index: 0,
             place: Place::nowhere(),
         };
+        // VS-H-53, VS-H-59.
         assert_eq!(
             with(Text::Prefix("/foo".into()), true).prefix_len("/FOO/x"),
             4
         );
         assert_eq!(with(Text::Prefix("".into()), false).prefix_len("/x"), 0);
+        // VS-H-54.
         assert_eq!(with(Text::Exact("/a".into()), false).prefix_len("/a"), 2);
         let pattern = Text::Pattern(crate::text::Pattern::compile(&"/a.*".into()).0);
         assert_eq!(with(pattern, false).prefix_len("/abc/d"), 6);
         let mut without = with(Text::Present, false);
-        without.conditions = Box::default();
+        without.conditions = Box::default(); // VS-H-55
         assert_eq!(without.prefix_len("/x"), 1);
         assert_eq!(without.prefix_len(""), 0);
     }

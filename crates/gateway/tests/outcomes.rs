@@ -1,0 +1,244 @@
+//! How things end for the client, and the flag that metrics have for it: one case for each row of
+//! the table of outcomes (VS-H-125..151) that no other file is about.
+mod common;
+
+use common::*;
+use pointsman_model::OutboundPolicy;
+use pointsman_testkit::{
+    HttpUpstream, TcpUpstream, eventually, free_port, fresh_ip,
+    http::Reply,
+    tcp::{Behaviour, Deaf},
+};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+const REQUESTS: &str = "istio_requests_total";
+const CLOSED: &str = "istio_tcp_connections_closed_total";
+
+/// Is the connection closed without a byte?
+async fn is_closed(at: SocketAddr) -> bool {
+    let mut client = connect(at).await;
+    let end = client.read_to_end().await;
+    end.as_ref().is_ok_and(Vec::is_empty) || is_reset(&end)
+}
+
+#[tokio::test]
+async fn requests_that_go_nowhere_have_a_status_and_a_flag() {
+    let web = HttpUpstream::named("web").start().await;
+    let deaf = Deaf::start();
+    let (vip, port) = (fresh_ip(), free_port());
+    let dead = SocketAddr::new(fresh_ip(), free_port());
+    let text = [
+        http("web", vip, port, web.addr()),
+        service("empty", fresh_ip(), port, "http", &[]),
+        http("gone", fresh_ip(), port, dead),
+        http("deaf", fresh_ip(), port, deaf.addr()),
+        subsets("web", &["v0"], "{}"),
+        rules(
+            "web",
+            "- match: [{uri: {prefix: /host}}]
+  route: [{destination: {host: nobody}}]
+- match: [{uri: {prefix: /subset}}]
+  route: [{destination: {host: web, subset: v9}}]
+- match: [{uri: {prefix: /port}}]
+  route: [{destination: {host: web, port: {number: 1}}}]
+- match: [{uri: {prefix: /ok}}]
+  route: [{destination: {host: web, subset: v0}}]",
+        ),
+    ]
+    .concat();
+    let mut settings = settings();
+    settings.timeouts.connect = written("300ms");
+    let gateway = Gateway::serve_with(settings, &text).await;
+    let mut client = connect((vip, port).into()).await;
+    let upstream_error = "upstream connect error or disconnect/reset before headers";
+    for (rule, host, path, status, body, flag) in [
+        ("VS-H-125", "web", "/nothing", 404, "", "NR"),
+        ("VS-H-126, BE-3", "web", "/host", 503, "", "NC"),
+        ("VS-H-126, BE-8", "web", "/subset", 503, "", "NC"),
+        ("VS-H-126, BE-7", "web", "/port", 503, "", "NC"),
+        ("VS-H-127", "empty", "/", 503, "no healthy upstream", "UH"),
+        ("VS-H-128", "gone", "/", 503, upstream_error, "UF"),
+        ("VS-H-129", "deaf", "/", 503, upstream_error, "UF"),
+    ] {
+        let labels = [("response_flags", flag)];
+        let before = gateway.metrics().await.sum(REQUESTS, &labels);
+        let reply = client.get(host, path).await.expect("an answer");
+        assert_eq!(reply.status, status, "{rule}");
+        assert!(reply.text().starts_with(body), "{rule}: {}", reply.text());
+        assert_eq!(reply.text().is_empty(), body.is_empty(), "{rule}");
+        assert!(reply.keeps_alive(), "{rule}");
+        gateway
+            .metrics_until(|it| it.sum(REQUESTS, &labels) == before + 1.0)
+            .await;
+    }
+    // VS-H-62: host, subset and port that exist.
+    assert_eq!(
+        client.get("web", "/ok").await.expect("an answer").status,
+        200
+    );
+}
+
+/// VS-H-136: nobody is there to be answered.
+#[tokio::test]
+async fn a_client_that_goes_is_counted_so() {
+    let web = HttpUpstream::named("web")
+        .on("/later", Reply::hang())
+        .start()
+        .await;
+    let (vip, port) = (fresh_ip(), free_port());
+    let gateway = Gateway::serve(&http("web", vip, port, web.addr())).await;
+    let mut client = connect((vip, port).into()).await;
+    client
+        .send("GET /later HTTP/1.1\r\nHost: web\r\n\r\n")
+        .await
+        .expect("sent");
+    eventually(SOON, || async { web.requests() == 1 }).await;
+    client.reset();
+    gateway
+        .metrics_until(|it| it.sum(REQUESTS, &[("response_flags", "DC")]) == 1.0)
+        .await;
+}
+
+#[tokio::test]
+async fn connections_that_go_nowhere_are_accepted_and_closed_with_a_flag() {
+    let port = free_port();
+    let at = |ip: IpAddr| SocketAddr::new(ip, port);
+    let (unknown, empty) = (fresh_ip(), fresh_ip());
+    let text = [
+        service("unknown", unknown, port, "tcp", &[]),
+        tcp_rules("unknown", "- route: [{destination: {host: nobody}}]"),
+        service("empty", empty, port, "tcp", &[]),
+    ]
+    .concat();
+    let mut settings = settings();
+    settings.client.outbound_policy = OutboundPolicy::RegistryOnly;
+    let gateway = Gateway::serve_with(settings, &text).await;
+    // VS-H-151: accepted, whatever becomes of it.
+    for (rule, ip, flag) in [
+        ("VS-H-145, VS-T-12", unknown, "NC"),
+        ("VS-H-146, BE-125", empty, "UH"),
+    ] {
+        assert!(is_closed(at(ip)).await, "{rule}");
+        let labels = [("response_flags", flag)];
+        gateway
+            .metrics_until(|it| it.sum(CLOSED, &labels) == 1.0)
+            .await;
+    }
+}
+
+/// VS-H-150, LIS-61: what a wildcard listener has no chain for, in `REGISTRY_ONLY`.
+#[tokio::test]
+async fn what_is_not_in_the_registry_is_closed() {
+    let upstream = TcpUpstream::echo().await;
+    let port = free_port();
+    let text = entry("one", &["one.example.com"], port, "HTTP", upstream.addr());
+    let mut settings = settings();
+    settings.client.outbound_policy = OutboundPolicy::RegistryOnly;
+    let gateway = Gateway::serve_with(settings, &text).await;
+    let mut client = connect(SocketAddr::from(([127, 0, 0, 1], port))).await;
+    client.send(b"\x00\x01\x02").await.expect("sent");
+    let end = client.read_to_end().await;
+    assert!(
+        end.as_ref().is_ok_and(Vec::is_empty) || is_reset(&end),
+        "{end:?}"
+    );
+    gateway
+        .metrics_until(|it| it.sum(CLOSED, &[("response_flags", "UH")]) == 1.0)
+        .await;
+    assert_eq!(upstream.connections(), 0);
+}
+
+/// ALS-8, and PS-84: what an `x-envoy-` field of captured traffic says is left to the backend.
+#[tokio::test]
+async fn an_alias_is_forwarded_as_the_client_wrote_it() {
+    let web = HttpUpstream::named("web").start().await;
+    let (vip, port) = (fresh_ip(), free_port());
+    let alias = "---
+apiVersion: v1
+kind: Service
+metadata: {name: shop}
+spec: {type: ExternalName, externalName: web.default.svc.cluster.local}
+";
+    let text = http("web", vip, port, web.addr()) + alias;
+    let _gateway = Gateway::serve(&text).await;
+    let mut client = connect((vip, port).into()).await;
+    for host in ["shop", "Shop.default:81", "shop.default.svc.cluster.local"] {
+        let fields = [("x-envoy-decorator-operation", "mine")];
+        let reply = client.request("GET", host, "/", &fields, None).await;
+        assert_eq!(reply.expect("an answer").status, 200);
+        let seen = web.last_seen().expect("a request");
+        assert_eq!(seen.host(), host);
+        assert_eq!(seen.field("x-envoy-decorator-operation"), Some("mine"));
+    }
+}
+
+/// BE-35: requests choose one by one, connections once.
+#[tokio::test]
+async fn requests_are_balanced_one_by_one_and_bytes_by_connection() {
+    let (a, b) = (
+        HttpUpstream::named("a").at((fresh_ip(), 0)).start().await,
+        HttpUpstream::named("b").at((fresh_ip(), 0)).start().await,
+    );
+    let (one, two) = (
+        TcpUpstream::start(Behaviour::Echo).await,
+        TcpUpstream::start(Behaviour::Echo).await,
+    );
+    let (web, db, port) = (fresh_ip(), fresh_ip(), free_port());
+    let round_robin = "{loadBalancer: {simple: ROUND_ROBIN}}";
+    let text = [
+        service("web", web, port, "http", &plain(&[a.addr(), b.addr()])),
+        service("db", db, port, "tcp", &plain(&[one.addr(), two.addr()])),
+        subsets("web", &[], round_robin),
+        subsets("db", &[], round_robin),
+    ]
+    .concat();
+    let mut settings = settings();
+    settings.process.shards = 1;
+    let _gateway = Gateway::serve_with(settings, &text).await;
+    let mut client = connect((web, port).into()).await;
+    for _ in 0..4 {
+        assert_eq!(client.get("web", "/").await.expect("an answer").status, 200);
+    }
+    assert_eq!((a.requests(), b.requests()), (2, 2));
+    for _ in 0..2 {
+        let mut client = connect((db, port).into()).await;
+        for _ in 0..3 {
+            client.send("x").await.expect("sent");
+            assert_eq!(client.read_exact(1).await.expect("echoed"), b"x");
+        }
+    }
+    assert_eq!((one.connections(), two.connections()), (1, 1));
+}
+
+/// BE-126: an endpoint that goes away keeps what it has, and gets nothing more.
+#[tokio::test]
+async fn an_endpoint_that_goes_away_finishes_what_it_began() {
+    let web = HttpUpstream::named("web")
+        .on(
+            "/slow",
+            Reply::text(200, "done").after(Duration::from_secs(2)),
+        )
+        .start()
+        .await;
+    let (vip, port) = (fresh_ip(), free_port());
+    let mut settings = settings();
+    settings.timeouts.upstream_idle = written("500ms");
+    let gateway = Gateway::serve_with(settings, &http("web", vip, port, web.addr())).await;
+    let mut client = connect((vip, port).into()).await;
+    assert_eq!(client.get("web", "/").await.expect("an answer").status, 200);
+    let mut waiting = connect((vip, port).into()).await;
+    waiting
+        .send("GET /slow HTTP/1.1\r\nHost: web\r\n\r\n")
+        .await
+        .expect("sent");
+    eventually(SOON, || async { web.requests() == 2 }).await;
+    gateway.apply(&service("web", vip, port, "http", &[])).await;
+    let reply = client.get("web", "/").await.expect("an answer");
+    assert_eq!((reply.status, web.requests()), (503, 2));
+    let reply = waiting.read_response().await.expect("an answer");
+    assert_eq!((reply.status, reply.text()), (200, "done".to_owned()));
+    eventually(SOON, || async { web.open_connections() == 0 }).await;
+}
