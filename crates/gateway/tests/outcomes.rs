@@ -114,7 +114,7 @@ async fn connections_that_go_nowhere_are_accepted_and_closed_with_a_flag() {
     ]
     .concat();
     let mut settings = settings();
-    settings.client.outbound_policy = OutboundPolicy::RegistryOnly;
+    settings.client.outbound_policy = Some(OutboundPolicy::RegistryOnly);
     let gateway = Gateway::serve_with(settings, &text).await;
     // VS-H-151: accepted, whatever becomes of it.
     for (rule, ip, flag) in [
@@ -136,7 +136,7 @@ async fn what_is_not_in_the_registry_is_closed() {
     let port = free_port();
     let text = entry("one", &["one.example.com"], port, "HTTP", upstream.addr());
     let mut settings = settings();
-    settings.client.outbound_policy = OutboundPolicy::RegistryOnly;
+    settings.client.outbound_policy = Some(OutboundPolicy::RegistryOnly);
     let gateway = Gateway::serve_with(settings, &text).await;
     let mut client = connect(SocketAddr::from(([127, 0, 0, 1], port))).await;
     client.send(b"\x00\x01\x02").await.expect("sent");
@@ -241,4 +241,72 @@ async fn an_endpoint_that_goes_away_finishes_what_it_began() {
     let reply = waiting.read_response().await.expect("an answer");
     assert_eq!((reply.status, reply.text()), (200, "done".to_owned()));
     eventually(SOON, || async { web.open_connections() == 0 }).await;
+}
+
+/// VS-H-101, VS-H-102: with one destination its `set` wins, with several the rule's does, and one of
+/// weight 0 makes several.
+#[tokio::test]
+async fn whose_operations_come_last_depends_on_the_number_of_destinations() {
+    let web = HttpUpstream::named("web").start().await;
+    let (vip, port) = (fresh_ip(), free_port());
+    let headers = |by: &str| format!("headers: {{request: {{set: {{x-by: {by}}}}}}}");
+    let (rule, destination) = (headers("rule"), headers("destination"));
+    let text = http("web", vip, port, web.addr())
+        + &rules(
+            "web",
+            &format!(
+                "- match: [{{uri: {{prefix: /one}}}}]
+  {rule}
+  route: [{{destination: {{host: web}}, {destination}}}]
+- {rule}
+  route:
+  - {{destination: {{host: web}}, weight: 1, {destination}}}
+  - {{destination: {{host: nobody}}, weight: 0}}"
+            ),
+        );
+    let _gateway = Gateway::serve(&text).await;
+    let mut client = connect((vip, port).into()).await;
+    for (path, by) in [("/one", "destination"), ("/several", "rule")] {
+        assert_eq!(
+            client.get("web", path).await.expect("an answer").status,
+            200
+        );
+        let seen = web.last_seen().expect("a request");
+        assert_eq!(seen.field("x-by"), Some(by), "{path}");
+    }
+}
+
+/// VS-H-39: a fault comes before CORS; VS-H-52: an answer of the rule itself has no CORS fields.
+#[tokio::test]
+async fn faults_come_before_preflights_and_direct_responses_have_no_cors() {
+    let web = HttpUpstream::named("web").start().await;
+    let (vip, port) = (fresh_ip(), free_port());
+    let cors = "corsPolicy: {allowOrigins: [{exact: 'https://a'}], allowMethods: [GET]}";
+    let text = http("web", vip, port, web.addr())
+        + &rules(
+            "web",
+            &format!(
+                "- match: [{{uri: {{prefix: /direct}}}}]
+  {cors}
+  directResponse: {{status: 200}}
+- {cors}
+  fault: {{abort: {{httpStatus: 418, percentage: {{value: 100}}}}}}
+  route: [{{destination: {{host: web}}}}]"
+            ),
+        );
+    let _gateway = Gateway::serve(&text).await;
+    let mut client = connect((vip, port).into()).await;
+    let preflight = [
+        ("Origin", "https://a"),
+        ("Access-Control-Request-Method", "GET"),
+    ];
+    for (path, status) in [("/direct", 200), ("/", 418)] {
+        let reply = client
+            .request("OPTIONS", "web", path, &preflight, None)
+            .await;
+        let reply = reply.expect("an answer");
+        assert_eq!(reply.status, status);
+        assert_eq!(reply.field("access-control-allow-origin"), None);
+    }
+    assert_eq!(web.requests(), 0);
 }

@@ -51,6 +51,24 @@ fn set(name: &str) -> HeaderOps {
     }
 }
 
+/// VS-H-8: names are carried, and decide nothing.
+#[test]
+fn rules_and_matches_have_names() {
+    let mut world = fixture();
+    let lines = ["vs v hosts=web", "http prefix /a | prefix /b -> 201"];
+    world.upsert(virtual_service(&lines, |rule| {
+        rule.name = Some("canary".into());
+        rule.matches[1].name = Some("second".into());
+    }));
+    let rules = rules(&compile(&world));
+    let [rule] = rules.as_slice() else {
+        panic!("{rules:#?}");
+    };
+    assert_eq!(rule.origin.name.as_deref(), Some("canary"));
+    let names = rule.alternatives.iter().map(|it| it.name.as_deref());
+    assert_eq!(names.collect::<Vec<_>>(), [None, Some("second")]);
+}
+
 /// T-H-153, T-H-157, VS-H-115.
 #[test]
 fn what_the_delegate_leaves_unset_comes_from_the_root() {

@@ -73,7 +73,7 @@ impl Answer<'_> {
             return response(self.fields, out);
         }
         let names = self.fields.iter().map(|&(name, _)| name);
-        let (drop, extra) = changes::operations(levels.iter().copied(), names);
+        let (drop, extra) = changes::operations(levels, names);
         let kept = self
             .fields
             .iter()

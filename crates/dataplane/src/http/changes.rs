@@ -15,8 +15,8 @@ pub(crate) enum Changes {
     Nothing,
     /// The operations of the rule and of its destination at this index.
     Rule(Arc<Rule>, usize),
-    /// Operations of this request alone, level by level.
-    Own(Box<[FieldOps]>),
+    /// Operations of this request alone, level by level, and whether they are carried out in turn.
+    Own(Box<[FieldOps]>, bool),
 }
 
 impl Changes {
@@ -25,7 +25,10 @@ impl Changes {
     pub(crate) fn new(rule: &Arc<Rule>, target: usize, last: Option<FieldOps>) -> Self {
         let levels = levels(rule, Some(target), |headers| &headers.response);
         match last {
-            Some(last) => Self::Own(levels.into_iter().cloned().chain([last]).collect()),
+            Some(last) => {
+                let own = levels.iter().cloned().chain([last]).collect();
+                Self::Own(own, levels.in_turn())
+            }
             None if levels.is_empty() => Self::Nothing,
             None => Self::Rule(rule.clone(), target),
         }
@@ -36,15 +39,15 @@ impl Changes {
         match self {
             Self::Nothing => Levels::new(),
             Self::Rule(rule, target) => levels(rule, Some(*target), |headers| &headers.response),
-            Self::Own(levels) => levels.iter().collect(),
+            Self::Own(levels, in_turn) => Levels::of(levels, *in_turn),
         }
     }
 }
 
 /// The received fields to leave out and the ones to append.
-pub(crate) fn operations<'a>(
-    levels: impl Iterator<Item = &'a FieldOps> + Clone,
-    names: impl Iterator<Item = &'a str> + Clone,
+pub(crate) fn operations<'a, 'n>(
+    levels: &Levels<'a>,
+    names: impl Iterator<Item = &'n str> + Clone,
 ) -> (FieldSet, Extra<'a>) {
     let mut drop = FieldSet::default();
     let extra = action::operations(levels, names, |index| drop.insert(index));

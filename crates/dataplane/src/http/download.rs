@@ -224,7 +224,7 @@ fn translate(
         write_response(out, &head, connection, facts.version, to_client, &[]);
     } else {
         let names = head.fields.iter().map(|field| field.name);
-        let (dropped, extra) = changes::operations(operations.iter().copied(), names);
+        let (dropped, extra) = changes::operations(operations, names);
         head.drop = head.drop.union(dropped);
         write_response(out, &head, connection, facts.version, to_client, &extra);
     }

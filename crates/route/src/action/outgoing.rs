@@ -50,7 +50,7 @@ pub fn outgoing<'a>(
     if rewrite.is_none() && levels.is_empty() {
         return unchanged(incoming);
     }
-    let mut extra = operations(levels.iter().copied(), names, leave_out);
+    let mut extra = operations(&levels, names, leave_out);
     let rewritten = rewrite.and_then(|it| target(rule, it, incoming));
     let host = rewrite
         .and_then(|it| it.authority.as_deref())

@@ -1,18 +1,54 @@
 //! What a rule changes in a message: target, authority, fields.
 use super::Incoming;
 use crate::rule::{Action, Rule};
-use pointsman_model::action::{FieldOps, HeaderOps, Rewrite};
+use pointsman_model::{
+    HttpAction,
+    action::{FieldOps, HeaderOps, Rewrite},
+};
 use smallvec::SmallVec;
 
 /// Operations on fields, level by level.
-pub type Levels<'r> = SmallVec<[&'r FieldOps; 2]>;
+#[derive(Clone, Debug, Default)]
+pub struct Levels<'r> {
+    list: SmallVec<[&'r FieldOps; 2]>,
+    in_turn: bool,
+}
+
+impl<'r> Levels<'r> {
+    /// No operations.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Levels in their order; empty ones are left out. `in_turn`: each level also removes what the
+    /// ones before it added (VS-H-102); otherwise the removes of all levels come first (VS-H-101).
+    pub fn of(list: impl IntoIterator<Item = &'r FieldOps>, in_turn: bool) -> Self {
+        let list = list.into_iter().filter(|level| !level.is_empty()).collect();
+        Self { list, in_turn }
+    }
+
+    /// Is there nothing to do?
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// The levels.
+    pub fn iter(&self) -> impl Iterator<Item = &'r FieldOps> + Clone {
+        self.list.iter().copied()
+    }
+
+    /// Does each level see what the ones before it did?
+    pub fn in_turn(&self) -> bool {
+        self.in_turn
+    }
+}
 
 /// Fields to append.
 pub type Extra<'a> = SmallVec<[(&'a str, &'a [u8]); 8]>;
 
 /// The levels of operations in the order they apply: one destination, rule first; of several, the
-/// destination first (VS-H-101, VS-H-102). Empty levels are left out. `target` is the position of
-/// the picked destination; `None` where the rule answers by itself.
+/// destination first (VS-H-101, VS-H-102). `target` is the position of the picked destination;
+/// `None` where the rule answers by itself.
 pub fn levels<'r>(
     rule: &'r Rule,
     target: Option<usize>,
@@ -24,44 +60,37 @@ pub fn levels<'r>(
     } else {
         [own, theirs]
     };
-    ordered
-        .into_iter()
-        .flatten()
-        .filter(|operations| !operations.is_empty())
-        .collect()
+    Levels::of(ordered.into_iter().flatten(), several)
 }
 
-/// The rule's own operations, those of its destination, and whether it has several.
+/// The rule's own operations, those of its destination, and whether it has several: as written,
+/// because one of weight 0 is never picked, but still makes its rule one of several.
 fn written<'r>(
     rule: &'r Rule,
     target: Option<usize>,
     side: impl Fn(&'r HeaderOps) -> &'r FieldOps,
 ) -> (Option<&'r FieldOps>, Option<&'r FieldOps>, bool) {
     let own = rule.model().map(|model| side(&model.headers));
-    let (theirs, several) = match (&rule.action, target) {
-        (Action::Forward(split), Some(index)) => (
-            split
-                .targets()
-                .get(index)
-                .map(|target| side(&target.headers)),
-            split.targets().len() > 1,
-        ),
-        _ => (None, false),
+    let theirs = match (&rule.action, target) {
+        (Action::Forward(split), Some(index)) => split.targets().get(index),
+        _ => None,
     };
-    (own, theirs, several)
+    let written = rule.model().map(|model| &model.action);
+    let several = matches!(written, Some(HttpAction::Route(list)) if list.len() > 1);
+    (own, theirs.map(|target| side(&target.headers)), several)
 }
 
-/// Carries out operations level by level: all removes first, then per level `set`, then `add`
-/// (VS-H-100, VS-H-101). `names` are those of the received fields; `leave_out` is told the
+/// Carries out operations level by level: removes, then `set`, then `add` (VS-H-100); the removes of
+/// all levels come first unless they are carried out in turn. `names` are those of the received fields; `leave_out` is told the
 /// positions of those that are not sent on, some of them more than once. Returns the fields to
 /// append.
 ///
 /// `Host`, pseudo fields and the fields that frame a message are not for rules to touch here:
 /// the first is [`authority`], the rest would let a rule break the framing that was just checked
 /// (VS-H-103, VS-H-104).
-pub fn operations<'a>(
-    levels: impl Iterator<Item = &'a FieldOps> + Clone,
-    names: impl Iterator<Item = &'a str> + Clone,
+pub fn operations<'a, 'n>(
+    levels: &Levels<'a>,
+    names: impl Iterator<Item = &'n str> + Clone,
     mut leave_out: impl FnMut(usize),
 ) -> Extra<'a> {
     let mut leave_out = |wanted: &str| {
@@ -73,12 +102,16 @@ pub fn operations<'a>(
     };
     let mut extra = Extra::new();
     let allowed = |name: &str| !is_reserved(name);
-    for name in levels.clone().flat_map(|level| &level.remove) {
+    for name in levels.iter().flat_map(|level| &level.remove) {
         if allowed(name) {
             leave_out(name);
         }
     }
-    for level in levels {
+    for level in levels.iter() {
+        if levels.in_turn {
+            let removed = |name: &str| level.remove.iter().any(|it| it.eq_ignore_ascii_case(name));
+            extra.retain(|(own, _)| !removed(own));
+        }
         for (name, value) in level.set.iter().filter(|(name, _)| allowed(name)) {
             leave_out(name);
             extra.retain(|(own, _)| !own.eq_ignore_ascii_case(name));
@@ -172,9 +205,14 @@ mod tests {
     }
 
     fn apply(levels: &[FieldOps], fields: &[(&str, &str)]) -> Vec<String> {
+        apply_in(false, levels, fields)
+    }
+
+    fn apply_in(in_turn: bool, levels: &[FieldOps], fields: &[(&str, &str)]) -> Vec<String> {
         let mut drop = Vec::new();
         let names = fields.iter().map(|&(name, _)| name);
-        let extra = operations(levels.iter(), names, |index| drop.push(index));
+        let levels = Levels::of(levels, in_turn);
+        let extra = operations(&levels, names, |index| drop.push(index));
         let kept = fields
             .iter()
             .enumerate()
@@ -189,6 +227,7 @@ mod tests {
     #[test]
     fn add_appends_and_set_replaces() {
         let fields = [("x", "1")];
+        // VS-H-100.
         assert_eq!(
             apply(&[ops(&[], &[], &[("x", "2")])], &fields),
             ["x: 1", "x: 2"]
@@ -204,12 +243,24 @@ mod tests {
         assert_eq!(apply(&[rule, destination], &[]), ["y: 1", "x: dest"]); // VS-H-101, T-H-72
     }
 
+    /// VS-H-102: of several destinations the rule comes last, and sees what the picked one did.
+    #[test]
+    fn in_turn_a_level_removes_what_an_earlier_one_added() {
+        let destination = ops(&[], &[("X", "dest"), ("z", "1")], &[("y", "1")]);
+        let rule = ops(&["Y"], &[("x", "rule")], &[("y", "2")]);
+        assert_eq!(
+            apply_in(true, &[destination, rule], &[("y", "0")]),
+            ["z: 1", "x: rule", "y: 2"]
+        );
+    }
+
+    /// VS-H-104.
     #[test]
     fn framing_is_not_for_rules() {
         let level = ops(
             &["host", "content-length"],
-            &[("transfer-encoding", "chunked")],
-            &[],
+            &[("transfer-encoding", "chunked"), (":path", "/")],
+            &[(":method", "PUT"), ("connection", "close")],
         );
         assert_eq!(
             apply(&[level], &[("Content-Length", "3")]),

@@ -72,11 +72,7 @@ fn incoming<'a>(head: &RequestHead<'a>, path: &'a str, matched: usize) -> Incomi
 /// What is added to the response of the destination at `index`, or to the rule's own.
 pub(super) fn response(rule: &Rule, index: Option<usize>) -> Map<String, Value> {
     let levels = action::levels(rule, index, |headers| &headers.response);
-    collect(&action::operations(
-        levels.iter().copied(),
-        std::iter::empty(),
-        |_| {},
-    ))
+    collect(&action::operations(&levels, std::iter::empty(), |_| {}))
 }
 
 fn write(head: &RequestHead<'_>, outgoing: &Outgoing<'_>, drop: FieldSet) -> Sent {
