@@ -35,7 +35,7 @@ async fn requests_that_go_nowhere_have_a_status_and_a_flag() {
         service("empty", fresh_ip(), port, "http", &[]),
         http("gone", fresh_ip(), port, dead),
         http("deaf", fresh_ip(), port, deaf.addr()),
-        subsets("web", &["v0"], "{}"),
+        subsets("web", &["v0"], "null"),
         rules(
             "web",
             "- match: [{uri: {prefix: /host}}]

@@ -178,13 +178,12 @@ fn what_istio_does_not_implement_is_told_and_does_nothing() {
     );
     assert_eq!(said(&text), [(codes::NOT_SUPPORTED, Level::Info)]);
     assert!(read(&text).is_ok());
-    // VS-H-85: neither is a delay or an abort.
+    // VS-H-85: refused, as Istio does, rather than accepted without effect.
     let fault = rule(
         "fault: {delay: {exponentialDelay: 1s, percentage: {value: 100}}, \
          abort: {http2Error: REFUSED_STREAM, percentage: {value: 100}}}",
     );
-    let fault = fault.expect("good").fault.expect("a fault");
-    assert_eq!((fault.delay, fault.abort), (None, None));
+    assert_eq!(fault.expect_err("both"), [codes::VALUE, codes::VALUE]);
     // VS-H-33: no request has such a field, and it is said.
     let claim = "match: [{headers: {'@request.auth.claims.sub': {exact: me}}}]";
     let text = istio(
@@ -316,8 +315,9 @@ fn policies_are_read_with_their_defaults() {
     assert_eq!(policy("proxyProtocol: {}").proxy_protocol, Some(1));
     // BE-21: all blocks are there, and none where none is written.
     let all = policy(
-        "connectionPool: {}, loadBalancer: {}, outlierDetection: {}, tls: {mode: DISABLE}, \
-         portLevelSettings: [{port: {number: 80}}]",
+        "connectionPool: {tcp: {maxConnections: 1}}, loadBalancer: {simple: RANDOM}, \
+         outlierDetection: {interval: 1s}, tls: {mode: DISABLE}, \
+         portLevelSettings: [{port: {number: 80}, tls: {mode: DISABLE}}]",
     );
     let blocks = &all.blocks;
     assert!(blocks.connection_pool.is_some() && blocks.load_balancer.is_some());
@@ -350,7 +350,8 @@ fn entries_and_their_endpoints() {
     let none = entry("{hosts: [a.example.com], ports: [{number: 80, name: a}]}").expect("good");
     assert_eq!(none.resolution, Resolution::None);
     // LIS-5: what cannot be read is left out, with a warning.
-    let spec = "{hosts: [a.example.com], addresses: [10.1.1.1/32, nonsense, 10.2.0.0/16]}";
+    let spec = "{hosts: [a.example.com], addresses: [10.1.1.1/32, nonsense, 10.2.0.0/16], \
+                ports: [{number: 80, name: a}]}";
     let nets: Vec<String> = entry(spec)
         .expect("good")
         .addresses
