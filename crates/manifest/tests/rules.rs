@@ -184,15 +184,15 @@ fn what_istio_does_not_implement_is_told_and_does_nothing() {
          abort: {http2Error: REFUSED_STREAM, percentage: {value: 100}}}",
     );
     assert_eq!(fault.expect_err("both"), [codes::VALUE, codes::VALUE]);
-    // VS-H-33: no request has such a field, and it is said.
+    // VS-H-33: for gateways only; there no request has such a field yet, and it is said.
     let claim = "match: [{headers: {'@request.auth.claims.sub': {exact: me}}}]";
-    let text = istio(
-        "VirtualService",
-        &format!("{{hosts: [a], http: [{{{claim}, directResponse: {{status: 200}}}}]}}"),
-    );
-    assert_eq!(said(&text), [(codes::NOT_SUPPORTED, Level::Info)]);
-    let one = rule(claim).expect("good").matches[0].clone();
-    assert_eq!(&*one.headers[0].0, "@request.auth.claims.sub");
+    let bound = |gateway: &str| {
+        let rule = format!("{claim}, directResponse: {{status: 200}}");
+        let spec = format!("{{hosts: [a.example.com], gateways: [{gateway}], http: [{{{rule}}}]}}");
+        istio("VirtualService", &spec)
+    };
+    assert_eq!(said(&bound("edge")), [(codes::NOT_SUPPORTED, Level::Info)]);
+    assert_eq!(said(&bound("mesh")), [(codes::COMBINATION, Level::Error)]);
     // VS-H-34, VS-H-35: names are carried, statistics are not.
     let named = "name: a, match: [{name: b, statPrefix: c, uri: {exact: /}}]";
     let one = rule(named).expect("good");
