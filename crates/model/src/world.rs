@@ -143,6 +143,21 @@ impl World {
             .chain(meshes)
     }
 
+    /// The same in memory? Then they are equal; otherwise they may still be.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.services.is_same(&other.services)
+            && self.endpoints.is_same(&other.endpoints)
+            && self.pods.is_same(&other.pods)
+            && self.service_entries.is_same(&other.service_entries)
+            && self.workload_entries.is_same(&other.workload_entries)
+            && self.virtual_services.is_same(&other.virtual_services)
+            && self.destination_rules.is_same(&other.destination_rules)
+            && self.gateways.is_same(&other.gateways)
+            && self.sidecars.is_same(&other.sidecars)
+            && self.mesh_settings.is_same(&other.mesh_settings)
+            && Arc::ptr_eq(&self.names, &other.names)
+    }
+
     /// Number of documents.
     pub fn len(&self) -> usize {
         self.services.len()

@@ -95,6 +95,11 @@ impl<V: Clone> SuffixMap<V> {
         Ok(())
     }
 
+    /// Another value of a suffix that has one.
+    pub(crate) fn replace(&mut self, suffix: &Arc<str>, value: V) {
+        self.by_suffix.insert(Arc::clone(suffix), value);
+    }
+
     /// The longest suffix that leaves at least one character for the `*`.
     pub(crate) fn find(&self, name: &str) -> Option<&V> {
         self.lengths.iter().find_map(|&length| {

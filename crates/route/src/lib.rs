@@ -11,6 +11,8 @@
 //! - `compile` makes the table out of all documents as one client sees them: `registry` (which
 //!   services exist), `backends` (clusters, policies, endpoints), `bindings` (which VirtualService
 //!   speaks for which host), `rules`, `hosts`, `listeners`, `binds`, and the findings of all of it.
+//!   `partial` does so for the few documents that a change reaches; `shared` has the containers
+//!   that let two tables have everything else in common.
 //! - [`snapshot`] holds one table for each kind of client: transparent ones, gateway listeners, and
 //!   clients that `clients` knows by the address of their Pod.
 //! - [`action`] is what a taken rule changes: target, authority, fields, the `Location` it sends.

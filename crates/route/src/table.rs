@@ -2,12 +2,12 @@
 use crate::{
     cluster::{Cluster, ClusterId},
     clusters::Clusters,
-    compile,
+    compile::{self, MadeOf},
     condition::Alternative,
     hosts::{HostTable, VirtualHost},
     listener::{Bind, Chosen, Inspection, Listener, ListenerId},
     rule::{Rule, TcpRule},
-    shared::Chunks,
+    shared::{Chunks, Shards},
     text::Pattern,
     trace::Trace,
     traffic::{Connection, Fields, Request, canonical},
@@ -36,7 +36,9 @@ pub struct Table {
     pub(crate) clusters: Clusters,
     pub(crate) binds: Arc<[Bind]>,
     /// Compiled patterns, kept for the next compilation.
-    pub(crate) patterns: Arc<HashMap<Arc<str>, Pattern>>,
+    pub(crate) patterns: Shards<Arc<str>, Pattern>,
+    /// For the table that follows.
+    pub(crate) made_of: MadeOf,
 }
 
 /// The outcome of a compilation.
@@ -96,9 +98,24 @@ impl Table {
     }
 
     /// Compiles all documents as the client of `context` sees them. Parts that did not change are
-    /// the very same `Arc`s as in `previous`: clusters, host tables, virtual hosts, rule lists.
+    /// the very same `Arc`s as in `previous`: clusters, host tables, virtual hosts, rule lists. Where
+    /// little has changed since `previous`, only that is looked at; the outcome is the same.
     pub fn compile(world: &World, context: &ClientContext, previous: Option<&Self>) -> Compiled {
         compile::compile(world, context, previous)
+    }
+
+    /// As [`Table::compile`], but everything is looked at whatever has changed.
+    pub fn compile_whole(
+        world: &World,
+        context: &ClientContext,
+        previous: Option<&Self>,
+    ) -> Compiled {
+        compile::whole(world, context, previous)
+    }
+
+    /// Equal in every respect a user of the table could notice?
+    pub fn is_equal(&self, other: &Self) -> bool {
+        compile::equal(self, other)
     }
 
     /// In whose eyes the table was made.

@@ -4,7 +4,7 @@ use crate::{
     clusters::Clusters,
     table::Table,
 };
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 use pointsman_model::{
     ClientContext, ClusterName, Kind, ObjectKey, Place, Protocol, ServicePort, Subset, World,
     policy::{Algorithm, selects},
@@ -32,34 +32,37 @@ impl<'w> Backends<'w> {
         context: &ClientContext,
         previous: Option<&Table>,
     ) -> Self {
-        let sources = Sources::build(world, context);
-        let rules = Rules::build(world, context);
-        let mut made = Maker {
-            plain: Arc::new(InForce::default().resolve(None, 0, context)),
-            context,
-            previous,
-            clusters: Vec::with_capacity(registry.services.len()),
-        };
-        let mut subsets = HashMap::default();
-        for (index, service) in registry.services.iter().enumerate() {
-            let in_force = rules.in_force(service, context);
-            let names = sources.subject_alt_names(service);
-            for port in &service.ports {
-                let endpoints: Arc<[Endpoint]> = sources.of(service, port).into();
-                made.add(service, port, &in_force, None, (&endpoints, &names));
-                for subset in &in_force.subsets {
-                    made.add(service, port, &in_force, Some(subset), (&endpoints, &names));
-                }
-            }
-            if !in_force.subsets.is_empty() {
-                subsets.insert(index, in_force.subsets);
-            }
-        }
+        let (made, subsets) = Maker::run(registry, world, context, previous);
         let vacant = previous.map_or_else(vacant, |table| Arc::clone(table.clusters.vacant()));
         Self {
-            clusters: number(made.clusters, vacant, previous),
+            clusters: number(made, vacant, previous),
             subsets,
         }
+    }
+
+    /// The backends of some hosts of a part of a world, among all of the previous table, and those
+    /// of them that are others now. `None` if one of them is new.
+    pub(super) fn part(
+        registry: &Registry<'w>,
+        world: &'w World,
+        context: &ClientContext,
+        previous: &Table,
+        hosts: &HashSet<Arc<str>>,
+    ) -> Option<(Self, Vec<Numbered>)> {
+        let (made, subsets) = Maker::run(registry, world, context, Some(previous));
+        let mut changed = Vec::new();
+        for cluster in made {
+            if !hosts.contains(&cluster.name.host) {
+                continue;
+            }
+            let (id, known) = previous.clusters.find(&cluster.name)?;
+            if !Arc::ptr_eq(known, &cluster) {
+                changed.push((id, cluster));
+            }
+        }
+        let mut clusters = previous.clusters.clone();
+        clusters.replace(changed.iter().cloned());
+        Some((Self { clusters, subsets }, changed))
     }
 
     pub(crate) fn id(
@@ -93,7 +96,46 @@ struct Maker<'a> {
     clusters: Vec<Arc<Cluster>>,
 }
 
-impl Maker<'_> {
+/// A cluster and its number.
+pub(super) type Numbered = (ClusterId, Arc<Cluster>);
+
+/// Subsets in force by service.
+type Subsets<'w> = HashMap<usize, Vec<&'w Subset>>;
+
+impl<'a> Maker<'a> {
+    /// All clusters in order.
+    fn run<'w>(
+        registry: &Registry<'w>,
+        world: &'w World,
+        context: &'a ClientContext,
+        previous: Option<&'a Table>,
+    ) -> (Vec<Arc<Cluster>>, Subsets<'w>) {
+        let sources = Sources::build(world, context);
+        let rules = Rules::build(world, context);
+        let mut made = Maker {
+            plain: Arc::new(InForce::default().resolve(None, 0, context)),
+            context,
+            previous,
+            clusters: Vec::with_capacity(registry.services.len()),
+        };
+        let mut subsets = HashMap::default();
+        for (index, service) in registry.services.iter().enumerate() {
+            let in_force = rules.in_force(service, context);
+            let names = sources.subject_alt_names(service);
+            for port in &service.ports {
+                let endpoints: Arc<[Endpoint]> = sources.of(service, port).into();
+                made.add(service, port, &in_force, None, (&endpoints, &names));
+                for subset in &in_force.subsets {
+                    made.add(service, port, &in_force, Some(subset), (&endpoints, &names));
+                }
+            }
+            if !in_force.subsets.is_empty() {
+                subsets.insert(index, in_force.subsets);
+            }
+        }
+        (made.clusters, subsets)
+    }
+
     fn add(
         &mut self,
         service: &Service<'_>,

@@ -23,20 +23,21 @@ impl Compiler<'_, '_> {
         if rule.fault.is_none() && rule.cors.is_none() && written.is_none() {
             return None;
         }
-        let kept = before.into_iter().flat_map(RuleList::rules).find(|old| {
-            old.model().is_some_and(|old| {
-                old.fault == rule.fault && old.cors == rule.cors && old.rewrite == rule.rewrite
-            }) && old.effects.is_some()
-        });
-        if let Some(kept) = kept {
-            return kept.effects.clone();
-        }
         let cors = rule.cors.as_ref().map(|policy| {
             let origins = policy.allow_origins.iter();
             let origins = origins.map(|it| self.text(it, &rule.place, key, findings));
             Cors::new(policy, origins.collect())
         });
         let substitution = written.and_then(|(pattern, replacement)| {
+            let before = before.into_iter().flat_map(RuleList::rules);
+            let mut same = before.filter(|old| {
+                old.model()
+                    .is_some_and(|model| model.rewrite == rule.rewrite)
+            });
+            // One that cannot be used is not there, and is told of again.
+            if let Some(kept) = same.find_map(|old| old.effects.as_ref()?.substitution.clone()) {
+                return Some(kept);
+            }
             match Substitution::compile(pattern, replacement) {
                 Ok(made) => Some(made),
                 Err(error) => {

@@ -1,5 +1,5 @@
 //! Collecting findings, each once.
-use pointsman_model::{Code, Finding, Place};
+use pointsman_model::{Code, Finding, ObjectKey, Place};
 use std::collections::HashSet;
 
 pub(crate) const UNKNOWN_SUBSET: Code = Code(101);
@@ -17,12 +17,17 @@ pub(crate) const ADDRESS_TAKEN: Code = Code(311);
 #[derive(Default)]
 pub(crate) struct Findings {
     list: Vec<Finding>,
-    seen: HashSet<(Code, Option<Place>, String)>,
+    seen: HashSet<(Code, Option<ObjectKey>, Option<Place>, String)>,
 }
 
 impl Findings {
     pub(crate) fn push(&mut self, finding: Finding) {
-        let key = (finding.code, finding.place.clone(), finding.message.clone());
+        let key = (
+            finding.code,
+            finding.object.clone(),
+            finding.place.clone(),
+            finding.message.clone(),
+        );
         if self.seen.insert(key) {
             self.list.push(finding);
         }
@@ -31,7 +36,8 @@ impl Findings {
     /// Most serious first, then by place, so that equal documents give equal lists.
     pub(crate) fn finish(mut self) -> Vec<Finding> {
         self.list.sort_by(|a, b| {
-            (b.level, &a.place, a.code, &a.message).cmp(&(a.level, &b.place, b.code, &b.message))
+            let own = (b.level, &a.place, a.code, &a.message, &a.object);
+            own.cmp(&(a.level, &b.place, b.code, &b.message, &b.object))
         });
         self.list
     }

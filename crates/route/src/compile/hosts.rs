@@ -8,7 +8,8 @@ use foldhash::HashMap;
 use pointsman_model::{
     ClientContext, HostPattern, ObjectKey, ProtocolClass, ServicePort, VirtualService,
 };
-use std::sync::Arc;
+use smallvec::SmallVec;
+use std::{net::IpAddr, sync::Arc};
 
 use super::{
     bindings::Bindings,
@@ -50,6 +51,13 @@ impl<'p> Known<'p> {
                 }
             }
         }
+        known
+    }
+
+    /// Of some hosts only.
+    pub(super) fn of_hosts(hosts: impl Iterator<Item = &'p Arc<VirtualHost>>) -> Self {
+        let mut known = Self::default();
+        hosts.for_each(|host| known.add(host));
         known
     }
 
@@ -151,7 +159,8 @@ impl<'a, 'w> Builder<'a, 'w> {
         HttpTableId((self.tables.len() - 1) as u32)
     }
 
-    fn virtual_host(
+    /// The virtual host of a service on one of its ports.
+    pub(super) fn virtual_host(
         &mut self,
         index: usize,
         port: &ServicePort,
@@ -241,7 +250,7 @@ impl<'a, 'w> Builder<'a, 'w> {
     /// Hosts that are no service: on port 80, and on ports of a service that the same
     /// VirtualService speaks for (VSB-8, VSB-10). The first that has something to say on a port
     /// keeps the host there (VSB-9, HST-20).
-    fn add_literals(
+    pub(super) fn add_literals(
         &self,
         speaker: &Arc<VirtualService>,
         shared: &mut HashMap<u16, (HttpTableId, Names)>,
@@ -313,7 +322,8 @@ impl<'a, 'w> Builder<'a, 'w> {
     }
 }
 
-fn http_ports<'s>(service: &'s Service<'_>) -> impl Iterator<Item = &'s ServicePort> {
+/// Ports on which requests can come.
+pub(super) fn http_ports<'s>(service: &'s Service<'_>) -> impl Iterator<Item = &'s ServicePort> {
     service.ports.iter().copied().filter(|port| {
         matches!(
             port.protocol.class(),
@@ -322,47 +332,62 @@ fn http_ports<'s>(service: &'s Service<'_>) -> impl Iterator<Item = &'s ServiceP
     })
 }
 
-/// All names of a service (HST-1..9); short forms follow from the full name at lookup.
+/// The names under which a service is in a shared table, beside its aliases (HST-1..9); short forms
+/// follow from the full name at lookup. The first service has a name.
+#[derive(Default)]
+pub(super) struct OwnNames {
+    pub(super) literal: Option<Arc<str>>,
+    pub(super) addresses: SmallVec<[IpAddr; 1]>,
+    /// Behind the `*` of wildcards.
+    pub(super) suffixes: Vec<Arc<str>>,
+}
+
+impl OwnNames {
+    pub(super) fn of(service: &Service<'_>, context: &ClientContext) -> Self {
+        let mut made = Self {
+            addresses: service.vips.clone(),
+            ..Self::default()
+        };
+        match &service.pattern {
+            HostPattern::Exact(name) => made.literal = Some(Arc::clone(name)),
+            HostPattern::Suffix(suffix) => made.add_full_suffix(suffix),
+            HostPattern::Any => {}
+        }
+        if service.is_headless() {
+            let key = &service.meta.key;
+            let (name, namespace) = (key.name.to_ascii_lowercase(), &key.namespace);
+            made.add_full_suffix(&format!(".{}", service.host));
+            let short = format!(".{name}.{namespace}");
+            made.suffixes.push(format!("{short}.svc").into());
+            made.suffixes.push(short.into());
+            if *namespace == context.namespace {
+                made.suffixes.push(format!(".{name}").into());
+            }
+        }
+        made
+    }
+
+    /// Full names have a variant with a trailing dot (HST-2).
+    fn add_full_suffix(&mut self, suffix: &str) {
+        self.suffixes.push(suffix.into());
+        self.suffixes.push(format!("{suffix}.").into());
+    }
+}
+
 fn add_names(
     names: &mut Names,
     service: &Service<'_>,
     host: &Arc<VirtualHost>,
     context: &ClientContext,
 ) {
-    match &service.pattern {
-        HostPattern::Exact(name) => {
-            let _ = names
-                .services
-                .insert_new(Arc::clone(name), Arc::clone(host));
-        }
-        HostPattern::Suffix(suffix) => add_wildcard(names, suffix, host, true),
-        HostPattern::Any => {}
+    let own = OwnNames::of(service, context);
+    if let Some(name) = own.literal {
+        let _ = names.services.insert_new(name, Arc::clone(host));
     }
-    for address in &service.vips {
-        let _ = names.addresses.insert_new(*address, Arc::clone(host));
+    for address in own.addresses {
+        let _ = names.addresses.insert_new(address, Arc::clone(host));
     }
-    if service.is_headless() {
-        let key = &service.meta.key;
-        let (name, namespace) = (key.name.to_ascii_lowercase(), &key.namespace);
-        add_wildcard(names, &format!(".{}", service.host).into(), host, true);
-        add_wildcard(
-            names,
-            &format!(".{name}.{namespace}.svc").into(),
-            host,
-            false,
-        );
-        add_wildcard(names, &format!(".{name}.{namespace}").into(), host, false);
-        if *namespace == context.namespace {
-            add_wildcard(names, &format!(".{name}").into(), host, false);
-        }
-    }
-}
-
-/// The first one keeps a suffix. Full names have a variant with a trailing dot (HST-2).
-fn add_wildcard(names: &mut Names, suffix: &Arc<str>, host: &Arc<VirtualHost>, full: bool) {
-    let _ = names.wildcards.insert(suffix, Arc::clone(host));
-    if full {
-        let dotted = format!("{suffix}.").into();
-        let _ = names.wildcards.insert(&dotted, Arc::clone(host));
+    for suffix in &own.suffixes {
+        let _ = names.wildcards.insert(suffix, Arc::clone(host));
     }
 }

@@ -1,8 +1,8 @@
 //! Compiling all documents into one table, as one client sees them.
 //!
-//! Everything is compiled anew and compared with the previous table part by part: what is equal is
-//! taken from there. That costs a second at a hundred thousand services, and cannot go stale the
-//! way a list of dependencies between documents can.
+//! Where little has changed, `partial` compiles the part of the world that the changes reach, with
+//! the same code. Otherwise everything is compiled anew and compared with the previous table part by
+//! part: what is equal is taken from there. That costs a second at a hundred thousand services.
 mod backends;
 mod bindings;
 mod chains;
@@ -14,6 +14,7 @@ mod findings;
 mod hosts;
 mod listeners;
 mod merge;
+mod partial;
 mod policies;
 mod registry;
 mod rules;
@@ -22,7 +23,7 @@ mod shadows;
 use crate::{
     clusters::Clusters,
     listener::ListenerId,
-    shared::Chunks,
+    shared::{Chunks, Shards},
     table::{Compiled, Table},
 };
 use foldhash::HashMap;
@@ -30,6 +31,7 @@ use pointsman_model::{ClientContext, World};
 use std::sync::Arc;
 
 pub(crate) use findings::Findings;
+pub(crate) use partial::MadeOf;
 pub(crate) use rules::applies_to_http;
 pub(crate) use shadows::shadowed_by;
 
@@ -50,7 +52,8 @@ pub(crate) fn empty(context: ClientContext) -> Table {
         http_tables: Chunks::default(),
         clusters: Clusters::new(Vec::new(), Vec::new(), backends::vacant()),
         binds: Arc::default(),
-        patterns: Arc::default(),
+        patterns: Shards::default(),
+        made_of: partial::MadeOf::default(),
     }
 }
 
@@ -59,6 +62,20 @@ pub(crate) fn compile(
     context: &ClientContext,
     previous: Option<&Table>,
 ) -> Compiled {
+    let compiled = previous
+        .and_then(|previous| partial::compile(world, context, previous))
+        .unwrap_or_else(|| whole(world, context, previous));
+    if !compiled.changed
+        && let Some(previous) = previous
+    {
+        previous.made_of.renew(&compiled.table.made_of);
+    }
+    compiled
+}
+
+/// Compiles everything anew; parts that are equal to those of the previous table are taken from
+/// there.
+pub(crate) fn whole(world: &World, context: &ClientContext, previous: Option<&Table>) -> Compiled {
     let mut findings = findings::Findings::default();
     let known = hosts::Known::of(previous);
     let speakers = delegates::speakers(world, context, &known, &mut findings);
@@ -80,7 +97,10 @@ pub(crate) fn compile(
         &world.names,
         &mut findings,
     );
-    let patterns = rules.into_patterns();
+    let mut patterns = Shards::default();
+    for (source, pattern) in rules.into_patterns() {
+        patterns.insert(source, pattern);
+    }
     let mut by_address = HashMap::default();
     let mut by_port = HashMap::default();
     let mut binds = Vec::with_capacity(drafts.len());
@@ -94,6 +114,8 @@ pub(crate) fn compile(
         binds.push(draft.bind);
         listeners.push(draft.listener);
     }
+    let findings = findings.finish();
+    let made_of = partial::MadeOf::whole(world, previous, &findings, patterns.len());
     let table = Table {
         context: context.clone(),
         listeners: listeners.into(),
@@ -102,19 +124,20 @@ pub(crate) fn compile(
         http_tables: hosts.finish().into(),
         clusters: backends.clusters,
         binds: binds.into(),
-        patterns: Arc::new(patterns),
+        patterns,
+        made_of,
     };
     let changed = previous.is_none_or(|previous| !equal(previous, &table));
     Compiled {
         table,
-        findings: findings.finish(),
+        findings,
         changed,
     }
 }
 
 /// Equal in every respect a user of the table could notice. Patterns are a cache, and the indexes
 /// follow from the lists.
-fn equal(a: &Table, b: &Table) -> bool {
+pub(crate) fn equal(a: &Table, b: &Table) -> bool {
     a.context == b.context
         && a.binds == b.binds
         && a.listeners == b.listeners

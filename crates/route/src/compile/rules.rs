@@ -219,11 +219,10 @@ impl<'a, 'w> Compiler<'a, 'w> {
             StringMatch::Prefix(value) => Text::Prefix(Arc::clone(value)),
             StringMatch::Present => Text::Present,
             StringMatch::Regex(source) => {
-                if let Some(known) = self.patterns.get(source) {
-                    return Text::Pattern(known.clone());
-                }
-                let before = self.previous.and_then(|table| table.patterns.get(source));
-                let (pattern, error) = match before {
+                let before = || self.previous?.patterns.get(source);
+                let known = self.patterns.get(source).or_else(before);
+                // One that cannot be used is told of wherever it is written.
+                let (pattern, error) = match known {
                     Some(known) if known.usable() => (known.clone(), None),
                     _ => Pattern::compile(source),
                 };
