@@ -7,7 +7,7 @@
 //!   bytes to a [`TcpRule`], or requests through a [`HostTable`] (Host -> [`VirtualHost`]) and its
 //!   ordered [`RuleList`], whose alternatives are lists of [`condition`]s over [`text`] matches;
 //!   an `index` proposes candidates in long lists. Either way a [`Split`] names the [`Cluster`]
-//!   that takes it.
+//!   that takes it, and [`retries`] what is tried again.
 //! - `compile` makes the table out of all documents as one client sees them: `registry` (which
 //!   services exist), `backends` (clusters, policies, endpoints), `bindings` (which VirtualService
 //!   speaks for which host), `rules`, `hosts`, `listeners`, `binds`, and the findings of all of it.
@@ -39,6 +39,7 @@ pub mod hosts;
 mod index;
 pub mod listener;
 mod names;
+pub mod retries;
 pub mod rule;
 mod shared;
 pub mod snapshot;
@@ -54,6 +55,7 @@ pub use cluster::{
 pub use hosts::{HostForm, HostTable, VirtualHost};
 pub use listener::{Bind, Inspection, Listener, ListenerId, Purpose};
 pub use names::names_wanted;
+pub use retries::{RetriesFrom, RetriesInForce};
 pub use rule::{Action, Origin, Rule, RuleList, TcpRule};
 pub use snapshot::{CompiledTables, Contexts, Snapshot, TableNumber, Tables, Via};
 pub use split::{Missing, Split, Target};

@@ -9,7 +9,7 @@ use crate::{
 };
 use pointsman_model::{
     HttpRoute, ObjectKey, Place, VirtualService,
-    action::{DirectResponse, PartsPerMillion, Redirect},
+    action::{DirectResponse, PartsPerMillion, Redirect, Retries},
 };
 use std::{sync::Arc, time::Duration};
 
@@ -73,6 +73,9 @@ pub struct Rule {
     pub timeout: Option<Duration>,
     /// `mirror`, `mirrors`.
     pub mirrors: Box<[CompiledMirror]>,
+    /// The mesh's retries, for a rule that has none of its own (VS-H-71). Here and not only in the
+    /// table, so that rules with other retries are other rules.
+    pub(crate) mesh_retries: Option<Arc<Retries>>,
     /// Fault, CORS and the like; `None` for most rules.
     pub effects: Option<Arc<Effects>>,
     /// The VirtualService, its delegates' rules in place, and the position in that list.

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{fixture, notation};
-use pointsman_model::{ClientContext, OutboundPolicy, World};
+use pointsman_model::{ClientContext, Given, OutboundPolicy, World};
 use pointsman_route::{
     Class, Connection, Table,
     diff::{self, Diff, Effect, Example, ExampleRequest, Limits, compare},
@@ -17,14 +17,13 @@ fn table(world: &World, context: &ClientContext, previous: Option<&Table>) -> Ta
 
 /// The fixture with some documents, then with others.
 fn of(old: &[&str], new: &[&str]) -> Diff {
-    let context = ClientContext::default();
-    let made = |lines: &[&str]| {
+    let made = |lines: &[&str], before: Option<&Table>| {
         let mut world = fixture();
         common::add(&mut world, lines);
-        world
+        table(&world, &Given::default().context(&world), before)
     };
-    let old = table(&made(old), &context, None);
-    let new = table(&made(new), &context, Some(&old));
+    let old = made(old, None);
+    let new = made(new, Some(&old));
     let diff = compare(&old, &new, &Limits::default());
     all_examples_differ(&old, &new, &diff);
     diff
@@ -507,4 +506,19 @@ proptest! {
             );
         }
     }
+}
+
+#[test]
+fn what_the_mesh_and_sidecars_say_is_a_difference_in_traffic() {
+    // VS-H-71, LIS-65, VIS-10
+    let mesh = |words: &str| format!("mesh istio ns=istio-system {words}");
+    let retries = of(&[&mesh("retries=3")], &[&mesh("retries=4")]);
+    assert!(!retries.classes.is_empty());
+    let policy = of(&[], &[&mesh("mode=registry")]);
+    let told = told(&policy).join("\n");
+    assert!(told.contains("passthrough -> "), "{told}");
+    let hidden = of(&[], &["sidecar default egress=./*"]);
+    assert!(!hidden.classes.is_empty());
+    let same = of(&[], &["sidecar default egress=*/*"]);
+    assert_eq!(same.classes.len() + same.backends.len(), 0);
 }

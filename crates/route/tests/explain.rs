@@ -2,11 +2,12 @@
 mod common;
 
 use common::{case, fixture_and};
-use pointsman_model::ClientContext;
+use pointsman_model::{ClientContext, Given, Object, action::Retries};
 use pointsman_route::{
     Class, Connection, Reason, Table,
     explain::{Explanation, Outcome, Verdict, explain_connection, explain_request},
 };
+use std::sync::Arc;
 
 fn table(lines: &[&str]) -> Table {
     Table::compile(&fixture_and(lines), &ClientContext::default(), None).table
@@ -148,4 +149,37 @@ fn connections_are_explained() {
         "this port is not looked into: everything on it is bytes"
     );
     assert_eq!(bytes.sentence, "would be sent to 10.9.0.1:5432");
+}
+
+#[test]
+fn retries_are_the_rules_then_the_meshs_then_the_default_ones() {
+    // VS-H-70, VS-H-71, VS-H-74
+    let policy = |mesh: &[&str], own: Option<u32>, host: &str| {
+        let lines = [&["vs v hosts=web", "http none -> web"], mesh].concat();
+        let mut world = fixture_and(&lines);
+        for object in common::objects_of(&world) {
+            if let Object::VirtualService(mut service) = object {
+                Arc::make_mut(&mut service).http[0].retries = own.map(|attempts| Retries {
+                    attempts,
+                    ..Retries::default()
+                });
+                world.upsert(Object::VirtualService(service));
+            }
+        }
+        let context = Given::default().context(&world);
+        let table = Table::compile(&world, &context, None).table;
+        let made = explain(&table, &format!("GET {host}/"), "10.0.0.10:80");
+        made.backends[0].policy.clone()
+    };
+    let mesh = ["mesh istio ns=istio-system retries=5"];
+    for (mesh, own, host, expected) in [
+        (&[][..], None, "web", "retries 2 (default)"),
+        (&[], Some(0), "web", "retries 0 (rule)"),
+        (&mesh, None, "web", "retries 5 (mesh)"),
+        (&mesh, Some(3), "web", "retries 3 (rule)"),
+        (&mesh, Some(3), "api.prod", "retries 5 (mesh)"),
+    ] {
+        let policy = policy(mesh, own, host);
+        assert!(policy.contains(expected), "{policy}: {expected}");
+    }
 }

@@ -162,6 +162,11 @@ impl<'a, 'w> Compiler<'a, 'w> {
             action,
             timeout: rule.timeout,
             mirrors,
+            mesh_retries: self
+                .context
+                .retries
+                .clone()
+                .filter(|_| rule.retries.is_none()),
             effects: self.effects(rule, before, key, findings),
             source: Some((Arc::clone(service), index)),
         })
@@ -252,6 +257,7 @@ impl<'a, 'w> Compiler<'a, 'w> {
             action: Action::Forward(self.destinations.own_split(service, port)),
             timeout: None,
             mirrors: Box::default(),
+            mesh_retries: self.context.retries.clone(),
             effects: None,
             source: None,
         }

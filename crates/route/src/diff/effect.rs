@@ -2,6 +2,7 @@
 //! and nothing of where it is written.
 use super::ExampleRequest;
 use crate::{
+    retries::RetriesFrom,
     rule::{Action, Origin, Rule, TcpRule},
     split::Split,
     table::{ConnectionDecision, Matched, RequestDecision, Table},
@@ -10,7 +11,7 @@ use crate::{
 };
 use pointsman_model::{
     HttpRoute,
-    action::{DirectResponse, HeaderOps, Redirect},
+    action::{DirectResponse, HeaderOps, Redirect, Retries},
 };
 use std::{collections::BTreeMap, fmt, net::SocketAddr, sync::Arc};
 
@@ -144,6 +145,10 @@ fn of_rule(table: &Table, matched: &Matched<'_>) -> Effect {
     if let Some(model) = rule.model() {
         wishes(model, matched.prefix_len, &mut details);
     }
+    let retries = rule.retries();
+    if retries.from != RetriesFrom::BuiltIn && matches!(rule.action, Action::Forward(_)) {
+        details.insert("retries", repeated(retries.written));
+    }
     if let Some(timeout) = rule.timeout {
         details.insert("timeout", format!("{timeout:?}"));
     }
@@ -161,15 +166,39 @@ fn of_rule(table: &Table, matched: &Matched<'_>) -> Effect {
     Effect { outcome, details }
 }
 
+/// Retries that somebody asked for.
+fn repeated(retries: &Retries) -> String {
+    let mut text = format!("{} attempts", retries.attempts);
+    if let Some(on) = &retries.retry_on {
+        text.push_str(&format!(" on {on}"));
+    }
+    if let Some(limit) = retries.per_try_timeout {
+        text.push_str(&format!(", each {limit:?}"));
+    }
+    if let Some(backoff) = retries.backoff {
+        text.push_str(&format!(", backoff {backoff:?}"));
+    }
+    for (name, value) in [
+        ("remote localities", retries.remote_localities),
+        ("other hosts first", retries.ignore_previous_hosts),
+    ] {
+        if let Some(value) = value {
+            text.push_str(&format!(", {name} {value}"));
+        }
+    }
+    text
+}
+
 /// What a rule asks for beside its action.
 fn wishes(model: &HttpRoute, matched: usize, details: &mut BTreeMap<&'static str, String>) {
     // Every field is named, so that a new one is not forgotten here.
     let HttpRoute {
         rewrite,
         headers,
-        retries,
         fault,
         cors,
+        // Not only the rule may say what is tried again.
+        retries: _,
         name: _,
         index: _,
         delegated: _,
@@ -197,27 +226,6 @@ fn wishes(model: &HttpRoute, matched: usize, details: &mut BTreeMap<&'static str
     }
     if let Some(text) = operations(headers) {
         details.insert("headers", text);
-    }
-    if let Some(retries) = retries {
-        let mut text = format!("{} attempts", retries.attempts);
-        if let Some(on) = &retries.retry_on {
-            text.push_str(&format!(" on {on}"));
-        }
-        if let Some(limit) = retries.per_try_timeout {
-            text.push_str(&format!(", each {limit:?}"));
-        }
-        if let Some(backoff) = retries.backoff {
-            text.push_str(&format!(", backoff {backoff:?}"));
-        }
-        for (name, value) in [
-            ("remote localities", retries.remote_localities),
-            ("other hosts first", retries.ignore_previous_hosts),
-        ] {
-            if let Some(value) = value {
-                text.push_str(&format!(", {name} {value}"));
-            }
-        }
-        details.insert("retries", text);
     }
     if let Some(fault) = fault {
         let mut parts = Vec::new();

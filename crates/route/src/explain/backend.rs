@@ -2,6 +2,7 @@
 use super::{BackendStep, Candidate, Outcome, Verdict};
 use crate::{
     cluster::{Cluster, ClusterKind, Health, Policy},
+    retries::RetriesInForce,
     rule::Rule,
     split::{Split, Target},
     table::Table,
@@ -155,11 +156,8 @@ fn policy(policy: &Policy, rule: Option<&Rule>) -> String {
             Some(timeout) => format!("timeout {timeout:?} (rule)"),
             None => "no timeout".to_owned(),
         });
-        let retries = rule.model().and_then(|model| model.retries.as_ref());
-        parts.push(match retries {
-            Some(retries) => format!("retries {} (rule)", retries.attempts),
-            None => "retries 2 (default)".to_owned(),
-        });
+        let RetriesInForce { written, from } = rule.retries();
+        parts.push(format!("retries {} ({from})", written.attempts));
     }
     parts.push(match policy.tls.as_ref().map(|tls| tls.mode) {
         None | Some(TlsMode::Disable) => "tls none".to_owned(),

@@ -38,6 +38,7 @@ fn rule(alternatives: Vec<Vec<Condition>>) -> Rule {
         }),
         timeout: None,
         mirrors: Box::default(),
+        mesh_retries: None,
         effects: None,
         source: None,
     }

@@ -180,12 +180,11 @@ fn wishes(table: &Table, rule: &Rule, made: &mut Answer) {
         .and_then(|model| model.fault.as_ref()?.delay)
         .filter(|&(_, share)| share > 0)
         .map(|(delay, _)| seconds(delay));
-    let written = model.and_then(|model| model.retries.as_ref());
-    let retry_on = written.and_then(|it| it.retry_on.as_deref());
+    let retries = rule.retries();
     made.retries = Some(Retries {
-        attempts: written.map_or(2, |it| it.attempts),
-        per_try_timeout: written.and_then(|it| it.per_try_timeout).map(seconds),
-        retry_on: retry_on.unwrap_or(DEFAULT_RETRY_ON).to_owned(),
+        attempts: retries.written.attempts,
+        per_try_timeout: retries.written.per_try_timeout.map(seconds),
+        retry_on: retries.retry_on().to_owned(),
     });
     made.mirrors = rule
         .mirrors
@@ -198,9 +197,6 @@ fn wishes(table: &Table, rule: &Rule, made: &mut Answer) {
         })
         .collect();
 }
-
-/// What is tried again where the rule says nothing: requests that no endpoint can have seen.
-const DEFAULT_RETRY_ON: &str = "connect-failure,refused-stream";
 
 /// `failure` is the status when nothing can take it; connections have none, they are closed.
 fn forward(table: &Table, original: SocketAddr, split: &Split, failure: Option<u16>) -> Answer {
