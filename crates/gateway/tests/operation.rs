@@ -521,6 +521,20 @@ fn analyze_says_by_its_exit_code_whether_documents_are_right() {
     );
 }
 
+/// The demo is how documents are meant to be, and nothing worse than "worth knowing" is said of it.
+#[test]
+fn analyze_has_no_false_alarm_about_the_demo() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let folder = dir.path().join("shop").to_string_lossy().into_owned();
+    assert!(pointsman(&["demo", "--write", &folder]).status.success());
+    for command in ["analyze", "validate"] {
+        let output = pointsman(&[command, "-f", &folder, "--fail-on", "warning"]);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{said}");
+        assert!(said.starts_with("0 errors, 0 warnings in "), "{said}");
+    }
+}
+
 #[tokio::test]
 async fn an_admin_address_that_is_taken_or_a_wrong_setting_is_a_sentence_and_an_exit_code() {
     let holder = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("binds");

@@ -16,6 +16,7 @@
 //! - [`snapshot`] holds one table for each kind of client: transparent ones, gateway listeners, and
 //!   clients that `clients` knows by the address of their Pod.
 //! - [`action`] is what a taken rule changes: target, authority, fields, the `Location` it sends.
+//! - [`analysis`] finds what serves and is hardly meant, for people who ask.
 //! - [`trace`] lets a decision be watched; [`explain`] is the watcher that tells people about it.
 //!   It runs the same code as the data path, so it cannot disagree with it. [`diff`] says which
 //!   traffic two tables treat differently, by asking both.
@@ -28,6 +29,7 @@
 #![forbid(unsafe_code)]
 
 pub mod action;
+pub mod analysis;
 mod clients;
 pub mod cluster;
 mod clusters;

@@ -2,7 +2,7 @@
 //! them.
 use super::{args, documents::Documents, exit, output};
 use pointsman_model::{Finding, Level, World};
-use pointsman_route::Table;
+use pointsman_route::{Table, analysis};
 use std::{collections::BTreeSet, process::ExitCode};
 
 /// Each document, and what they say together.
@@ -35,12 +35,11 @@ fn run(command: &args::Analyze, together: bool) -> anyhow::Result<ExitCode> {
     let mut documents = Documents::read(&command.files, &settings.client)?;
     let mut findings = std::mem::take(&mut documents.findings);
     if together {
-        let compiled = Table::compile(
-            &documents.world,
-            &settings.given().context(&documents.world),
-            None,
-        );
+        let world = &documents.world;
+        let context = settings.given().context(world);
+        let compiled = Table::compile(world, &context, None);
         findings.extend(compiled.findings);
+        findings.extend(analysis::analyze(world, &context, &compiled.table));
     }
     findings.sort_by(|a, b| (&a.place, a.code).cmp(&(&b.place, b.code)));
 

@@ -1,7 +1,7 @@
 //! Which rules were considered, and what each missed by.
 use super::{Candidate, Recorder, RulesStep, Verdict};
 use crate::{
-    compile::{applies_to_http, shadowed_by},
+    compile::{Effort, applies_to_http, shadowed_by},
     condition::{Alternative, Condition},
     hosts::VirtualHost,
     rule::{Rule, TcpRule},
@@ -92,7 +92,7 @@ fn considered<F: Fields + ?Sized>(
     );
     let (verdict, detail) = match recorder.matched {
         Some((matched, _)) if matched == position => (Verdict::Match, String::new()),
-        Some((matched, _)) if matched < position => match shadowed_by(written, at) {
+        Some((matched, _)) if matched < position => match shadowed_by(written, at, Effort::Run) {
             Some(earlier) => (
                 Verdict::No(Reason::ShadowedBy),
                 format!("rule {} takes everything it would", earlier.number()),
