@@ -198,6 +198,11 @@ impl HostTable {
         }
     }
 
+    /// Does the address alone decide (LIS-31, LIS-32)?
+    pub(crate) fn takes_every_host(&self) -> bool {
+        matches!(self.hosts, Hosts::One(_))
+    }
+
     /// What clients may write to find each host, one for each wildcard; in no particular order.
     /// For comparing tables, not for the hot path.
     pub(crate) fn spellings(&self) -> Vec<String> {

@@ -47,7 +47,9 @@ fn told(diff: &Diff) -> Vec<String> {
 
 fn effect(table: &Table, example: &Example) -> Effect {
     match example {
-        Example::Request { original, request } => diff::of_request(table, *original, request).0,
+        Example::Request {
+            original, request, ..
+        } => diff::of_request(table, *original, request).0,
         Example::Connection { original, tls, sni } => {
             let class = if *tls { Class::Tls } else { Class::Tcp };
             let connection = Connection {
@@ -446,6 +448,7 @@ fn any_probe() -> impl Strategy<Value = Example> {
         .prop_map(
             |(original, (method, host, path), query, field)| Example::Request {
                 original,
+                own: true,
                 request: ExampleRequest {
                     method: method.to_owned(),
                     scheme: "http".to_owned(),

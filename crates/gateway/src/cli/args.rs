@@ -46,6 +46,11 @@ pub(crate) enum Command {
         after_help = "Examples:\n  pointsman test -f mesh/ routes.test.yaml\n  pointsman test -f mesh/ *.test.yaml -o junit > report.xml\n  pointsman test -f mesh/ routes.test.yaml --filter jason\n\nExit codes: 0 all cases pass, 1 a case fails, 2 a case cannot be read."
     )]
     Test(Test),
+    /// Say which traffic changes, and how, if new documents take the place of old ones
+    #[command(
+        after_help = "Examples:\n  pointsman diff -f mesh/ -f mesh-new/\n  git worktree add /tmp/main main && pointsman diff -f /tmp/main/mesh -f mesh\n\nExit codes: 0 no traffic changes, 1 some does, 2 wrong use."
+    )]
+    Diff(Diff),
     /// Show each effective setting and where it came from
     Settings(Settings),
     /// Print or check the iptables rules for --capture redirect; never applies them
@@ -315,6 +320,27 @@ pub(crate) struct Test {
     /// Form of the output
     #[arg(short, long, value_enum, default_value_t = TestOutput::Text)]
     pub(crate) output: TestOutput,
+    /// Colour
+    #[arg(long, value_enum, default_value_t = Color::Auto)]
+    pub(crate) color: Color,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Diff {
+    /// File or folder of documents, or - for standard input: first the old, then the new
+    #[arg(
+        short = 'f',
+        long = "file",
+        value_name = "PATH",
+        required = true,
+        num_args = 1
+    )]
+    pub(crate) files: Vec<PathBuf>,
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    pub(crate) output: Output,
     /// Colour
     #[arg(long, value_enum, default_value_t = Color::Auto)]
     pub(crate) color: Color,

@@ -2,6 +2,7 @@
 mod analyze;
 mod args;
 mod demo;
+mod diff;
 mod documents;
 mod explain;
 mod iptables;
@@ -47,6 +48,7 @@ pub fn main() -> ExitCode {
         Some(Command::Validate(command)) => analyze::validate(&command),
         Some(Command::Explain(command)) => explain::explain(&command),
         Some(Command::Test(command)) => test::test(&command),
+        Some(Command::Diff(command)) => diff::diff(&command),
         Some(Command::Settings(command)) => settings::settings(&command),
         Some(Command::Iptables(command)) => Ok(iptables::command(&command)),
         Some(Command::Completion { shell }) => {

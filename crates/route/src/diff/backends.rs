@@ -6,7 +6,7 @@ use crate::{
     split::Split,
     table::Table,
 };
-use pointsman_model::{ClusterName, Place};
+use pointsman_model::{ClusterName, Place, policy::ClientTls};
 use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
 /// One backend, and what changed of it.
@@ -123,6 +123,27 @@ fn differ<T: PartialEq + Debug>(what: &str, old: &T, new: &T, changes: &mut Vec<
     }
 }
 
+fn text<T: Debug>(value: &Option<T>) -> String {
+    value
+        .as_ref()
+        .map_or_else(|| "none".to_owned(), |value| format!("{value:?}"))
+}
+
+/// A sentence for each optional field that differs; if it is another one, for the whole.
+macro_rules! by_field {
+    ($what:literal, $old:expr, $new:expr, $changes:expr, {$($name:literal: $field:ident),+ $(,)?}) => {{
+        let (old, new) = (&$old, &$new);
+        let before = $changes.len();
+        $(if old.$field != new.$field {
+            let (then, now) = (text(&old.$field), text(&new.$field));
+            $changes.push(format!(concat!($what, " ", $name, ": {} -> {}"), then, now));
+        })+
+        if $changes.len() == before && old != new {
+            $changes.push(concat!($what, ": with other parameters").to_owned());
+        }
+    }};
+}
+
 fn of_policy(old: &Policy, new: &Policy, changes: &mut Vec<String>) {
     let Policy {
         algorithm,
@@ -140,9 +161,37 @@ fn of_policy(old: &Policy, new: &Policy, changes: &mut Vec<String>) {
     differ("algorithm", &old.algorithm, algorithm, changes);
     differ("balancer", &old.custom, custom, changes);
     differ("warmup", &old.warmup, warmup, changes);
-    differ("connection pool", &old.pool, pool, changes);
-    differ("outlier detection", &old.outlier, outlier, changes);
-    differ("TLS", &old.tls, tls, changes);
+    by_field!("connectionPool", old.pool, *pool, changes, {
+        "maxConnections": max_connections,
+        "connectTimeout": connect_timeout,
+        "tcp.idleTimeout": tcp_idle_timeout,
+        "maxConnectionDuration": max_connection_duration,
+        "http1MaxPendingRequests": max_pending_requests,
+        "http2MaxRequests": max_requests,
+        "maxRequestsPerConnection": max_requests_per_connection,
+        "maxRetries": max_retries,
+        "http.idleTimeout": http_idle_timeout,
+    });
+    match (&old.outlier, outlier) {
+        (Some(old), Some(new)) => by_field!("outlierDetection", *old, *new, changes, {
+            "consecutive5xxErrors": consecutive_5xx,
+            "consecutiveGatewayErrors": consecutive_gateway,
+            "interval": interval,
+            "baseEjectionTime": base_ejection,
+            "maxEjectionPercent": max_ejection_percent,
+            "minHealthPercent": min_health_percent,
+        }),
+        (None, None) => {}
+        (Some(_), None) => changes.push("outlierDetection: gone".to_owned()),
+        (None, Some(_)) => changes.push("outlierDetection: new".to_owned()),
+    }
+    if old.tls != *tls {
+        let mode = |it: &Option<ClientTls>| it.as_ref().map(|it| it.mode);
+        match (mode(&old.tls), mode(tls)) {
+            (then, now) if then == now => changes.push("TLS: with other parameters".to_owned()),
+            (then, now) => changes.push(format!("TLS: {} -> {}", text(&then), text(&now))),
+        }
+    }
     differ(
         "PROXY protocol",
         &old.proxy_protocol,

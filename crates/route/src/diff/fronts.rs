@@ -22,6 +22,12 @@ pub(super) struct Door {
     pub(super) new: Option<HttpTableId>,
     /// One of the tables sends all requests to one place, as bytes.
     pub(super) bytes: bool,
+    /// The address is a service's own; else every address of the port is the same door.
+    pub(super) own: bool,
+    /// One of the tables has the same rules for every Host here.
+    pub(super) any_host: bool,
+    /// One of them tells Hosts apart.
+    pub(super) names: bool,
 }
 
 /// Addresses that documents use for nobody (RFC 5737), and one more for when all of them are taken.
@@ -107,6 +113,7 @@ fn class(kind: &Kind, original: SocketAddr, place: &str, old: &Side, new: &Side)
         },
         Kind::Http => Example::Request {
             original,
+            own: true,
             request: super::ExampleRequest {
                 method: "GET".to_owned(),
                 scheme: "http".to_owned(),
@@ -258,11 +265,22 @@ impl Doors {
             .as_ref()
             .is_some_and(|it| matches!(it.outcome, Outcome::Forward(_)));
         if self.known.insert((before, after, instead)) {
+            let own = |table: &Table| {
+                let listener = table.listener_at(table.listener(original));
+                listener.is_some_and(|it| it.address.is_some())
+            };
+            let any_host = |table: &Table, id: Option<HttpTableId>| {
+                let hosts = id.and_then(|id| table.http_table(id));
+                hosts.map(|it| it.takes_every_host())
+            };
             self.doors.push(Door {
                 original,
                 old: before,
                 new: after,
                 bytes,
+                own: own(old) || own(new),
+                any_host: any_host(old, before) == Some(true) || any_host(new, after) == Some(true),
+                names: any_host(old, before) == Some(false) || any_host(new, after) == Some(false),
             });
         }
     }

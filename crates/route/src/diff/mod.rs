@@ -1,12 +1,12 @@
 //! Which *traffic* two tables treat differently, whatever lines of documents changed.
 //!
 //! [`compare`] looks at the traffic that the two tables can tell apart, and at nothing else:
-//! [`fronts`] takes every address, port and server name that either has a listener or chain for,
-//! plus one that neither knows; [`names`] every Host; [`cells`] divides the values of one part of a
+//! `fronts` takes every address, port and server name that either has a listener or chain for,
+//! plus one that neither knows; `names` every Host; `cells` divides the values of one part of a
 //! request (path, method, a header) by which texts of either table's rules they satisfy, with one
-//! value for each division; [`requests`] puts those values together, asks both tables, and forms
+//! value for each division; `requests` puts those values together, asks both tables, and forms
 //! classes. An [`Effect`] is what becomes of traffic, without who says so: a rule that moved to
-//! another file is no difference. [`backends`] compares what traffic is sent to.
+//! another file is no difference. `backends` compares what traffic is sent to.
 //!
 //! The tables are asked by the calls of the data path. So every example really differs; and where
 //! nothing was cut by a limit, classes are complete for all texts a table can tell apart: the
@@ -120,6 +120,8 @@ pub enum Example {
     Request {
         /// The address and port dialled.
         original: SocketAddr,
+        /// Is that address a service's own, so that another one fares otherwise?
+        own: bool,
         /// Its parts.
         request: ExampleRequest,
     },

@@ -1,6 +1,6 @@
 //! Hosts: every name either table has, in all its spellings, grouped by what it finds in the two.
 use super::{Diff, Limits, fronts::Door, requests, words};
-use crate::{hosts::VirtualHost, table::Table};
+use crate::{cluster::ClusterId, hosts::VirtualHost, rule::Action, table::Table};
 use foldhash::HashMap;
 use std::{net::IpAddr, sync::Arc};
 
@@ -16,12 +16,23 @@ pub(super) struct Group<'t> {
 }
 
 impl Group<'_> {
-    /// Can nothing differ? Shared rules are of one compilation, and mean the same in both tables.
-    fn is_shared(&self) -> bool {
-        match (self.old, self.new) {
-            (Some(old), Some(new)) => Arc::ptr_eq(&old.rules, &new.rules),
-            _ => false,
-        }
+    /// Can nothing differ? The same rules mean the same if their clusters do: the number of one that
+    /// is gone may be given to another.
+    fn is_shared(&self, old: &Table, new: &Table) -> bool {
+        let (Some(before), Some(after)) = (self.old, self.new) else {
+            return false;
+        };
+        let same = |id: ClusterId| old.cluster(id).name == new.cluster(id).name;
+        Arc::ptr_eq(&before.rules, &after.rules)
+            && before.rules.rules().iter().all(|rule| {
+                let mut mirrors = rule.mirrors.iter().filter_map(|it| it.cluster.ok());
+                let targets = match &rule.action {
+                    Action::Forward(split) => split.targets(),
+                    _ => &[],
+                };
+                let mut targets = targets.iter().filter_map(|it| it.cluster.ok());
+                targets.all(same) && mirrors.all(same)
+            })
     }
 
     /// A host is called by its own name, not by that of an alias that happens to be shorter.
@@ -65,7 +76,14 @@ fn find<'t>(table: &'t Table, side: Side<'_>, spelling: &str) -> Option<&'t Arc<
 
 /// Compares the requests that come in by one door.
 pub(super) fn compare(old: &Table, new: &Table, door: &Door, limits: &Limits, diff: &mut Diff) {
-    let mut spellings = vec![UNKNOWN.to_owned()];
+    let mut spellings = Vec::new();
+    if door.any_host {
+        // Where any Host will do, the address is the one that clients send.
+        spellings.push(door.original.ip().to_string());
+    }
+    if door.names {
+        spellings.push(UNKNOWN.to_owned());
+    }
     for (table, id) in [(old, door.old), (new, door.new)] {
         if let Some(hosts) = id.and_then(|id| table.http_table(id)) {
             spellings.extend(hosts.spellings());
@@ -99,7 +117,7 @@ pub(super) fn compare(old: &Table, new: &Table, door: &Door, limits: &Limits, di
         group.own_name_first();
     }
     let first = diff.classes.len();
-    for group in groups.iter().filter(|group| !group.is_shared()) {
+    for group in groups.iter().filter(|group| !group.is_shared(old, new)) {
         if diff.probes > limits.probes {
             diff.cut("not all hosts were looked at".to_owned());
             return;

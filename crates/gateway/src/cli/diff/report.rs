@@ -1,0 +1,253 @@
+//! The difference for people, and as JSON.
+use super::Report;
+use crate::cli::output;
+use pointsman_route::{
+    Origin,
+    diff::{Class, Example, ExampleRequest, Side},
+};
+use serde_json::{Value, json};
+use std::{collections::BTreeSet, fmt::Write};
+
+/// Hosts or addresses named that share a class with its example.
+const ALSO: usize = 5;
+/// Findings shown; `analyze` shows all.
+const FINDINGS: usize = 5;
+
+pub(super) fn text(report: &Report<'_>, color: bool) -> String {
+    let paint = |code: &str, text: &str| match color {
+        true => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
+        false => text.to_owned(),
+    };
+    let mut out = String::new();
+    let diff = &report.diff;
+    if diff.is_empty() {
+        out.push_str("no traffic changes\n");
+    }
+    if !diff.classes.is_empty() {
+        let (many, verb) = plural(diff.classes.len(), "traffic class", "traffic classes");
+        let _ = writeln!(out, "~ {many} {verb}");
+    }
+    for class in &diff.classes {
+        let _ = writeln!(out, "\n  {}", paint("1", &class.what));
+        let [old, new] = ends(class);
+        let width = old.chars().count().max(new.chars().count()).min(70);
+        let place = |side: &Side| side.origin.as_ref().map(told).unwrap_or_default();
+        let line = |arrow, it: &str, side| {
+            let line = format!("     {arrow} {it:<width$}   {}", place(side));
+            format!("{}\n", line.trim_end())
+        };
+        out.push_str(&line("  ", &old, &class.old));
+        out.push_str(&line("->", &new, &class.new));
+        for change in details(class) {
+            let _ = writeln!(out, "        {change}");
+        }
+        if !class.also.is_empty() {
+            let shown: Vec<&str> = class.also.iter().take(ALSO).map(String::as_str).collect();
+            let more = match class.also.len().checked_sub(ALSO) {
+                None | Some(0) => String::new(),
+                Some(more) => format!(" and {more} more"),
+            };
+            let _ = writeln!(out, "        also: {}{more}", shown.join(", "));
+        }
+        let _ = writeln!(out, "        {}", command(report, &class.example));
+    }
+    if !diff.backends.is_empty() {
+        let (many, verb) = plural(diff.backends.len(), "backend", "backends");
+        let _ = writeln!(out, "\n~ {many} {verb}");
+        for backend in &diff.backends {
+            let label = paint("1", &backend.label);
+            let _ = writeln!(out, "\n  {label}   {}", backend.place);
+            for change in &backend.changes {
+                let _ = writeln!(out, "        {change}");
+            }
+        }
+    }
+    for sentence in &diff.cut {
+        let _ = writeln!(out, "\n! not complete: {sentence}");
+    }
+    if !report.findings.is_empty() {
+        let (many, _) = plural(report.findings.len(), "new finding", "new findings");
+        let _ = writeln!(out, "\n+ {many}");
+        for finding in report.findings.iter().take(FINDINGS) {
+            let place = finding.place.as_ref().map(ToString::to_string);
+            let _ = writeln!(
+                out,
+                "  {}[{}]: {}  {}",
+                finding.level.as_str(),
+                finding.code,
+                finding.message,
+                place.unwrap_or_default()
+            );
+        }
+        if let Some(more @ 1..) = report.findings.len().checked_sub(FINDINGS) {
+            let _ = writeln!(out, "  and {more} more: pointsman analyze shows them all");
+        }
+    }
+    if report.settled > 0 {
+        let (many, verb) = match report.settled {
+            1 => ("1 finding".to_owned(), "is"),
+            many => (format!("{many} findings"), "are"),
+        };
+        let _ = writeln!(out, "\n- {many} {verb} gone");
+    }
+    out
+}
+
+fn plural(count: usize, one: &str, many: &str) -> (String, &'static str) {
+    match count {
+        1 => (format!("1 {one}"), "changes"),
+        _ => (format!("{count} {many}"), "change"),
+    }
+}
+
+/// What became of it, and what becomes of it.
+fn ends(class: &Class) -> [String; 2] {
+    [&class.old, &class.new].map(|side| side.effect.outcome.to_string())
+}
+
+fn told(origin: &Origin) -> String {
+    format!("{}  {}", origin.label, origin.place)
+}
+
+/// What is done on the way, where that differs: `timeout: none -> 2s`.
+fn details(class: &Class) -> Vec<String> {
+    let (old, new) = (&class.old.effect.details, &class.new.effect.details);
+    let names: BTreeSet<&str> = old.keys().chain(new.keys()).copied().collect();
+    let text = |it: Option<&String>| it.map_or("none", |it| it.as_str()).to_owned();
+    names
+        .into_iter()
+        .filter(|name| old.get(name) != new.get(name))
+        .map(|name| format!("{name}: {} -> {}", text(old.get(name)), text(new.get(name))))
+        .collect()
+}
+
+/// The question to `explain` that shows it.
+fn command(report: &Report<'_>, example: &Example) -> String {
+    let file = report.new.display();
+    let target = match example {
+        Example::Connection {
+            original,
+            tls: true,
+            sni,
+        } => match sni {
+            Some(name) => format!("tls://{name} --to {original}"),
+            None => format!("tls://{original}"),
+        },
+        Example::Connection { original, .. } => format!("tcp://{original}"),
+        Example::Request {
+            original,
+            own,
+            request,
+        } => {
+            let mut made = of_request(request);
+            let host = &request.authority;
+            let named = *host == original.to_string() || *host == original.ip().to_string();
+            if *own && !named {
+                made.push_str(&format!(" --to {original}"));
+            }
+            made
+        }
+    };
+    format!("pointsman explain -f {file} {target}")
+}
+
+fn of_request(request: &ExampleRequest) -> String {
+    let query = request.query.as_ref().map(|it| format!("?{it}"));
+    let query = query.unwrap_or_default();
+    let url = format!("http://{}{}{query}", request.authority, request.path);
+    let mut made = quoted(&url);
+    if request.method != "GET" {
+        made.push_str(&format!(" -X {}", quoted(&request.method)));
+    }
+    for (name, value) in &request.headers {
+        made.push_str(&format!(" -H {}", quoted(&format!("{name}: {value}"))));
+    }
+    made
+}
+
+/// As a word of a POSIX shell.
+fn quoted(word: &str) -> String {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || ":/.-_%+,=@".contains(letter);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// One object; version 1 of its form.
+pub(super) fn json(report: &Report<'_>) -> Value {
+    let diff = &report.diff;
+    let side = |side: &Side| {
+        let origin = side.origin.as_ref();
+        json!({
+            "outcome": side.effect.outcome.as_str(),
+            "text": side.effect.outcome.to_string(),
+            "details": side.effect.details,
+            "rule": origin.map(|it| &*it.label),
+            "file": origin.map(|it| it.place.file.to_string()),
+            "line": origin.map(|it| it.place.line),
+        })
+    };
+    let classes = diff.classes.iter().map(|class| {
+        json!({
+            "what": class.what,
+            "old": side(&class.old),
+            "new": side(&class.new),
+            "also": class.also,
+            "example": question(&class.example),
+            "command": command(report, &class.example),
+        })
+    });
+    let backends = diff.backends.iter().map(|backend| {
+        json!({
+            "cluster": &*backend.label,
+            "changes": backend.changes,
+            "file": backend.place.file.to_string(),
+            "line": backend.place.line,
+        })
+    });
+    json!({
+        "version": 1,
+        "differs": !diff.is_empty(),
+        "classes": classes.collect::<Vec<_>>(),
+        "backends": backends.collect::<Vec<_>>(),
+        "findings": report.findings.iter().map(output::finding_json).collect::<Vec<_>>(),
+        "settled": report.settled,
+        "not_complete": diff.cut,
+        "probes": diff.probes,
+    })
+}
+
+/// As `explain --json` reads it.
+fn question(example: &Example) -> Value {
+    match example {
+        Example::Connection { original, tls, sni } => {
+            let mut made = json!({
+                "protocol": if *tls { "tls" } else { "tcp" },
+                "ip": original.ip(),
+                "port": original.port(),
+            });
+            if let Some(name) = sni {
+                made["sni"] = name.as_str().into();
+            }
+            made
+        }
+        Example::Request {
+            original, request, ..
+        } => {
+            let query = request.query.as_ref().map(|it| format!("?{it}"));
+            let fields = request.headers.iter();
+            json!({
+                "protocol": "http",
+                "ip": original.ip(),
+                "port": original.port(),
+                "method": request.method,
+                "host": request.authority,
+                "path": format!("{}{}", request.path, query.unwrap_or_default()),
+                "headers": fields
+                    .map(|(name, value)| (name.clone(), Value::from(value.as_str())))
+                    .collect::<serde_json::Map<_, _>>(),
+            })
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! `pointsman diff` on the real binary: what it says, and how it ends.
+use serde_json::Value;
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+const SHOP: &str = "
+apiVersion: v1
+kind: Service
+metadata: {name: shop}
+spec: {clusterIP: 10.96.0.1, ports: [{name: http, port: 80}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: shop-1, labels: {kubernetes.io/service-name: shop}}
+addressType: IPv4
+ports: [{name: http, port: 8080}]
+endpoints: [{addresses: [10.0.0.2]}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: shop}
+spec:
+  hosts: [shop]
+  http:
+  - match: [{uri: {prefix: /api}, headers: {user: {exact: it's}}}]
+    timeout: 1s
+    route: [{destination: {host: shop}}]
+  - route: [{destination: {host: shop}}]
+";
+
+fn run(old: &str, new: &str, arguments: &[&str]) -> Output {
+    let dir = tempfile::tempdir().expect("a folder");
+    fs::write(dir.path().join("old.yaml"), old).expect("a file");
+    fs::write(dir.path().join("new.yaml"), new).expect("a file");
+    diff(dir.path(), arguments)
+}
+
+fn diff(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("POINTSMAN_") {
+            command.env_remove(name);
+        }
+    }
+    let command = command.current_dir(folder).arg("diff").args(arguments);
+    command.output().expect("it runs")
+}
+
+const BOTH: [&str; 4] = ["-f", "old.yaml", "-f", "new.yaml"];
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("text")
+}
+
+#[test]
+fn a_class_has_its_words_both_ends_and_a_command() {
+    let output = run(SHOP, &SHOP.replace("timeout: 1s", "timeout: 2s"), &BOTH);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        text(&output.stdout),
+        "~ 1 traffic class changes\n\n  \
+         GET shop:80 (path /api…, user: it's)\n        \
+         shop.default:80   default/shop#0  old.yaml:20\n     \
+         -> shop.default:80   default/shop#0  new.yaml:20\n        \
+         timeout: 1s -> 2s\n        \
+         pointsman explain -f new.yaml http://shop/api -H 'user: it'\\''s'\n"
+    );
+}
+
+#[test]
+fn no_traffic_changes_by_other_words_or_other_order() {
+    let new = SHOP.replace("name: shop-1", "name: shop-2") + "\n# more\n";
+    let output = run(SHOP, &new, &BOTH);
+    assert!(output.status.success());
+    assert_eq!(text(&output.stdout), "no traffic changes\n");
+}
+
+#[test]
+fn programs_get_classes_backends_and_findings() {
+    let new = SHOP
+        .replace("10.0.0.2", "10.0.0.3")
+        .replace("timeout: 1s", "rewrite: {uri: /v2}")
+        .replace(
+            "  - route: [{destination: {host: shop}}]",
+            "  - route: [{destination: {host: shop, subset: v9}}]",
+        );
+    let output = run(SHOP, &new, &[&BOTH[..], &["-o", "json"]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(told["version"], 1);
+    assert_eq!(told["not_complete"], Value::Array(Vec::new()));
+    let classes = told["classes"].as_array().expect("a list");
+    assert_eq!(classes.len(), 2, "{told:#}");
+    let rest = classes.iter().find(|it| it["example"]["path"] == "/");
+    let rest = rest.expect("the request that no condition takes");
+    assert_eq!(rest["old"]["outcome"], "forward");
+    assert!(
+        rest["new"]["text"]
+            .as_str()
+            .expect("text")
+            .contains("subset is not defined")
+    );
+    let backend = &told["backends"][0];
+    assert_eq!(
+        backend["cluster"],
+        "outbound|80||shop.default.svc.cluster.local"
+    );
+    assert_eq!(
+        backend["changes"][0],
+        "endpoints 1 -> 1: + 10.0.0.3:8080; - 10.0.0.2:8080"
+    );
+    assert_eq!(told["findings"][0]["code"], "PM0101");
+}
+
+#[test]
+fn two_sides_are_wanted() {
+    for arguments in [
+        &["-f", "old.yaml"][..],
+        &["-f", "old.yaml", "-f", "gone.yaml"],
+        &[],
+    ] {
+        let output = run(SHOP, SHOP, arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    }
+}
