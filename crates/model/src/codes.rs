@@ -502,7 +502,7 @@ pub const CODES: &[CodeEntry] = &[
         "Give one of them another port or address, or capture with `redirect`",
     ),
     row(
-        330,
+        340,
         &[Info],
         &[],
         "The port of a headless Service is another one than its endpoints listen on",
@@ -510,7 +510,7 @@ pub const CODES: &[CodeEntry] = &[
         "Make both the same number",
     ),
     row(
-        331,
+        341,
         &[Warning],
         &["IST0118"],
         "The name of a port looks like a protocol, and declares none",
@@ -518,7 +518,7 @@ pub const CODES: &[CodeEntry] = &[
         "Begin the name with the protocol and a hyphen, or set `appProtocol`",
     ),
     row(
-        332,
+        342,
         &[Warning],
         &[],
         "HTTP is declared on port 443",
@@ -526,7 +526,7 @@ pub const CODES: &[CodeEntry] = &[
         "Declare HTTPS or TLS",
     ),
     row(
-        333,
+        343,
         &[Warning],
         &[],
         "A policy encrypts what is encrypted already",
@@ -534,7 +534,7 @@ pub const CODES: &[CodeEntry] = &[
         "Remove `tls` for this port",
     ),
     row(
-        334,
+        344,
         &[Warning, Info],
         NOT_FOUND,
         "An ExternalName that leads nowhere, or is named where its target is meant",
@@ -542,7 +542,7 @@ pub const CODES: &[CodeEntry] = &[
         "Name the target, by its full name",
     ),
     row(
-        335,
+        345,
         &[Warning, Info],
         &[],
         "Two documents are a service of the same host",

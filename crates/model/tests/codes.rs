@@ -42,7 +42,14 @@ fn raised() -> BTreeSet<Code> {
                 continue;
             };
             let digits = rest.split(')').next().unwrap_or_default();
-            codes.extend(digits.parse().map(Code));
+            let Ok(code) = digits.parse().map(Code) else {
+                continue; // this file, or a pattern
+            };
+            assert!(
+                codes.insert(code),
+                "{code} is raised for two things: {}",
+                file.display()
+            );
         }
     }
     codes

@@ -48,7 +48,7 @@ fn names_that_lead_nowhere() {
     );
     expect(
         &["vs v hosts=al", "http none -> 200"],
-        &["warning PM0334 VirtualService default/v"],
+        &["warning PM0344 VirtualService default/v"],
     );
     for (host, help) in [
         ("nobody", "correct `host`"),
@@ -69,9 +69,9 @@ fn names_that_lead_nowhere() {
             "svc half external=web.default",
         ],
         &[
-            "warning PM0334 Service default/half",
-            "warning PM0334 Service default/x",
-            "warning PM0334 Service default/y",
+            "warning PM0344 Service default/half",
+            "warning PM0344 Service default/x",
+            "warning PM0344 Service default/y",
         ],
     );
 }
@@ -330,18 +330,18 @@ fn ports_that_say_one_thing_and_do_another() {
     ] {
         let world = fixture_and(&[&format!("svc x ip=10.0.0.99 ports={name}:8080/auto")]);
         let all = findings(&world, &ClientContext::default());
-        assert_eq!(all.iter().any(|it| it.code.0 == 331), found, "{name}");
+        assert_eq!(all.iter().any(|it| it.code.0 == 341), found, "{name}");
     }
     expect(
         &[
             "svc x headless ports=tcp-a:7000/tcp>7001,tcp-b:7001/tcp>7001",
             "eps x ports=tcp-a:7001,tcp-b:7001 pods=p@10.1.0.50",
         ],
-        &["info PM0330 Service default/x"],
+        &["info PM0340 Service default/x"],
     );
     expect(
         &["se x hosts=x.example.com addr=10.0.0.99 ports=http:443/http ep=10.9.0.9"],
-        &["warning PM0332 ServiceEntry default/x"],
+        &["warning PM0342 ServiceEntry default/x"],
     );
     let encrypted = |line: &str| {
         let mut world = fixture_and(&[line, "dr d host=x.example.com"]);
@@ -370,7 +370,7 @@ fn ports_that_say_one_thing_and_do_another() {
     );
     assert_eq!(
         encrypted("se x hosts=x.example.com addr=10.0.0.99 ports=tls:443/tls ep=10.9.0.9"),
-        ["warning PM0333 DestinationRule default/d"]
+        ["warning PM0343 DestinationRule default/d"]
     );
 }
 
@@ -382,7 +382,7 @@ fn documents_that_want_the_same() {
             "se a ns=x hosts=dup.example.com ports=http:80/http",
             "se b ns=y hosts=dup.example.com ports=http:80/http",
         ],
-        &["warning PM0335 ServiceEntry y/b"],
+        &["warning PM0345 ServiceEntry y/b"],
     );
     expect(
         &[
@@ -393,7 +393,7 @@ fn documents_that_want_the_same() {
     );
     expect(
         &["se more hosts=web.default.svc.cluster.local ports=http:80/http ep=10.9.0.9"],
-        &["info PM0335 ServiceEntry default/more"],
+        &["info PM0345 ServiceEntry default/more"],
     );
     expect(
         &[
@@ -417,14 +417,14 @@ fn documents_that_want_the_same() {
 
 /// Cases of the golden tables that are about a mistake, by title, with what is found in them.
 const MEANT_TO_BE_WRONG: [(&str, u16); 27] = [
-    ("T-HST-24 LIS-3", 335),
-    ("LIS-3 the client's namespace first", 335),
-    ("T-HST-25 LIS-3", 335),
-    ("T-ALS-6 ALS-6", 334),
+    ("T-HST-24 LIS-3", 345),
+    ("LIS-3 the client's namespace first", 345),
+    ("T-HST-25 LIS-3", 345),
+    ("T-ALS-6 ALS-6", 344),
     ("T-ALS-14 ALS-11 BE-18", 105),
     (
         "VSB-13 a VirtualService for an alias takes the full name only",
-        334,
+        344,
     ),
     ("T-VSB-3 T-VSB-4 VSB-4", 104),
     ("T-VSB-5 VSB-1", 110),
@@ -464,7 +464,7 @@ const MEANT_TO_BE_WRONG: [(&str, u16); 27] = [
         "HST-20 the host of a VirtualService comes before a service's derived name",
         104,
     ),
-    ("ALS-14 the target is not completed", 334),
+    ("ALS-14 the target is not completed", 344),
 ];
 
 /// Every other case of the golden tables is well-formed, and nothing worse than "worth knowing" is

@@ -32,14 +32,14 @@ pub(super) const WEIGHTS: Code = Code(213);
 /// Retries that the timeouts leave no room for.
 pub(super) const RETRIES_CUT_OFF: Code = Code(214);
 /// The port of a headless Service is not the one its endpoints listen on.
-pub(super) const HEADLESS_PORT: Code = Code(330);
+pub(super) const HEADLESS_PORT: Code = Code(340);
 /// The name of a port looks like a protocol, and is none.
-pub(super) const PORT_NAME: Code = Code(331);
+pub(super) const PORT_NAME: Code = Code(341);
 /// HTTP is declared on port 443.
-pub(super) const HTTP_ON_443: Code = Code(332);
+pub(super) const HTTP_ON_443: Code = Code(342);
 /// A policy encrypts what is encrypted already.
-pub(super) const TLS_TWICE: Code = Code(333);
+pub(super) const TLS_TWICE: Code = Code(343);
 /// An alias that leads nowhere.
-pub(super) const ALIAS: Code = Code(334);
+pub(super) const ALIAS: Code = Code(344);
 /// Two documents are a service of the same host.
-pub(super) const SAME_HOST: Code = Code(335);
+pub(super) const SAME_HOST: Code = Code(345);
