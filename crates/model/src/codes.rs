@@ -366,6 +366,14 @@ pub const CODES: &[CodeEntry] = &[
         "Name it in `delegate`, or give it hosts",
     ),
     row(
+        113,
+        &[Warning],
+        &["IST0132"],
+        "A host of a VirtualService is not among the hosts of its Gateway",
+        "Requests with this host that come to the gateway are not asked its rules",
+        "Add the host to a server of the Gateway, or the VirtualService's namespace to the host there",
+    ),
+    row(
         120,
         &[Warning],
         &[],

@@ -3,7 +3,9 @@ mod common;
 
 use common::{case, fixture, fixture_and};
 use pointsman_model::{
-    ClientContext, Finding, Given, Level, Object, World,
+    ClientContext, Finding, Gateway, Given, HostPattern, Kind, Level, Object, Place, Protocol,
+    World,
+    gateway::{Server, ServerHost},
     policy::{ClientTls, PolicyBlocks, TlsMode, TrafficPolicy},
 };
 use pointsman_route::{Table, analysis::analyze};
@@ -99,6 +101,59 @@ fn gateways_and_delegates_that_are_not_there() {
         ],
         &[],
     );
+}
+
+/// GW-62..64.
+#[test]
+fn hosts_that_their_gateway_does_not_serve() {
+    let server = |namespace: Option<&str>, host: &str| ServerHost {
+        namespace: namespace.map(Into::into),
+        host: HostPattern::new(host),
+        place: Place::nowhere(),
+    };
+    let gateway = |hosts: Vec<ServerHost>| {
+        let mut world = World::default();
+        common::add(
+            &mut world,
+            &[
+                "vs v hosts=a.example.com gateways=default/edge",
+                "http none -> 200",
+            ],
+        );
+        let mut meta = world
+            .virtual_services
+            .values()
+            .next()
+            .expect("one")
+            .meta
+            .clone();
+        meta.key.kind = Kind::Gateway;
+        meta.key.name = "edge".into();
+        world.upsert(Object::Gateway(Arc::new(Gateway {
+            meta,
+            selector: Default::default(),
+            servers: vec![Server {
+                index: 0,
+                name: None,
+                port: 80,
+                port_name: "http".into(),
+                protocol: Protocol::Http,
+                bind: None,
+                hosts,
+                tls: None,
+                place: Place::nowhere(),
+            }],
+        })));
+        told(&world)
+    };
+    let not_served = ["warning PM0113 VirtualService default/v"];
+    assert_eq!(gateway(vec![server(None, "a.example.com")]), [""; 0]);
+    assert_eq!(gateway(vec![server(None, "*.example.com")]), [""; 0]);
+    assert_eq!(gateway(vec![server(Some("default"), "*")]), [""; 0]);
+    assert_eq!(gateway(vec![server(None, "*.example.org")]), not_served);
+    assert_eq!(gateway(vec![server(Some("prod"), "*")]), not_served);
+    let both = vec![server(Some("prod"), "*"), server(None, "a.example.com")];
+    assert_eq!(gateway(both), [""; 0]);
 }
 
 /// VS-S-1, VS-S-2, VS-T-1, VSB-10, VSB-11, VSB-17.

@@ -17,6 +17,8 @@ pub(super) const UNKNOWN_GATEWAY: Code = Code(110);
 pub(super) const UNKNOWN_POLICY_PORT: Code = Code(111);
 /// Nobody delegates to a VirtualService without hosts.
 pub(super) const UNUSED_DELEGATE: Code = Code(112);
+/// A host of a VirtualService that its Gateway has no server for.
+pub(super) const HOST_NOT_IN_GATEWAY: Code = Code(113);
 /// A part of a DestinationRule is ignored, because an older one says the same.
 pub(super) const POLICY_IGNORED: Code = Code(120);
 /// A DestinationRule hides another one.

@@ -1,14 +1,14 @@
 //! Names in documents, and what they lead to.
 use pointsman_model::{
-    ClientContext, DestinationRule, Finding, HostPattern, HttpAction, Level, ObjectKey,
-    VirtualService, World, policy::TrafficPolicy,
+    ClientContext, DestinationRule, Finding, Gateway, HostPattern, HttpAction, Level, ObjectKey,
+    VirtualService, World, gateway::ServerHost, policy::TrafficPolicy,
 };
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::{
     codes::{
-        ALIAS, HOST_NOT_COMPLETED, RULE_FOR_NOBODY, UNKNOWN_GATEWAY, UNKNOWN_POLICY_PORT,
-        UNUSED_DELEGATE,
+        ALIAS, HOST_NOT_COMPLETED, HOST_NOT_IN_GATEWAY, RULE_FOR_NOBODY, UNKNOWN_GATEWAY,
+        UNKNOWN_POLICY_PORT, UNUSED_DELEGATE,
     },
     services::{Alias, End, Known},
 };
@@ -20,15 +20,21 @@ pub(super) fn check(
     known: &Known<'_>,
     findings: &mut Findings,
 ) {
-    let gateways: HashSet<String> = world.gateways.values().map(|it| it.full_name()).collect();
+    let gateways: HashMap<String, &Gateway> = world
+        .gateways
+        .values()
+        .map(|it| (it.full_name(), &**it))
+        .collect();
     let delegates = delegates(world);
     for service in world.virtual_services.values() {
         if service.hosts.is_empty() && !delegates.contains(&service.meta.key) {
             findings.push(unused(service));
         }
         for gateway in &service.gateways {
-            if &**gateway != "mesh" && !gateways.contains(&**gateway) {
-                findings.push(unknown_gateway(service, gateway, &gateways));
+            match gateways.get(&**gateway) {
+                Some(gateway) => hosts_of_gateway(service, gateway, findings),
+                None if &**gateway == "mesh" => {}
+                None => findings.push(unknown_gateway(service, gateway, &gateways)),
             }
         }
         for host in &service.hosts {
@@ -71,10 +77,14 @@ fn unused(service: &VirtualService) -> Finding {
     .help("name it in `delegate` of another VirtualService, or give it `hosts`")
 }
 
-fn unknown_gateway(service: &VirtualService, gateway: &str, gateways: &HashSet<String>) -> Finding {
+fn unknown_gateway(
+    service: &VirtualService,
+    gateway: &str,
+    gateways: &HashMap<String, &Gateway>,
+) -> Finding {
     let (namespace, name) = gateway.split_once('/').unwrap_or(("", gateway));
     let mut elsewhere: Vec<&String> = gateways
-        .iter()
+        .keys()
         .filter(|it| it.split_once('/').is_some_and(|(_, other)| other == name))
         .collect();
     elsewhere.sort();
@@ -92,6 +102,42 @@ fn unknown_gateway(service: &VirtualService, gateway: &str, gateways: &HashSet<S
         )),
         None => finding.help("create the Gateway, or correct `gateways`"),
     }
+}
+
+/// GW-62..64: a host is served where it meets a server's host that admits the namespace.
+fn hosts_of_gateway(service: &VirtualService, gateway: &Gateway, findings: &mut Findings) {
+    let namespace = &*service.meta.key.namespace;
+    let all = || gateway.servers.iter().flat_map(|server| &server.hosts);
+    for host in &service.hosts {
+        let meets = |it: &&ServerHost| it.host.covers(host) || host.covers(&it.host);
+        let Some(closed) = all().find(meets) else {
+            let finding = not_served(service, host, gateway);
+            findings.push(finding.help("add it to `hosts` of a server"));
+            continue;
+        };
+        if !all().filter(meets).any(|it| it.admits(namespace)) {
+            findings.push(
+                not_served(service, host, gateway)
+                    .help(format!(
+                        "its host {} is for other namespaces than {namespace}",
+                        closed.host
+                    ))
+                    .related(&closed.place, "not for this namespace"),
+            );
+        }
+    }
+}
+
+fn not_served(service: &VirtualService, host: &HostPattern, gateway: &Gateway) -> Finding {
+    Finding::new(
+        HOST_NOT_IN_GATEWAY,
+        Level::Warning,
+        format!("{} has no server for the host {host}", gateway.meta.key),
+    )
+    .of(&service.meta.key)
+    .at(&service.meta.place)
+    .effect("requests with this host that come to the gateway are not asked these rules")
+    .related(&gateway.meta.place, "the Gateway")
 }
 
 /// VSB-4, VSB-13.
