@@ -76,6 +76,7 @@ fn the_gateway_does_what_explain_says() {
             "http notfound",
             "http unavailable",
             "http blackhole",
+            "http reject",
             "tcp forward",
             "tcp passthrough",
             "tcp blackhole",

@@ -91,6 +91,21 @@ fn request(rng: &mut Rng, name: Option<&str>, asked: &mut Value) {
     if chance(rng, 5) {
         asked["version"] = "1.0".into();
     }
+    if chance(rng, 8) {
+        spoil(rng, asked);
+    }
+}
+
+/// Makes it what no client should send: refused where requests are read, bytes elsewhere.
+fn spoil(rng: &mut Rng, asked: &mut Value) {
+    match rng.u8(..6) {
+        0 => asked["path"] = "/a b".into(),
+        1 => asked["path"] = "no-slash".into(),
+        2 => asked["host"] = "fd00::5".into(),
+        3 => asked["host"] = "web/x".into(),
+        4 => asked["method"] = "G(T".into(),
+        _ => drop(asked.as_object_mut().map(|it| it.remove("host"))),
+    }
 }
 
 /// A form of this name, or one that some document may have.
@@ -141,7 +156,8 @@ pub(crate) fn probe(question: &Value) -> Probe {
             Probe::hello(question["sni"].as_str(), &alpn)
         }
         _ => {
-            let mut fields = vec![("host", text("host"))];
+            let host = question["host"].as_str().map(|host| ("host", host));
+            let mut fields: Vec<_> = host.into_iter().collect();
             for (name, values) in question["headers"].as_object().into_iter().flatten() {
                 match values {
                     Value::Array(values) => {

@@ -13,6 +13,7 @@ use pointsman_route::{
 use pointsman_wire::{
     http1::{RequestHead, field_slots, parse_request},
     path,
+    sniff::{Verdict, sniff},
 };
 use std::{collections::BTreeSet, net::SocketAddr};
 
@@ -37,7 +38,13 @@ pub(crate) fn answer(table: &Table, question: &Question, traced: bool) -> anyhow
     let head = match &question.traffic {
         Traffic::Tcp => return Ok(bytes(connection(Class::Tcp, None))),
         Traffic::Tls { sni } => return Ok(bytes(connection(Class::Tls, sni.as_deref()))),
-        Traffic::Http(head) => head.bytes()?,
+        Traffic::Http(head) => {
+            let head = head.bytes()?;
+            if let Some(class) = not_read(table, question.original, &head) {
+                return Ok(bytes(connection(class, None)));
+            }
+            head
+        }
     };
     let mut slots = field_slots();
     let head = match parse_request(&head, &mut slots, &limits()) {
@@ -71,6 +78,23 @@ pub(crate) fn answer(table: &Table, question: &Question, traced: bool) -> anyhow
         made.trace = Some(trace::of_request(table, question.original, &request));
     }
     Ok(made)
+}
+
+/// What a request is taken for where nobody reads it as one, well-formed or not: on a port that is
+/// not looked into, where it does not begin as requests do, and where it meets no HTTP chain.
+pub(super) fn not_read(table: &Table, original: SocketAddr, head: &[u8]) -> Option<Class> {
+    let listener = table.listener(original);
+    if !table.inspection(listener).http || sniff(head) != Verdict::Http1 {
+        return Some(Class::Tcp);
+    }
+    let connection = Connection {
+        original,
+        source: None,
+        class: Class::Http,
+        sni: None,
+    };
+    let decision = table.connection(listener, &connection, &mut NoTrace);
+    (!matches!(decision, ConnectionDecision::Http(_))).then_some(Class::Http)
 }
 
 fn of_bytes(table: &Table, connection: &Connection<'_>) -> Answer {

@@ -17,7 +17,7 @@ mod stream;
 mod trace;
 
 use self::{
-    decide::answer,
+    decide::{answer, not_read},
     execute::fields,
     question::{Question, Traffic, limits},
     trace::Line,
@@ -148,6 +148,9 @@ fn ask(table: &Table, question: &Question) -> anyhow::Result<Explanation> {
         Traffic::Tls { sni } => return Ok(bytes(Class::Tls, sni.as_deref())),
         Traffic::Http(head) => head.bytes()?,
     };
+    if let Some(class) = not_read(table, question.original, &head) {
+        return Ok(bytes(class, None));
+    }
     let refused = |refusal| anyhow::anyhow!("the gateway would refuse this request: {refusal}");
     let mut slots = field_slots();
     let head = parse_request(&head, &mut slots, &limits())

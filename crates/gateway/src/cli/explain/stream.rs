@@ -236,6 +236,9 @@ impl<'w> Answerer<'w> {
             bail!("the line is longer than {MAX_LINE} bytes");
         }
         let mut value: Value = serde_json::from_slice(line).context("the line is not JSON")?;
+        if !value.is_object() {
+            bail!("a question is a JSON object");
+        }
         if let Some(given) = value.get_mut("id") {
             *id = given.take();
         }
