@@ -35,10 +35,20 @@ pub struct Table {
     pub(crate) http_tables: Chunks<Arc<HostTable>>,
     pub(crate) clusters: Clusters,
     pub(crate) binds: Arc<[Bind]>,
+    pub(crate) unmatched: Option<Arc<Unmatched>>,
     /// Compiled patterns, kept for the next compilation.
     pub(crate) patterns: Shards<Arc<str>, Pattern>,
     /// For the table that follows.
     pub(crate) made_of: MadeOf,
+}
+
+/// Where traffic goes that nothing recognises, instead of to its original destination (LIS-67).
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Unmatched {
+    /// Bytes.
+    pub(crate) bytes: Arc<TcpRule>,
+    /// Requests; its one rule takes all of them.
+    pub(crate) host: Arc<VirtualHost>,
 }
 
 /// The outcome of a compilation.
@@ -180,7 +190,10 @@ impl Table {
         match (chosen, self.context.outbound_policy) {
             (Chosen::Http(table), _) => ConnectionDecision::Http(table),
             (Chosen::Forward(rule), _) => ConnectionDecision::Forward(rule),
-            (Chosen::FallThrough, OutboundPolicy::AllowAny) => ConnectionDecision::Passthrough,
+            (Chosen::FallThrough, OutboundPolicy::AllowAny) => match &self.unmatched {
+                Some(unmatched) => ConnectionDecision::Forward(&unmatched.bytes),
+                None => ConnectionDecision::Passthrough,
+            },
             (Chosen::FallThrough, OutboundPolicy::RegistryOnly) => ConnectionDecision::Blackhole,
         }
     }
@@ -199,11 +212,11 @@ impl Table {
         if T::ON {
             trace.host(found.map(|(form, host)| (form, &**host)));
         }
-        let Some((_, host)) = found else {
-            return match self.context.outbound_policy {
-                OutboundPolicy::AllowAny => RequestDecision::Passthrough,
-                OutboundPolicy::RegistryOnly => RequestDecision::Blackhole,
-            };
+        let host = match (found, self.context.outbound_policy, &self.unmatched) {
+            (Some((_, host)), ..) => host,
+            (None, OutboundPolicy::RegistryOnly, _) => return RequestDecision::Blackhole,
+            (None, OutboundPolicy::AllowAny, None) => return RequestDecision::Passthrough,
+            (None, OutboundPolicy::AllowAny, Some(unmatched)) => &unmatched.host,
         };
         match host.rules.find(request, trace) {
             Some((rule, alternative)) => RequestDecision::Rule(Matched {

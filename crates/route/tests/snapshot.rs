@@ -2,7 +2,7 @@
 mod common;
 
 use common::{fixture_and, object};
-use pointsman_model::{Given, Object, World};
+use pointsman_model::{Given, Object, OutboundPolicy, World};
 use pointsman_route::{CompiledTables, Contexts, NoTrace, Request, Table, Tables, Via};
 use std::{net::IpAddr, sync::Arc};
 
@@ -178,4 +178,53 @@ fn a_pod_that_moves_is_a_change() {
     assert!(after.changed);
     assert!(taken(&after.tables, "10.1.0.4", "api").is_some());
     assert!(taken(&after.tables, "10.1.0.2", "api").is_none());
+}
+
+#[test]
+fn a_sidecar_speaks_of_the_pods_it_selects() {
+    // VIS-10, LIS-65
+    let lines = ["sidecar narrow workload=app=a egress=~/* mode=registry"];
+    let pods = vec![
+        pod("default", "a", "app=a", "10.9.0.1"),
+        pod("default", "b", "app=b", "10.9.0.2"),
+    ];
+    let tables = compile(&world(&lines, pods), &contexts(4), None).tables;
+    let policy = |client: &str| {
+        let client = client.parse().expect("ip");
+        let table = tables.get(tables.number(Via::Mesh, client));
+        (
+            table.context().outbound_policy,
+            table.listeners().is_empty(),
+        )
+    };
+    assert_eq!(policy("10.9.0.1"), (OutboundPolicy::RegistryOnly, true));
+    assert_eq!(policy("10.9.0.2"), (OutboundPolicy::AllowAny, false));
+    assert_eq!(policy("10.9.0.3"), (OutboundPolicy::AllowAny, false));
+}
+
+#[test]
+fn the_meshs_own_document_is_followed_and_gateways_heed_it_but_no_sidecar() {
+    // LIS-65, VIS-9
+    let contexts = Contexts {
+        gateway: Some(Given {
+            namespace: "prod".into(),
+            ..Given::default()
+        }),
+        ..contexts(0)
+    };
+    let before = compile(&world(&[], Vec::new()), &contexts, None);
+    let lines = [
+        "mesh istio ns=istio-system mode=registry retries=4",
+        "sidecar default ns=prod mode=any egress=~/*",
+    ];
+    let after = compile(&world(&lines, Vec::new()), &contexts, Some(&before.tables));
+    assert!(after.changed);
+    let mesh = after.tables.mesh().context().clone();
+    assert_eq!(mesh.outbound_policy, OutboundPolicy::RegistryOnly);
+    assert_eq!(mesh.retries.map(|it| it.attempts), Some(4));
+    let gateway = after.tables.gateway().expect("asked for").context();
+    assert_eq!(gateway.outbound_policy, OutboundPolicy::RegistryOnly);
+    assert_eq!(gateway.sidecar, None);
+    let again = compile(&world(&lines, Vec::new()), &contexts, Some(&after.tables));
+    assert!(!again.changed);
 }

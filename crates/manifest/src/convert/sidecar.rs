@@ -132,9 +132,21 @@ fn outbound(key: Span, map: &Map, context: &mut Context<'_>) -> Outbound {
             "write `mode: ALLOW_ANY`",
         );
     }
+    let egress_proxy = proxy.and_then(|(_, node)| action::destination(node, context));
+    if let Some((key, _)) = proxy
+        && egress_proxy.as_ref().is_some_and(|it| it.port.is_none())
+    {
+        context.report.error(
+            codes::REQUIRED,
+            key.span,
+            "`egressProxy` needs the field `port` (LIS-67)",
+            "at which port?",
+            "add `port: {number: }`",
+        );
+    }
     Outbound {
         policy,
-        egress_proxy: proxy.and_then(|(_, node)| action::destination(node, context)),
+        egress_proxy,
     }
 }
 

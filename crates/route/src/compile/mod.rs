@@ -19,6 +19,7 @@ mod policies;
 mod registry;
 mod rules;
 mod shadows;
+mod unmatched;
 
 use crate::{
     clusters::Clusters,
@@ -52,6 +53,7 @@ pub(crate) fn empty(context: ClientContext) -> Table {
         http_tables: Chunks::default(),
         clusters: Clusters::new(Vec::new(), Vec::new(), backends::vacant()),
         binds: Arc::default(),
+        unmatched: None,
         patterns: Shards::default(),
         made_of: partial::MadeOf::default(),
     }
@@ -97,6 +99,7 @@ pub(crate) fn whole(world: &World, context: &ClientContext, previous: Option<&Ta
         &world.names,
         &mut findings,
     );
+    let unmatched = rules.unmatched(context, &mut findings);
     let mut patterns = Shards::default();
     for (source, pattern) in rules.into_patterns() {
         patterns.insert(source, pattern);
@@ -124,6 +127,7 @@ pub(crate) fn whole(world: &World, context: &ClientContext, previous: Option<&Ta
         http_tables: hosts.finish().into(),
         clusters: backends.clusters,
         binds: binds.into(),
+        unmatched,
         patterns,
         made_of,
     };
@@ -140,6 +144,7 @@ pub(crate) fn whole(world: &World, context: &ClientContext, previous: Option<&Ta
 pub(crate) fn equal(a: &Table, b: &Table) -> bool {
     a.context == b.context
         && a.binds == b.binds
+        && a.unmatched == b.unmatched
         && a.listeners == b.listeners
         && a.clusters == b.clusters
         && a.http_tables == b.http_tables
