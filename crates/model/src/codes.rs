@@ -374,6 +374,14 @@ pub const CODES: &[CodeEntry] = &[
         "Add the host to a server of the Gateway, or the VirtualService's namespace to the host there",
     ),
     row(
+        117,
+        &[Warning],
+        NOT_FOUND,
+        "A Sidecar lists a host that no service has",
+        "Nothing is listed by it",
+        "Write the full name of a service, and its namespace",
+    ),
+    row(
         120,
         &[Warning],
         &[],
@@ -388,6 +396,22 @@ pub const CODES: &[CodeEntry] = &[
         "A DestinationRule of the client's namespace hides the one of the service's owner",
         "Policy and subsets of the owner do not apply to this client",
         "Make its host narrower",
+    ),
+    row(
+        122,
+        &[Warning],
+        &["IST0110", "IST0111"],
+        "Two Sidecars speak for the same clients",
+        "The older one does, the younger narrows nothing",
+        "Keep one of them",
+    ),
+    row(
+        123,
+        &[Info, Warning],
+        &[],
+        "Settings of a mesh that are not in force",
+        "They are not used",
+        "Keep those of the root namespace",
     ),
     row(
         206,

@@ -471,7 +471,7 @@ fn documents_that_want_the_same() {
 }
 
 /// Cases of the golden tables that are about a mistake, by title, with what is found in them.
-const MEANT_TO_BE_WRONG: [(&str, u16); 27] = [
+const MEANT_TO_BE_WRONG: [(&str, u16); 33] = [
     ("T-HST-24 LIS-3", 345),
     ("LIS-3 the client's namespace first", 345),
     ("T-HST-25 LIS-3", 345),
@@ -520,6 +520,15 @@ const MEANT_TO_BE_WRONG: [(&str, u16); 27] = [
         104,
     ),
     ("ALS-14 the target is not completed", 344),
+    ("LIS-65 a mesh elsewhere is not ours", 123),
+    (
+        "VIS-10 a listed host does not list the wildcard around it",
+        117,
+    ),
+    ("VIS-10 the oldest of several", 122),
+    ("T-BE-7 BE-8 BE-119 a subset by the labels of Pods", 106),
+    ("T-HST-25 BE-105 not one of another namespace", 345),
+    ("BE-105 two entries of one host share their endpoints", 345),
 ];
 
 /// Every other case of the golden tables is well-formed, and nothing worse than "worth knowing" is
@@ -533,6 +542,7 @@ fn no_false_alarms_in_the_golden_tables() {
         include_str!("golden/hosts.txt"),
         include_str!("golden/rules.txt"),
         include_str!("golden/delegates.txt"),
+        include_str!("golden/backends.txt"),
         include_str!("golden/sidecars.txt"),
         include_str!("golden/policies.txt"),
         include_str!("golden/frontends.txt"),
@@ -555,4 +565,47 @@ fn no_false_alarms_in_the_golden_tables() {
             .iter()
             .all(|it| it.level < Level::Warning)
     );
+}
+
+/// VIS-10, LIS-65.
+#[test]
+fn sidecars_and_meshes_that_nobody_heeds() {
+    expect(
+        &[
+            "mesh istio ns=istio-system",
+            "sidecar a egress=./web.default.svc.cluster.local,prod/api.prod.svc.cluster.local,*/*",
+            "sidecar b workload=app=a egress=~/*",
+        ],
+        &[],
+    );
+    expect(
+        &[
+            "mesh istio ns=istio-system",
+            "mesh istio-old ns=istio-system",
+        ],
+        &["info PM0123 ConfigMap istio-system/istio-old"],
+    );
+    expect(&["mesh istio"], &["warning PM0123 ConfigMap default/istio"]);
+    expect(
+        &[
+            "sidecar a egress=./* created=2",
+            "sidecar b egress=prod/* created=1",
+            "sidecar c workload=app=a egress=./* created=3",
+            "sidecar d workload=app=a egress=./* created=4",
+        ],
+        &[
+            "warning PM0122 Sidecar default/a",
+            "warning PM0122 Sidecar default/d",
+        ],
+    );
+    for host in [
+        "./api.prod.svc.cluster.local",
+        "*/web",
+        "prod/nobody.example.com",
+    ] {
+        expect(
+            &[&format!("sidecar a egress={host},./*")],
+            &["warning PM0117 Sidecar default/a"],
+        );
+    }
 }

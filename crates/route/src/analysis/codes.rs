@@ -19,6 +19,12 @@ pub(super) const UNKNOWN_POLICY_PORT: Code = Code(111);
 pub(super) const UNUSED_DELEGATE: Code = Code(112);
 /// A host of a VirtualService that its Gateway has no server for.
 pub(super) const HOST_NOT_IN_GATEWAY: Code = Code(113);
+/// A Sidecar lists a host nobody has.
+pub(super) const LISTS_NOBODY: Code = Code(117);
+/// A Sidecar for the clients of an older one.
+pub(super) const SIDECAR_IGNORED: Code = Code(122);
+/// Settings of a mesh beside those in force.
+pub(super) const MESH_IGNORED: Code = Code(123);
 /// A part of a DestinationRule is ignored, because an older one says the same.
 pub(super) const POLICY_IGNORED: Code = Code(120);
 /// A DestinationRule hides another one.

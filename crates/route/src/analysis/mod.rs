@@ -5,7 +5,8 @@
 //! `references` follows names from documents to services, gateways and delegates; `reach` asks which
 //! ports and hosts the rules of a VirtualService can be asked on; `rules` looks inside the rules;
 //! `subsets` and `workloads` compare labels with Pods and endpoints; `ports` reads what ports say of
-//! themselves; `duplicates` finds documents that want the same host.
+//! themselves; `duplicates` finds documents that want the same host, and `sidecars` what narrows
+//! nothing.
 //!
 //! Nothing here is needed to serve, and some of it compares many documents with many, so it runs
 //! when a person asks (`pointsman analyze`), not at every change.
@@ -16,6 +17,7 @@ mod reach;
 mod references;
 mod rules;
 mod services;
+mod sidecars;
 mod subsets;
 mod workloads;
 
@@ -33,5 +35,6 @@ pub fn analyze(world: &World, context: &ClientContext, table: &Table) -> Vec<Fin
     workloads::check(world, &mut findings);
     ports::check(world, &known, table, &mut findings);
     duplicates::check(world, context, &known, &mut findings);
+    sidecars::check(world, context, &known, &mut findings);
     findings.finish()
 }
