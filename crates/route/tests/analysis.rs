@@ -255,6 +255,57 @@ fn rules_and_matches_that_others_take() {
     );
 }
 
+/// VS-H-121, VS-H-122: what several documents say of a gateway's host is one list, oldest first, and
+/// catch-alls behind all others.
+#[test]
+fn rules_of_one_document_take_those_of_another_on_a_gateway() {
+    let shadows = |lines: &[&str]| -> Vec<String> {
+        let mut world = World::default();
+        common::add(&mut world, lines);
+        let all = findings(&world, &ClientContext::default());
+        let all = all.iter().filter(|it| it.code.0 == 207);
+        all.map(|it| it.message.clone()).collect()
+    };
+    let old = "vs old hosts=a.example.com gateways=default/edge created=1";
+    let young = "vs young hosts=a.example.com gateways=default/edge created=2";
+    assert_eq!(
+        shadows(&[
+            old,
+            "http prefix /api -> 200",
+            young,
+            "http prefix /api/v1 -> 201",
+            "http prefix /x -> 202"
+        ]),
+        [
+            "rule #0 can never match, rule #0 of VirtualService default/old takes everything it would"
+        ]
+    );
+    assert_eq!(
+        shadows(&[old, "http none -> 200", young, "http none -> 201"]),
+        [
+            "rule #0 can never match, rule #0 of VirtualService default/old takes everything it would"
+        ]
+    );
+    for lives in [
+        [old, "http none -> 200", young, "http prefix /x -> 201"],
+        [old, "http prefix / -> 200", young, "http prefix /x -> 201"],
+        [
+            old,
+            "http prefix /api -> 200",
+            young,
+            "http prefix /api/v1 | prefix /x -> 201",
+        ],
+        [
+            old,
+            "http prefix /api -> 200",
+            "vs young hosts=b.example.com gateways=default/edge created=2",
+            "http prefix /api/v1 -> 201",
+        ],
+    ] {
+        assert_eq!(shadows(&lives), [""; 0], "{lives:?}");
+    }
+}
+
 /// Compiling tells of rules that several earlier ones take together.
 #[test]
 fn several_rules_may_take_one_together() {

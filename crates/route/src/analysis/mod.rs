@@ -3,7 +3,8 @@
 //!
 //! How to read it: `services` indexes what the documents call a service, whoever may see it;
 //! `references` follows names from documents to services, gateways and delegates; `reach` asks which
-//! ports and hosts the rules of a VirtualService can be asked on; `rules` looks inside the rules;
+//! ports and hosts the rules of a VirtualService can be asked on; `rules` looks inside the rules, `merged` at
+//! those that a gateway puts together;
 //! `subsets` and `workloads` compare labels with Pods and endpoints; `ports` reads what ports say of
 //! themselves; `duplicates` finds documents that want the same host, and `sidecars` what narrows
 //! nothing.
@@ -12,6 +13,7 @@
 //! when a person asks (`pointsman analyze`), not at every change.
 mod codes;
 mod duplicates;
+mod merged;
 mod ports;
 mod reach;
 mod references;
@@ -31,6 +33,7 @@ pub fn analyze(world: &World, context: &ClientContext, table: &Table) -> Vec<Fin
     references::check(world, context, &known, &mut findings);
     reach::check(world, &known, &mut findings);
     rules::check(world, &mut findings);
+    merged::check(world, &mut findings);
     subsets::check(table, &mut findings);
     workloads::check(world, &mut findings);
     ports::check(world, &known, table, &mut findings);

@@ -34,7 +34,7 @@ use std::sync::Arc;
 pub(crate) use findings::Findings;
 pub(crate) use partial::MadeOf;
 pub(crate) use rules::applies_to_http;
-pub(crate) use shadows::{Effort, covering_match, shadowed, shadowed_by};
+pub(crate) use shadows::{Effort, covering_match, is_catch_all, shadowed, shadowed_by};
 
 /// The same `Arc` as before where nothing changed.
 fn share<T: PartialEq>(known: Option<&Arc<T>>, made: T) -> Arc<T> {

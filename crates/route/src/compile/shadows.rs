@@ -148,7 +148,8 @@ fn client_covers(early: &ClientMatch, late: &ClientMatch) -> bool {
         && (early.source_namespace.is_none() || early.source_namespace == late.source_namespace)
 }
 
-fn is_catch_all(one: &HttpMatch) -> bool {
+/// Takes every request (VS-H-5).
+pub(crate) fn is_catch_all(one: &HttpMatch) -> bool {
     one.client == Default::default()
         && one.uri.as_ref().is_none_or(takes_every_path)
         && one.method.is_none()
