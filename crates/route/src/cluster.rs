@@ -1,6 +1,6 @@
 //! Backends: where recognised traffic goes.
 use pointsman_model::{
-    ClusterName, ObjectKey, Place, Protocol,
+    ClusterName, Kind, ObjectKey, Place, Protocol,
     object::Labels,
     policy::{Algorithm, ClientTls, ConnectionPool, OutlierDetection, RetryBudget, Tunnel},
 };
@@ -158,10 +158,6 @@ pub struct Cluster {
     pub policy: Arc<Policy>,
     /// The Service or ServiceEntry behind it.
     pub service: ObjectKey,
-    /// `metadata.name` of a Service, the host of a ServiceEntry: a metrics label.
-    pub service_name: Arc<str>,
-    /// Namespace of the service: a metrics label.
-    pub service_namespace: Arc<str>,
     /// Where the port is declared.
     pub place: Place,
     /// For subsets: what chooses the endpoints.
@@ -171,6 +167,14 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// `metadata.name` of a Service, the host of a ServiceEntry: a metrics label.
+    pub fn service_name(&self) -> &Arc<str> {
+        match self.service.kind {
+            Kind::ServiceEntry => &self.name.host,
+            _ => &self.service.name,
+        }
+    }
+
     /// Ready endpoints.
     pub fn ready(&self) -> impl Iterator<Item = &Endpoint> {
         self.endpoints

@@ -212,8 +212,8 @@ const LOCAL: ClusterLabels = ClusterLabels {
 fn labels(cluster: &Cluster) -> ClusterLabels {
     ClusterLabels {
         service_host: cluster.name.host.to_string().into(),
-        service_name: cluster.service_name.to_string().into(),
-        service_namespace: cluster.service_namespace.to_string().into(),
+        service_name: cluster.service_name().to_string().into(),
+        service_namespace: cluster.service.namespace.to_string().into(),
     }
 }
 

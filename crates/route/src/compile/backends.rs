@@ -180,11 +180,6 @@ impl<'a> Maker<'a> {
             protocol: port.protocol,
             policy,
             service: service.meta.key.clone(),
-            service_name: match service.source {
-                Source::Kube(_) => Arc::clone(&service.meta.key.name),
-                Source::Entry(_) => Arc::clone(&service.host),
-            },
-            service_namespace: Arc::clone(&service.meta.key.namespace),
             place: port.place.clone(),
             subset: subset.map(|subset| {
                 Box::new(SubsetOrigin {
@@ -275,10 +270,8 @@ pub(crate) fn vacant() -> Arc<Cluster> {
         service: ObjectKey {
             kind: Kind::Service,
             namespace: Arc::clone(&nobody),
-            name: Arc::clone(&nobody),
+            name: nobody,
         },
-        service_name: Arc::clone(&nobody),
-        service_namespace: nobody,
         place: Place::nowhere(),
         subset: None,
         subject_alt_names: Arc::default(),

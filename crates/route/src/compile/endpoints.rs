@@ -114,6 +114,10 @@ impl<'w> Sources<'w> {
                 names.push(Arc::clone(name));
             }
         }
+        // The empty list exists once.
+        if names.is_empty() {
+            return Arc::default();
+        }
         names.into()
     }
 

@@ -84,8 +84,6 @@ fn changes(old: &Cluster, new: &Cluster) -> Vec<String> {
         protocol,
         policy,
         service: _,
-        service_name: _,
-        service_namespace: _,
         place: _,
         subset,
         subject_alt_names,

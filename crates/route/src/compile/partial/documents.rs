@@ -314,13 +314,15 @@ fn remove<K: Hash + Eq + Clone, T: Eq>(map: &mut Shards<K, Few<T>>, key: &K, val
 }
 
 /// Does the VirtualService stay within its hosts: only literal ones, requests only, rules of its
-/// own only?
+/// own only, and not on listeners of gateways?
 pub(super) fn is_plain(speaker: &VirtualService) -> bool {
     let delegates = speaker
         .http
         .iter()
         .any(|rule| matches!(rule.action, HttpAction::Delegate { .. }));
+    let gateways = speaker.gateways.iter().any(|gateway| &**gateway != "mesh");
     !speaker.hosts.is_empty()
+        && !gateways
         && !speaker.hosts.iter().any(HostPattern::is_wildcard)
         && speaker.tls.is_empty()
         && speaker.tcp.is_empty()

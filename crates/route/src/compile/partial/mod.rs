@@ -10,8 +10,8 @@
 //! What a change reaches is not followed document by document through the compiler: that would be
 //! a second compiler, which goes stale. Where it is not certain that a change stays within its
 //! part, everything is compiled anew, which costs a second at a hundred thousand services: changed
-//! Services, entries, Sidecars and settings; VirtualServices with wildcards, delegates, `tls` or
-//! `tcp` rules, or with destinations that do not exist; DestinationRules that come, go, or define
+//! Services, entries, Sidecars and settings; VirtualServices with wildcards, delegates,
+//! gateways, `tls` or `tcp` rules, or with destinations that do not exist; DestinationRules that come, go, or define
 //! other subsets; endpoints of headless Services with ports that listen on them. A property test
 //! compares the two ways for random changes (`tests/partial.rs`).
 mod documents;
