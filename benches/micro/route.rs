@@ -53,6 +53,7 @@ fn route_with(
         source: None,
         class: Class::Http,
         sni: None,
+        mesh_alpn: false,
     };
     let listener = table.listener(original);
     let decision = table.connection(listener, &connection, &mut NoTrace);

@@ -45,6 +45,7 @@ impl Context<'_> {
                 source: Some(self.peer),
                 class,
                 sni,
+                mesh_alpn: false,
             },
             &mut NoTrace,
         )

@@ -106,6 +106,10 @@ pub struct Client {
     pub external_frontends: bool,
     /// Addresses on which node ports are frontends; none: node ports are not (LIS-7).
     pub node_addresses: Vec<IpAddr>,
+    /// Namespace of the gateway that serves the ports of Gateways; absent: the root namespace.
+    pub gateway_namespace: Option<String>,
+    /// Labels of that gateway: it serves the Gateways that select them. None: every Gateway.
+    pub gateway_labels: BTreeMap<String, String>,
     /// How many kinds of clients are told apart by the Pod that has their address; 0: none.
     pub known_clients: usize,
 }
@@ -127,6 +131,8 @@ impl Default for Client {
             serviceentry_capture: given.entry_capture,
             external_frontends: given.outside.external_addresses,
             node_addresses: given.outside.nodes,
+            gateway_namespace: None,
+            gateway_labels: BTreeMap::new(),
             known_clients: 16,
         }
     }
@@ -138,13 +144,11 @@ impl Client {
         let list = |items: &[String]| items.iter().map(|it| it.as_str().into()).collect();
         Given {
             namespace: self.namespace.as_str().into(),
-            labels: self
-                .labels
-                .iter()
-                .map(|(key, value)| (key.as_str().into(), value.as_str().into()))
-                .collect::<Labels>(),
+            labels: labels(&self.labels),
             addresses: self.addresses.clone(),
             node: self.node.as_deref().map(Into::into),
+            gateway_namespace: self.gateway_namespace.as_deref().map(Into::into),
+            gateway_labels: (!self.gateway_labels.is_empty()).then(|| labels(&self.gateway_labels)),
             cluster_domain: self.cluster_domain.as_str().into(),
             entry_capture: self.serviceentry_capture,
             outside: OutsideFrontends {
@@ -161,6 +165,13 @@ impl Client {
             connect_timeout: false,
         }
     }
+}
+
+fn labels(written: &BTreeMap<String, String>) -> Labels {
+    let pairs = written.iter();
+    pairs
+        .map(|(key, value)| (key.as_str().into(), value.as_str().into()))
+        .collect()
 }
 
 /// Documents.
@@ -272,9 +283,11 @@ impl Settings {
 
     /// The same for all tables of a snapshot.
     pub fn contexts(&self) -> Contexts {
+        let mesh = self.given();
         Contexts {
+            gateway: Some(mesh.clone()),
+            mesh,
             known_clients: self.client.known_clients,
-            ..Contexts::mesh(self.given())
         }
     }
 

@@ -273,10 +273,7 @@ fn every_kind_of_answer_has_its_fields() {
             }),
         );
     }
-    has(
-        gateway,
-        json!({"kind": "reject", "reason": "gateway_not_supported"}),
-    );
+    has(gateway, json!({"kind": "reject", "reason": "no_listener"}));
 }
 
 #[test]

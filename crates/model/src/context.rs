@@ -1,7 +1,7 @@
 //! In whose eyes the documents are read.
 use crate::{
-    HostPattern, Kind, Meta, Sidecar, VirtualService, action::Retries, object::Labels,
-    policy::PolicyBlocks,
+    Gateway, HostPattern, Kind, Meta, Sidecar, VirtualService, action::Retries, object::Labels,
+    policy::PolicyBlocks, policy::selects,
 };
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -17,6 +17,34 @@ pub enum OutboundPolicy {
     AllowAny,
     /// It is refused.
     RegistryOnly,
+}
+
+/// On which side traffic comes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Role {
+    /// Traffic of a client is captured on its way out.
+    #[default]
+    Mesh,
+    /// Traffic comes to the ports of Gateways. Namespace and labels of the context are then those
+    /// of the gateway proxy.
+    Gateway(ServedGateways),
+}
+
+impl Role {
+    /// Is it the side of Gateways?
+    pub const fn is_gateway(self) -> bool {
+        matches!(self, Self::Gateway(_))
+    }
+}
+
+/// Which Gateways a gateway proxy serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServedGateways {
+    /// Every one: the proxy stands in for whatever each of them selects, and has the labels that
+    /// it selects by. No Service is known to lead to it, so ports are bound as they are written.
+    Every,
+    /// Those whose selector the labels of the context satisfy (GW-1).
+    Selected,
 }
 
 /// How an address-less TCP ServiceEntry captures (pain: it swallows a whole port in Istio).
@@ -91,12 +119,14 @@ pub struct OutsideFrontends {
     pub nodes: Vec<IpAddr>,
 }
 
-/// The client whose traffic is captured, and the mesh it lives in: what [`Given::context`] makes
-/// of settings and documents.
+/// The client whose traffic is captured, or the gateway it comes to, and the mesh it lives in: what
+/// [`Given::context`] makes of settings and documents.
 ///
 /// [`Given::context`]: crate::Given::context
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientContext {
+    /// On which side its traffic comes in.
+    pub role: Role,
     /// Namespace of the client (`--namespace`): short host names belong to it (HST-5).
     pub namespace: Arc<str>,
     /// Labels of the client (`--label k=v`).
@@ -148,11 +178,40 @@ impl ClientContext {
         self.sees(&service.meta)
             && sidecar.is_none_or(|it| it.lists_rules(&self.namespace, service))
     }
+
+    /// A gateway in the same mesh: in this namespace, or the root namespace, where gateways are
+    /// installed unless somebody decides otherwise. Sidecars do not speak of gateways.
+    pub fn gateway(
+        &self,
+        served: ServedGateways,
+        namespace: Option<Arc<str>>,
+        labels: Labels,
+    ) -> Self {
+        Self {
+            role: Role::Gateway(served),
+            namespace: namespace.unwrap_or_else(|| self.root_namespace.clone()),
+            labels,
+            addresses: Vec::new(),
+            node: None,
+            sidecar: None,
+            ..self.clone()
+        }
+    }
+
+    /// Is the Gateway served by a gateway of this context? Never by a mesh client.
+    pub fn serves(&self, gateway: &Gateway) -> bool {
+        match self.role {
+            Role::Mesh => false,
+            Role::Gateway(ServedGateways::Every) => true,
+            Role::Gateway(ServedGateways::Selected) => selects(&gateway.selector, &self.labels),
+        }
+    }
 }
 
 impl Default for ClientContext {
     fn default() -> Self {
         Self {
+            role: Role::Mesh,
             namespace: "default".into(),
             labels: Labels::new(),
             addresses: Vec::new(),

@@ -1,7 +1,10 @@
 //! What a process was told about its client and mesh, and what follows together with documents.
 use crate::{
     ClientContext, MeshSettings, OutboundPolicy, Sidecar, World,
-    context::{DEFAULT_ROOT_NAMESPACE, EntryCapture, ExportDefaults, OutsideFrontends},
+    context::{
+        DEFAULT_ROOT_NAMESPACE, EntryCapture, ExportDefaults, OutsideFrontends, Role,
+        ServedGateways,
+    },
     object::Labels,
 };
 use std::{net::IpAddr, sync::Arc};
@@ -18,6 +21,11 @@ pub struct Given {
     pub addresses: Vec<IpAddr>,
     /// Node the client runs on.
     pub node: Option<Arc<str>>,
+    /// Namespace of the gateway proxy; absent: the mesh's root namespace, where gateways are
+    /// installed unless somebody decides otherwise.
+    pub gateway_namespace: Option<Arc<str>>,
+    /// Labels of the gateway proxy; absent: it serves every Gateway.
+    pub gateway_labels: Option<Labels>,
     /// The cluster's domain; documents do not say it.
     pub cluster_domain: Arc<str>,
     /// How address-less TCP entries capture; documents do not say it.
@@ -44,6 +52,8 @@ impl Default for Given {
             labels: context.labels,
             addresses: context.addresses,
             node: context.node,
+            gateway_namespace: None,
+            gateway_labels: None,
             cluster_domain: context.cluster_domain,
             entry_capture: context.entry_capture,
             outside: context.outside,
@@ -70,7 +80,17 @@ impl Given {
         context
     }
 
-    /// The same without a Sidecar: they do not speak of gateways.
+    /// In whose eyes the documents are read for the listeners of Gateways.
+    pub fn gateway(&self, world: &World) -> ClientContext {
+        let (served, labels) = match &self.gateway_labels {
+            None => (ServedGateways::Every, Labels::new()),
+            Some(labels) => (ServedGateways::Selected, labels.clone()),
+        };
+        let namespace = self.gateway_namespace.clone();
+        self.mesh(world).gateway(served, namespace, labels)
+    }
+
+    /// Without a Sidecar: they do not speak of gateways.
     pub fn mesh(&self, world: &World) -> ClientContext {
         let mesh = MeshSettings::in_force(world, self.root_namespace.as_deref());
         let root = self.root_namespace.clone();
@@ -78,6 +98,7 @@ impl Given {
         let policy = self.outbound_policy;
         let policy = policy.or_else(|| mesh.and_then(|it| it.outbound_policy));
         ClientContext {
+            role: Role::Mesh,
             namespace: self.namespace.clone(),
             labels: self.labels.clone(),
             addresses: self.addresses.clone(),

@@ -38,7 +38,7 @@ pub mod world;
 
 pub use action::{Destination, HttpAction, HttpRoute, WeightedDestination};
 pub use cluster::ClusterName;
-pub use context::{ClientContext, OutboundPolicy};
+pub use context::{ClientContext, OutboundPolicy, Role, ServedGateways};
 pub use destination_rule::{DestinationRule, Subset};
 pub use endpoint::{EndpointSet, Pod, SliceEndpoint};
 pub use finding::{Code, Finding, Level};

@@ -4,7 +4,11 @@
 //! stored. A name that is not found is completed the way its client would complete it
 //! (`web` -> `web.<client's namespace>.svc.<domain>`) and looked up once more. Storing every form
 //! instead would take five keys for each of a hundred thousand services to save one lookup.
-use crate::{rule::RuleList, shared::Shards};
+use crate::{
+    gateway::names::{GatewayHost, ServerNames},
+    rule::RuleList,
+    shared::Shards,
+};
 use pointsman_model::{HostPattern, ObjectKey, Place, VirtualService};
 use std::{net::IpAddr, sync::Arc};
 
@@ -26,6 +30,8 @@ pub struct VirtualHost {
     pub rules: Arc<RuleList>,
     /// The VirtualService in force; `None`: the default route (VSB-16).
     pub virtual_service: Option<Arc<VirtualService>>,
+    /// What only hosts of gateways have.
+    pub gateway: Option<Box<GatewayHost>>,
 }
 
 /// By which of its names a virtual host was found.
@@ -45,7 +51,7 @@ pub enum HostForm {
     Literal,
     /// A wildcard (HST-9, HST-12).
     Wildcard,
-    /// The table has one host that takes every name (LIS-31).
+    /// The table has one host that takes every name (LIS-31), or `*` does on a gateway.
     Any,
 }
 
@@ -156,6 +162,8 @@ pub(crate) enum Hosts {
     One(Arc<VirtualHost>),
     /// The shared table of a port.
     Shared(Box<Names>),
+    /// Hosts of a gateway's servers.
+    Servers(Box<ServerNames>),
 }
 
 impl HostTable {
@@ -175,6 +183,12 @@ impl HostTable {
                 folded.push_lower(name)?;
                 names.find(folded.as_str()?, bracketed)
             }
+            Hosts::Servers(names) => {
+                let mut folded = FixedText::<HOST_BYTES>::default();
+                let (name, _) = without_port(authority);
+                folded.push_lower(name)?;
+                names.find(folded.as_str()?)
+            }
         }
     }
 
@@ -183,6 +197,7 @@ impl HostTable {
     pub fn virtual_hosts(&self) -> Vec<(HostPattern, &Arc<VirtualHost>)> {
         match &self.hosts {
             Hosts::One(host) => vec![(HostPattern::Any, host)],
+            Hosts::Servers(names) => names.all().collect(),
             Hosts::Shared(names) => names
                 .literals
                 .iter()

@@ -8,6 +8,7 @@
 //!   ordered [`RuleList`], whose alternatives are lists of [`condition`]s over [`text`] matches;
 //!   an `index` proposes candidates in long lists. Either way a [`Split`] names the [`Cluster`]
 //!   that takes it, and [`retries`] what is tried again.
+//! - [`gateway`] is what the table of a gateway has instead: servers, TLS chains, literal hosts.
 //! - `compile` makes the table out of all documents as one client sees them: `registry` (which
 //!   services exist), `backends` (clusters, policies, endpoints), `bindings` (which VirtualService
 //!   speaks for which host), `rules`, `hosts`, `listeners`, `binds`, and the findings of all of it.
@@ -37,6 +38,7 @@ mod compile;
 pub mod condition;
 pub mod diff;
 pub mod explain;
+pub mod gateway;
 pub mod hosts;
 mod index;
 pub mod listener;
@@ -54,6 +56,7 @@ pub mod traffic;
 pub use cluster::{
     BALANCER_LABEL, Cluster, ClusterId, ClusterKind, Endpoint, EndpointAddress, Health, Policy,
 };
+pub use gateway::{AfterTls, TlsServer};
 pub use hosts::{HostForm, HostTable, VirtualHost};
 pub use listener::{Bind, Inspection, Listener, ListenerId, Purpose};
 pub use names::names_wanted;

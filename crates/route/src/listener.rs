@@ -1,5 +1,6 @@
 //! Listeners and their chains: what takes a connection (LIS-40..45).
 use crate::{
+    gateway::listener::{Considered, GatewayListener, TlsServer},
     hosts::{FixedText, SuffixMap},
     rule::TcpRule,
     table::HttpTableId,
@@ -64,6 +65,8 @@ pub struct Listener {
     pub(crate) open: Option<Arc<TcpRule>>,
     /// Chains with criteria. Most listeners have none, and stay small.
     pub(crate) chains: Option<Box<Chains>>,
+    /// The servers of a gateway; then there is nothing of the above.
+    pub(crate) gateway: Option<Box<GatewayListener>>,
 }
 
 /// Chains by their criteria, in the order the criteria are looked at: address range, server name,
@@ -166,6 +169,10 @@ impl<V> SubnetMap<V> {
 pub(crate) enum Chosen<'t> {
     Http(HttpTableId),
     Forward(&'t TcpRule),
+    /// A gateway ends TLS here.
+    Terminate(&'t Arc<TlsServer>),
+    /// A gateway has no server for it (GW-41).
+    Closed(Reason),
     FallThrough,
 }
 
@@ -177,6 +184,9 @@ impl Listener {
         connection: &Connection<'_>,
         trace: &mut T,
     ) -> Chosen<'_> {
+        if let Some(gateway) = &self.gateway {
+            return gateway.choose(connection, trace);
+        }
         let address = connection.original.ip().to_canonical();
         if let Some(chains) = &self.chains {
             if let Some((net, names)) = chains.subnets.find(address) {
@@ -248,8 +258,17 @@ impl Listener {
         self.open.iter().chain(named).chain(guarded)
     }
 
+    /// The servers of a gateway that asked for this place, in their order.
+    pub fn servers(&self) -> &[Considered] {
+        self.gateway.as_ref().map_or(&[], |own| &own.servers)
+    }
+
     /// What must be looked at, from what was put in (PS-40..43).
     pub(crate) fn derive_inspection(&mut self) {
+        if let Some(gateway) = &self.gateway {
+            self.inspection = gateway.inspection();
+            return;
+        }
         let tls = self.chains.as_ref().is_some_and(|chains| {
             chains.names.asks_for_names()
                 || chains
@@ -304,16 +323,19 @@ pub enum Purpose {
     Endpoint,
     /// All addresses of a port: Host, server name or range tell the traffic apart.
     Wildcard,
+    /// A server of a Gateway. To be bound whatever the capture mode is: clients dial it.
+    Gateway,
 }
 
 /// An address that bind capture listens on. Redirect capture needs none of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bind {
-    /// Address and port; `0.0.0.0` for [`Purpose::Wildcard`].
+    /// Address and port; `0.0.0.0` for [`Purpose::Wildcard`], and for [`Purpose::Gateway`] without
+    /// `bind`: such a server wants every address, IPv6 ones too.
     pub address: SocketAddr,
-    /// Where the port (of the first service that wants it) is declared.
+    /// Where the port (of the first service or server that wants it) is declared.
     pub place: Place,
-    /// The first service that wants it.
+    /// The first service, or Gateway, that wants it.
     pub object: ObjectKey,
     /// Why.
     pub purpose: Purpose,

@@ -130,7 +130,7 @@ impl Tables {
         };
         made.add(&contexts.mesh.context(world), Told::Yes);
         let gateway = contexts.gateway.as_ref();
-        let gateway = gateway.map(|given| made.add(&given.mesh(world), Told::Yes));
+        let gateway = gateway.map(|given| made.add(&given.gateway(world), Told::Yes));
         let known = clients::of(world, &contexts.mesh, contexts.known_clients);
         let mut clients = HashMap::default();
         for Client { context, addresses } in known.clients {

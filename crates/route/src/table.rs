@@ -4,12 +4,13 @@ use crate::{
     clusters::Clusters,
     compile::{self, MadeOf},
     condition::Alternative,
+    gateway::TlsServer,
     hosts::{HostTable, VirtualHost},
     listener::{Bind, Chosen, Inspection, Listener, ListenerId},
     rule::{Rule, TcpRule},
     shared::{Chunks, Shards},
     text::Pattern,
-    trace::Trace,
+    trace::{Reason, Trace},
     traffic::{Connection, Fields, Request, canonical},
 };
 use foldhash::HashMap;
@@ -73,6 +74,11 @@ pub enum ConnectionDecision<'t> {
     Passthrough,
     /// The connection is closed without data (LIS-60).
     Blackhole,
+    /// A gateway ends TLS with the certificates of this server, and then routes what is inside.
+    Terminate(&'t Arc<TlsServer>),
+    /// No server of a gateway takes the connection: it is closed, flag NR (GW-41, GW-42,
+    /// VS-H-149).
+    Closed(Reason),
 }
 
 /// What a request matched.
@@ -88,6 +94,17 @@ pub struct Matched<'t> {
     pub alternative: Option<&'t Alternative>,
 }
 
+impl Matched<'_> {
+    /// The port that redirects and their like speak of (VS-H-45): the one the client dialled, but
+    /// on a gateway that of the server, which a Service may have translated (GW-3).
+    pub fn port(&self, original: SocketAddr) -> u16 {
+        match self.host.gateway {
+            Some(_) => self.host.port,
+            None => original.port(),
+        }
+    }
+}
+
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug)]
 pub enum RequestDecision<'t> {
@@ -99,6 +116,10 @@ pub enum RequestDecision<'t> {
     Passthrough,
     /// The host is unknown, and unknown traffic is refused: 502, connection kept (LIS-62).
     Blackhole,
+    /// The host is unknown to a gateway: 404 NR (GW-47).
+    UnknownHost,
+    /// A server of a gateway sends plain requests for this host to HTTPS: 301 (GW-50).
+    ToHttps(&'t VirtualHost),
 }
 
 impl Table {
@@ -188,6 +209,11 @@ impl Table {
             None => Chosen::FallThrough,
         };
         match (chosen, self.context.outbound_policy) {
+            (Chosen::Terminate(server), _) => ConnectionDecision::Terminate(server),
+            (Chosen::Closed(reason), _) => ConnectionDecision::Closed(reason),
+            (Chosen::FallThrough, _) if self.context.role.is_gateway() => {
+                ConnectionDecision::Closed(Reason::NoListener)
+            }
             (Chosen::Http(table), _) => ConnectionDecision::Http(table),
             (Chosen::Forward(rule), _) => ConnectionDecision::Forward(rule),
             (Chosen::FallThrough, OutboundPolicy::AllowAny) => match &self.unmatched {
@@ -214,10 +240,17 @@ impl Table {
         }
         let host = match (found, self.context.outbound_policy, &self.unmatched) {
             (Some((_, host)), ..) => host,
+            (None, ..) if self.context.role.is_gateway() => return RequestDecision::UnknownHost,
             (None, OutboundPolicy::RegistryOnly, _) => return RequestDecision::Blackhole,
             (None, OutboundPolicy::AllowAny, None) => return RequestDecision::Passthrough,
             (None, OutboundPolicy::AllowAny, Some(unmatched)) => &unmatched.host,
         };
+        if let Some(gateway) = &host.gateway
+            && gateway.https_redirect.is_some()
+            && request.scheme != "https"
+        {
+            return RequestDecision::ToHttps(host);
+        }
         match host.rules.find(request, trace) {
             Some((rule, alternative)) => RequestDecision::Rule(Matched {
                 rule,

@@ -1,5 +1,5 @@
 //! Watching a decision. The data path passes [`NoTrace`], and every call below compiles to nothing.
-use crate::{hosts::HostForm, hosts::VirtualHost, rule::TcpRule};
+use crate::{gateway::TlsServer, hosts::HostForm, hosts::VirtualHost, rule::TcpRule};
 use ipnet::IpNet;
 use std::fmt;
 
@@ -26,6 +26,12 @@ pub enum Reason {
     SniAbsent,
     /// The connection has another server name.
     SniDiffers,
+    /// No server of a gateway is on that address and port.
+    NoListener,
+    /// The port of a gateway is for TLS, and the client speaks something else.
+    NotTls,
+    /// The server is for clients of the mesh, and the client offers none of the mesh's protocols.
+    AlpnDiffers,
     /// The destination address is outside.
     CidrMisses,
     /// An earlier rule takes everything this one would.
@@ -50,6 +56,9 @@ impl Reason {
             Self::SourceDiffers => "source_differs",
             Self::SniAbsent => "sni_absent",
             Self::SniDiffers => "sni_differs",
+            Self::NoListener => "no_listener",
+            Self::NotTls => "not_tls",
+            Self::AlpnDiffers => "alpn_differs",
             Self::CidrMisses => "cidr_misses",
             Self::ShadowedBy => "shadowed_by",
             Self::NotReached => "not_reached",
@@ -86,6 +95,13 @@ pub enum ChainStep<'t> {
     UnknownAddress,
     /// The chain without criteria.
     Open(&'t TcpRule),
+    /// The server of a gateway that ends TLS for this server name.
+    Server(&'t TlsServer),
+    /// No server of a gateway takes the connection.
+    NoServer {
+        /// `SniAbsent`, `SniDiffers`, `NotTls` or `AlpnDiffers`.
+        reason: Reason,
+    },
     /// No chain: passthrough, or refused.
     FallThrough,
 }

@@ -25,6 +25,9 @@ pub struct Connection<'a> {
     pub class: Class,
     /// Server name of the ClientHello, in any letter case.
     pub sni: Option<&'a str>,
+    /// The ClientHello offers a protocol of the mesh's own (PS-63): `istio`, `istio-peer-exchange`,
+    /// `istio-http/1.0`, `istio-http/1.1` or `istio-h2`. Only AUTO_PASSTHROUGH asks for it (PS-64).
+    pub mesh_alpn: bool,
 }
 
 /// A request head, as far as routing looks at it.

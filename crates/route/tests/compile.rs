@@ -141,6 +141,7 @@ fn an_empty_table_passes_everything() {
         source: None,
         class: Class::Tcp,
         sni: None,
+        mesh_alpn: false,
     };
     let decision = table.connection(
         ListenerId::VIRTUAL_OUTBOUND,

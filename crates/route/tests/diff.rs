@@ -57,6 +57,7 @@ fn effect(table: &Table, example: &Example) -> Effect {
                 source: None,
                 class,
                 sni: sni.as_deref(),
+                mesh_alpn: false,
             };
             diff::of_connection(table, &connection).0
         }

@@ -123,6 +123,7 @@ fn connections_are_explained() {
         source: None,
         class,
         sni,
+        mesh_alpn: false,
     };
     let unknown = explain_connection(&table, &connection("10.0.0.40:6000", Class::Tcp, None));
     assert!(matches!(unknown.outcome, Outcome::NoCluster(_)));

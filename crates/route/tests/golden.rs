@@ -73,3 +73,8 @@ fn names() {
 fn destinations() {
     common::case::run(include_str!("golden/destinations.txt"));
 }
+
+#[test]
+fn gateways() {
+    common::case::run(include_str!("golden/gateway.txt"));
+}

@@ -404,6 +404,7 @@ fn label(decision: &RequestDecision<'_>) -> String {
         RequestDecision::NotFound(_) => "404".to_owned(),
         RequestDecision::Passthrough => "pass".to_owned(),
         RequestDecision::Blackhole => "502".to_owned(),
+        RequestDecision::UnknownHost | RequestDecision::ToHttps(_) => "a gateway's".to_owned(),
     }
 }
 
@@ -440,7 +441,7 @@ proptest! {
             for port in [80, 81] {
                 let original = ([192, 0, 2, 1], port).into();
                 let listener = table.listener(original);
-                let connection = Connection { original, source: None, class: Class::Http, sni: None };
+                let connection = Connection { original, source: None, class: Class::Http, sni: None, mesh_alpn: false };
                 let decision = table.connection(listener, &connection, &mut NoTrace);
                 let ConnectionDecision::Http(http) = decision else {
                     prop_assert_eq!(decision, ConnectionDecision::Passthrough);
@@ -459,6 +460,7 @@ proptest! {
                     RequestDecision::NotFound(_) => word == "host_known_no_rule",
                     RequestDecision::Passthrough => word == "passthrough",
                     RequestDecision::Blackhole => word == "refused",
+                    RequestDecision::UnknownHost | RequestDecision::ToHttps(_) => false,
                     RequestDecision::Rule(_) => matches!(word, "answered" | "forwarded" | "no_endpoint"),
                 };
                 prop_assert!(agrees, "{} {}", word, label(&plain));
@@ -479,7 +481,7 @@ proptest! {
         ]);
         let table = Table::compile(&world, &ClientContext::default(), None).table;
         let original = ([192, 0, 2, 1], 80).into();
-        let connection = Connection { original, source: None, class: Class::Http, sni: None };
+        let connection = Connection { original, source: None, class: Class::Http, sni: None, mesh_alpn: false };
         let ConnectionDecision::Http(http) =
             table.connection(table.listener(original), &connection, &mut NoTrace) else {
             panic!("port 80 is HTTP");

@@ -40,6 +40,7 @@ fn taken(tables: &Tables, client: &str, host: &str) -> Option<Arc<str>> {
         source: None,
         class: pointsman_route::Class::Http,
         sni: None,
+        mesh_alpn: false,
     };
     let pointsman_route::ConnectionDecision::Http(id) =
         table.connection(table.listener(original), &http, &mut NoTrace)

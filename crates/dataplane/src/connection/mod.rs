@@ -145,6 +145,11 @@ async fn decided(
             tcp::forward(cx, plan, detected).await;
         }
         ConnectionDecision::Blackhole => tcp::blackhole(cx, detected),
+        ConnectionDecision::Terminate(server) => {
+            cx.access.decided_by(&server.origin);
+            tcp::closed(cx, detected, "tls_not_ended");
+        }
+        ConnectionDecision::Closed(reason) => tcp::closed(cx, detected, reason.as_str()),
         ConnectionDecision::Passthrough if accepted.original_is_self && http => {
             drop(view);
             http::serve(cx, detected.bytes).await;

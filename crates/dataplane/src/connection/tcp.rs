@@ -108,6 +108,15 @@ pub(crate) fn blackhole(cx: &Context<'_>, detected: Detected) {
     refuse(cx, &cx.shard.blackhole, Flags::UH);
 }
 
+/// No server of a gateway takes it, or none that can be served: accepted, then closed without data
+/// (GW-41, GW-42, VS-H-149).
+pub(crate) fn closed(cx: &Context<'_>, detected: Detected, why: &'static str) {
+    drop(detected);
+    cx.shard.counts.refuse(why);
+    cx.access.edit(|record| record.why = why.into());
+    refuse(cx, &cx.shard.blackhole, Flags::NR);
+}
+
 /// Opens a connection to the backend that the table names for this connection as bytes.
 pub(crate) async fn upstream(cx: &Context<'_>, view: &View) -> Option<(TcpStream, InFlight)> {
     match cx.decide(view, Class::Tcp, None) {

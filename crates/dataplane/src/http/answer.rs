@@ -4,7 +4,6 @@ use super::{RequestFacts, changes};
 use pointsman_model::action::{DirectResponse, Redirect};
 use pointsman_route::action::{self, Levels, Received};
 use pointsman_wire::http1::{LocalResponse, RequestHead, RequestKind, write_local_response};
-use std::net::SocketAddr;
 
 /// A reply without its framing.
 pub(crate) struct Answer<'a> {
@@ -13,13 +12,13 @@ pub(crate) struct Answer<'a> {
     pub(crate) body: &'a [u8],
 }
 
-/// The `Location` of a redirect. `matched` is the length of the matched prefix of `path`.
+/// The `Location` of a redirect. `port`: see [`Received::port`]. `matched` is the length of the matched prefix of `path`.
 pub(crate) fn location(
     redirect: &Redirect,
     head: &RequestHead<'_>,
     path: &str,
     matched: usize,
-    original: SocketAddr,
+    port: u16,
 ) -> String {
     action::location(
         redirect,
@@ -30,7 +29,7 @@ pub(crate) fn location(
             path,
             query: head.query,
             matched,
-            port: original.port(),
+            port,
         },
     )
 }

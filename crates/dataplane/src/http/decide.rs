@@ -1,6 +1,7 @@
 //! One request head: parsed, routed, written anew. No await in here: a request sees one view.
 use super::{
     Context, RequestFacts,
+    answer::Answer,
     changes::Changes,
     fields::HeadFields,
     local::{self, Local},
@@ -13,6 +14,7 @@ use crate::{
 };
 use pointsman_route::{
     Class, ConnectionDecision, HttpTableId, NoTrace, Request, RequestDecision, Split,
+    action::{Levels, https_location},
 };
 use pointsman_telemetry::{ClusterStats, Flags};
 use pointsman_wire::{
@@ -206,6 +208,10 @@ pub(crate) fn decide(
                 return forward_bytes(cx, &view, facts, &rule.split, &head, &path, out);
             }
             ConnectionDecision::Blackhole => RequestDecision::Blackhole,
+            // The port of a gateway is for something else by now; nothing passes through there.
+            ConnectionDecision::Closed(_) | ConnectionDecision::Terminate(_) => {
+                RequestDecision::UnknownHost
+            }
             _ => RequestDecision::Passthrough,
         },
     };
@@ -213,6 +219,33 @@ pub(crate) fn decide(
         RequestDecision::NotFound(_) => {
             cx.access.edit(|record| record.why = "no_rule".into());
             reply(local::NO_ROUTE, &cx.shard.blackhole)
+        }
+        RequestDecision::UnknownHost => {
+            cx.access.edit(|record| record.why = "host_unknown".into());
+            reply(local::NO_ROUTE, &cx.shard.blackhole)
+        }
+        RequestDecision::ToHttps(host) => {
+            if let Some(server) = host
+                .gateway
+                .as_ref()
+                .and_then(|it| it.https_redirect.as_ref())
+            {
+                cx.access.decided_by(server);
+            }
+            let location = https_location(request.authority, &path, head.query);
+            let answer = Answer {
+                status: 301,
+                fields: &[("location", &location)],
+                body: &[],
+            };
+            let keep_alive = facts.keeps_discarding(cx.shard.settings.limits.discarded_body_bytes);
+            answer.write(out, &Levels::new(), &facts, keep_alive);
+            Step::Answered(Answered {
+                facts,
+                status: answer.status,
+                details: "https_redirect",
+                stats: cx.shard.local.clone(),
+            })
         }
         RequestDecision::Blackhole => {
             cx.access.blackhole();

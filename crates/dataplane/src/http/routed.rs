@@ -51,7 +51,7 @@ impl Routed<'_, '_> {
                     self.head,
                     self.request.path,
                     matched.prefix_len,
-                    cx.original,
+                    matched.port(cx.original),
                 );
                 fields = [("location", &*location)];
                 Answer {

@@ -2,7 +2,7 @@
 //! them.
 use super::{args, documents::Documents, exit, output};
 use pointsman_model::{Finding, Level, World};
-use pointsman_route::{Table, analysis};
+use pointsman_route::{Table, Tables, analysis};
 use std::{collections::BTreeSet, process::ExitCode};
 
 /// Each document, and what they say together.
@@ -36,10 +36,12 @@ fn run(command: &args::Analyze, together: bool) -> anyhow::Result<ExitCode> {
     let mut findings = std::mem::take(&mut documents.findings);
     if together {
         let world = &documents.world;
-        let context = settings.given().context(world);
-        let compiled = Table::compile(world, &context, None);
+        let mut contexts = settings.contexts();
+        contexts.known_clients = 0;
+        let compiled = Tables::compile(world, &contexts, None, Table::compile);
         findings.extend(compiled.findings);
-        findings.extend(analysis::analyze(world, &context, &compiled.table));
+        let table = compiled.tables.mesh();
+        findings.extend(analysis::analyze(world, table.context(), table));
     }
     findings.sort_by(|a, b| (&a.place, a.code).cmp(&(&b.place, b.code)));
 

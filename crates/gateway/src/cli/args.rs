@@ -142,10 +142,10 @@ pub(crate) struct ClientArgs {
     /// How a TCP ServiceEntry without addresses captures: addresses its hosts have, or the port
     #[arg(long, value_enum, value_name = "HOW")]
     pub(crate) serviceentry_capture: Option<EntryCapture>,
-    /// Namespace of the gateway, for traffic that comes in by one; not supported yet
+    /// Namespace of the gateway, for traffic that comes to a Gateway [default: the root namespace]
     #[arg(long, value_name = "NAME")]
     pub(crate) gateway_namespace: Option<String>,
-    /// A label of the gateway (repeatable); not supported yet
+    /// A label of the gateway (repeatable): it serves the Gateways that select it [default: all]
     #[arg(long = "gateway-label", value_name = "KEY=VALUE")]
     pub(crate) gateway_labels: Vec<String>,
 }
@@ -296,6 +296,9 @@ pub(crate) struct Explain {
     /// Form of the output
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     pub(crate) output: Output,
+    /// The traffic comes to a port of a Gateway, instead of being captured on its way out
+    #[arg(long)]
+    pub(crate) gateway: bool,
     /// Colour
     #[arg(long, value_enum, default_value_t = Color::Auto)]
     pub(crate) color: Color,
@@ -432,6 +435,7 @@ impl ClientArgs {
             ("client.node", &self.node),
             ("client.root_namespace", &self.root_namespace),
             ("client.cluster_domain", &self.cluster_domain),
+            ("client.gateway_namespace", &self.gateway_namespace),
         ] {
             if let Some(value) = value {
                 flags.push((name, value.clone()));
@@ -451,18 +455,16 @@ impl ClientArgs {
         }
         Ok(())
     }
+}
 
-    /// `--label` pairs; they are not layered with the settings file but added to it.
-    pub(crate) fn labels(&self) -> anyhow::Result<Vec<(String, String)>> {
-        self.labels
-            .iter()
-            .map(|pair| {
-                pair.split_once('=')
-                    .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                    .ok_or_else(|| anyhow::anyhow!("--label {pair}: write it as KEY=VALUE"))
-            })
-            .collect()
-    }
+/// Labels on the command line; they are not layered with the settings file but added to it.
+fn pairs(flag: &str, written: &[String]) -> anyhow::Result<Vec<(String, String)>> {
+    let read = |pair: &String| {
+        pair.split_once('=')
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .ok_or_else(|| anyhow::anyhow!("{flag} {pair}: write it as KEY=VALUE"))
+    };
+    written.iter().map(read).collect()
 }
 
 /// What was typed, or set, cannot be meant: exit code 2.
@@ -497,8 +499,11 @@ fn layered(
     client.flags(&mut flags)?;
     let mut loaded = crate::settings::load(config.config.as_deref(), &flags)
         .map_err(|error| anyhow::anyhow!("settings: {error}"))?;
-    loaded.settings.client.labels.extend(client.labels()?);
-    loaded.settings.client.addresses.extend(&client.addresses);
+    let settings = &mut loaded.settings.client;
+    settings.addresses.extend(&client.addresses);
+    settings.labels.extend(pairs("--label", &client.labels)?);
+    let own = pairs("--gateway-label", &client.gateway_labels)?;
+    settings.gateway_labels.extend(own);
     let faults = loaded.settings.faults();
     if !faults.is_empty() {
         anyhow::bail!("settings: {}", faults.join("; "));

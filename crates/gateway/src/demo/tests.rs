@@ -94,6 +94,7 @@ fn outcome(table: &Table, original: SocketAddr, client: Client) -> String {
         source: None,
         class,
         sni,
+        mesh_alpn: false,
     };
     let listener = table.listener(original);
     match (

@@ -15,6 +15,6 @@ pub use effects::Effects;
 pub use fault::{Aborted, Injected, aborted, drawn, inject};
 pub use mirror::shadow;
 pub use outgoing::{Incoming, Outgoing, outgoing, unchanged};
-pub use redirect::{Received, location};
+pub use redirect::{Received, https_location, location};
 pub use rewrite::{Extra, Levels, authority, levels, operations};
 pub use substitution::Substitution;

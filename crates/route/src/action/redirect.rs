@@ -15,8 +15,16 @@ pub struct Received<'a> {
     pub query: Option<&'a str>,
     /// Bytes of the path that the rule's prefix matched.
     pub matched: usize,
-    /// The port the client dialled.
+    /// The port the client dialled; on a gateway the number of the server (VS-H-45).
     pub port: u16,
+}
+
+/// The `Location` of `httpsRedirect` (GW-50): the authority as received, its port included.
+pub fn https_location(authority: &str, path: &str, query: Option<&str>) -> String {
+    match query {
+        Some(query) => format!("https://{authority}{path}?{query}"),
+        None => format!("https://{authority}{path}"),
+    }
 }
 
 /// The `Location` of a redirect.

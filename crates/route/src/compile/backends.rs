@@ -154,7 +154,7 @@ impl<'a> Maker<'a> {
         } else {
             Arc::clone(&self.plain)
         };
-        let mut kind = kind_of(service, port);
+        let mut kind = kind_of(service, port, self.context);
         let mut endpoints: Arc<[Endpoint]> = match subset {
             Some(subset) => endpoints
                 .iter()
@@ -163,7 +163,7 @@ impl<'a> Maker<'a> {
                 .collect(),
             None => Arc::clone(endpoints),
         };
-        if policy.algorithm == Algorithm::Passthrough {
+        if policy.algorithm == Algorithm::Passthrough && !self.context.role.is_gateway() {
             // BE-34: configured endpoints are ignored.
             kind = ClusterKind::OriginalDestination { port: None };
             endpoints = Arc::default();
@@ -193,8 +193,15 @@ impl<'a> Maker<'a> {
     }
 }
 
-fn kind_of(service: &Service<'_>, port: &ServicePort) -> ClusterKind {
+fn kind_of(service: &Service<'_>, port: &ServicePort, context: &ClientContext) -> ClusterKind {
     match service.source {
+        // A gateway is what its clients dialled: it chooses among the endpoints (BE-123).
+        Source::Kube(_) if context.role.is_gateway() => ClusterKind::Endpoints,
+        Source::Entry(entry)
+            if context.role.is_gateway() && entry.resolution == Resolution::None =>
+        {
+            ClusterKind::Endpoints
+        }
         Source::Kube(_) if service.placement == Placement::PerEndpoint => {
             ClusterKind::OriginalDestination { port: None }
         }

@@ -21,14 +21,19 @@ pub(crate) struct Bindings<'w> {
     raw_wildcards: Vec<(HostPattern, usize)>,
 }
 
+/// In the order of VSB-3.
+pub(crate) fn ordered<'w>(
+    speakers: &'w [Arc<VirtualService>],
+    context: &ClientContext,
+) -> Vec<&'w Arc<VirtualService>> {
+    let mut ordered: Vec<_> = speakers.iter().collect();
+    ordered.sort_by_key(|service| (export_rank(service, context), service.meta.age_key()));
+    ordered
+}
+
 impl<'w> Bindings<'w> {
-    pub(crate) fn build(
-        speakers: &'w [Arc<VirtualService>],
-        context: &ClientContext,
-        findings: &mut Findings,
-    ) -> Self {
-        let mut ordered: Vec<_> = speakers.iter().collect();
-        ordered.sort_by_key(|service| (export_rank(service, context), service.meta.age_key()));
+    /// Takes them in order.
+    pub(crate) fn build(ordered: Vec<&'w Arc<VirtualService>>, findings: &mut Findings) -> Self {
         let mut made = Self {
             ordered: Vec::new(),
             http_exact: HashMap::default(),

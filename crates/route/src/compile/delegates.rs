@@ -7,29 +7,34 @@
 use pointsman_model::{
     ClientContext, Finding, HttpAction, HttpRoute, Kind, Level, ObjectKey, VirtualService, World,
     action::{Delegated, HeaderOps},
-    context::ExportDefaults,
+    context::{ExportDefaults, Role},
     matches::HttpMatch,
 };
 use std::sync::Arc;
 
 use super::{
     findings::{DELEGATE_LEFT_OUT, Findings},
+    gateway,
     hosts::Known,
     merge,
 };
 
-/// The VirtualServices of transparent clients that the client may see, with the rules of their
-/// delegates in place.
+/// The VirtualServices of the client's side that it may see, with the rules of their delegates in
+/// place.
 pub(crate) fn speakers(
     world: &World,
     context: &ClientContext,
     known: &Known<'_>,
     findings: &mut Findings,
 ) -> Vec<Arc<VirtualService>> {
+    let is_bound = |service: &VirtualService| match context.role {
+        Role::Mesh => service.applies_to_mesh(),
+        Role::Gateway(_) => gateway::binds(service, world, context),
+    };
     world
         .virtual_services
         .values()
-        .filter(|service| service.applies_to_mesh() && !service.hosts.is_empty())
+        .filter(|service| !service.hosts.is_empty() && is_bound(service))
         .filter(|service| context.sees_rules(service))
         .map(|service| {
             if service.http.iter().any(|rule| target(rule).is_some()) {

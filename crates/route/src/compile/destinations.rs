@@ -123,15 +123,20 @@ impl<'a, 'w> Destinations<'a, 'w> {
         Split::new(first, targets.collect())
     }
 
-    /// Everything to a service on one of its ports (VSB-16).
-    pub(crate) fn own_split(&self, service: &Service<'_>, port: &ServicePort) -> Split {
-        let cluster = self.backends.id(&service.host, port.number, None);
+    /// Everything to a service on one of its ports (VSB-16), or to a subset of it.
+    pub(crate) fn own_split(
+        &self,
+        service: &Service<'_>,
+        port: &ServicePort,
+        subset: Option<&Arc<str>>,
+    ) -> Split {
+        let cluster = self.backends.id(&service.host, port.number, subset);
         let target = Target {
             weight: 1,
             cluster: cluster.ok_or(Missing::Port),
             destination: Destination {
                 host: Arc::clone(&service.host),
-                subset: None,
+                subset: subset.cloned(),
                 port: Some(port.number),
                 place: port.place.clone(),
             },

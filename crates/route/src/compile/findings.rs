@@ -11,6 +11,10 @@ pub(crate) const SECOND_VIRTUAL_SERVICE: Code = Code(208);
 pub(crate) const DELEGATE_LEFT_OUT: Code = Code(209);
 pub(crate) const GUARDED_ENTRY: Code = Code(310);
 pub(crate) const ADDRESS_TAKEN: Code = Code(311);
+pub(crate) const SERVER_LEFT_OUT: Code = Code(330);
+pub(crate) const SERVER_UNROUTED: Code = Code(331);
+pub(crate) const SERVER_NAME_TAKEN: Code = Code(332);
+pub(crate) const TLS_NOT_ENDED: Code = Code(333);
 
 /// Findings so far. The same cause is met several times (a rule is compiled once per port), and
 /// told once.

@@ -26,6 +26,7 @@ pub(crate) struct Known<'p> {
     speakers: HashMap<&'p ObjectKey, &'p Arc<VirtualService>>,
     shared: HashMap<u16, &'p Arc<HostTable>>,
     single: HashMap<(&'p str, u16), &'p Arc<HostTable>>,
+    servers: HashMap<&'p str, &'p Arc<HostTable>>,
 }
 
 impl<'p> Known<'p> {
@@ -36,6 +37,13 @@ impl<'p> Known<'p> {
                 Hosts::One(host) => {
                     known.single.insert((&host.host, table.port), table);
                     known.add(host);
+                }
+                Hosts::Servers(names) => {
+                    known.servers.insert(&names.label, table);
+                    let gateways = names.all().filter_map(|(_, host)| host.gateway.as_ref());
+                    for service in gateways.flat_map(|own| &own.virtual_services) {
+                        known.speakers.insert(&service.meta.key, service);
+                    }
                 }
                 Hosts::Shared(names) => {
                     known.shared.insert(table.port, table);
@@ -77,6 +85,11 @@ impl<'p> Known<'p> {
             Some(known) if **known == service => Arc::clone(known),
             _ => service,
         }
+    }
+
+    /// The table of a gateway's servers.
+    pub(crate) fn servers(&self, label: &str) -> Option<&'p Arc<HostTable>> {
+        self.servers.get(label).copied()
     }
 
     pub(crate) fn rules(&self, service: &ObjectKey, port: u16) -> Option<&'p Arc<RuleList>> {
@@ -189,6 +202,7 @@ impl<'a, 'w> Builder<'a, 'w> {
             place: port.place.clone(),
             rules: list,
             virtual_service,
+            gateway: None,
         };
         let known = self
             .known
@@ -296,6 +310,7 @@ impl<'a, 'w> Builder<'a, 'w> {
                     place: speaker.meta.place.clone(),
                     rules: Arc::clone(&list),
                     virtual_service: Some(Arc::clone(speaker)),
+                    gateway: None,
                 };
                 let known = self.known.hosts.get(&(&*text, port)).copied();
                 let made = super::share(known, made);

@@ -30,7 +30,7 @@ pub(crate) struct Draft {
     pub(crate) listener: Listener,
     pub(crate) bind: Bind,
     /// Protocol of the first service, for LIS-57.
-    protocol: Protocol,
+    pub(super) protocol: Protocol,
 }
 
 /// How the chains of a service without criteria of their own are limited.
@@ -249,6 +249,7 @@ impl Listeners<'_> {
                 http: None,
                 open: None,
                 chains: None,
+                gateway: None,
             },
             bind: Bind {
                 address: SocketAddr::new(address.unwrap_or(wildcard), number),

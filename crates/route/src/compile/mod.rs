@@ -11,6 +11,7 @@ mod destinations;
 mod effects;
 mod endpoints;
 mod findings;
+mod gateway;
 mod hosts;
 mod listeners;
 mod merge;
@@ -33,7 +34,7 @@ use std::sync::Arc;
 
 pub(crate) use findings::Findings;
 pub(crate) use partial::MadeOf;
-pub(crate) use rules::applies_to_http;
+pub(crate) use rules::{Side, applies_to_http};
 pub(crate) use shadows::{Effort, covering_match, is_catch_all, shadowed, shadowed_by};
 
 /// The same `Arc` as before where nothing changed.
@@ -64,6 +65,14 @@ pub(crate) fn compile(
     context: &ClientContext,
     previous: Option<&Table>,
 ) -> Compiled {
+    if context.role.is_gateway() && gateway::serves_nothing(world, context) {
+        let table = empty(context.clone());
+        return Compiled {
+            changed: previous.is_none_or(|previous| !equal(previous, &table)),
+            table,
+            findings: Vec::new(),
+        };
+    }
     let compiled = previous
         .and_then(|previous| partial::compile(world, context, previous))
         .unwrap_or_else(|| whole(world, context, previous));
@@ -83,22 +92,28 @@ pub(crate) fn whole(world: &World, context: &ClientContext, previous: Option<&Ta
     let speakers = delegates::speakers(world, context, &known, &mut findings);
     let registry = registry::Registry::build(world, context);
     let backends = backends::Backends::build(&registry, world, context, previous);
-    let bindings = bindings::Bindings::build(&speakers, context, &mut findings);
+    let speakers = bindings::ordered(&speakers, context);
     let mut rules = rules::Compiler::new(&registry, &backends, world, context, previous, &known);
-    for service in bindings.all() {
+    for service in &speakers {
         rules.validate(service, &mut findings);
         shadows::report(service, &mut findings);
     }
-    let mut hosts = hosts::Builder::new(&registry, &bindings, context, &known);
-    let drafts = listeners::build(
-        &registry,
-        &bindings,
-        &mut hosts,
-        &mut rules,
-        context,
-        &world.names,
-        &mut findings,
-    );
+    let (drafts, http_tables) = if context.role.is_gateway() {
+        gateway::build(world, &speakers, &known, &mut rules, context, &mut findings)
+    } else {
+        let bindings = bindings::Bindings::build(speakers, &mut findings);
+        let mut hosts = hosts::Builder::new(&registry, &bindings, context, &known);
+        let drafts = listeners::build(
+            &registry,
+            &bindings,
+            &mut hosts,
+            &mut rules,
+            context,
+            &world.names,
+            &mut findings,
+        );
+        (drafts, hosts.finish())
+    };
     let unmatched = rules.unmatched(context, &mut findings);
     let mut patterns = Shards::default();
     for (source, pattern) in rules.into_patterns() {
@@ -124,7 +139,7 @@ pub(crate) fn whole(world: &World, context: &ClientContext, previous: Option<&Ta
         listeners: listeners.into(),
         by_address: Arc::new(by_address),
         by_port: Arc::new(by_port),
-        http_tables: hosts.finish().into(),
+        http_tables: http_tables.into(),
         clusters: backends.clusters,
         binds: binds.into(),
         unmatched,

@@ -11,6 +11,7 @@ use pointsman_model::{
     ClientContext, Finding, HttpAction, HttpRoute, Level, ObjectKey, Place, ServicePort,
     VirtualService, WeightedDestination, World,
     matches::{ClientMatch, HttpMatch, StringMatch},
+    object::Labels,
     policy::selects,
 };
 use std::sync::Arc;
@@ -91,10 +92,7 @@ impl<'a, 'w> Compiler<'a, 'w> {
         if let Some(list) = self.lists.get(&key) {
             return list.clone();
         }
-        let mut rules = Vec::new();
-        for index in 0..service.http.len() {
-            rules.extend(self.http_rule(service, index, port, findings));
-        }
+        let rules = self.http_rules(service, port, Side::Mesh, findings);
         let list = (!rules.is_empty()).then(|| {
             // Compared before the index is built, which takes longer.
             match self.known.rules(&service.meta.key, port) {
@@ -108,18 +106,32 @@ impl<'a, 'w> Compiler<'a, 'w> {
         list
     }
 
+    /// The http rules that can apply on that side and port.
+    pub(crate) fn http_rules(
+        &mut self,
+        service: &Arc<VirtualService>,
+        port: u16,
+        side: Side<'_>,
+        findings: &mut Findings,
+    ) -> Vec<Rule> {
+        (0..service.http.len())
+            .filter_map(|index| self.http_rule(service, index, port, side, findings))
+            .collect()
+    }
+
     fn http_rule(
         &mut self,
         service: &Arc<VirtualService>,
         index: usize,
         port: u16,
+        side: Side<'_>,
         findings: &mut Findings,
     ) -> Option<Rule> {
         let rule = service.http.get(index)?;
         let key = author(service, rule);
         let mut alternatives = Vec::new();
         for (number, one) in rule.matches.iter().enumerate() {
-            if applies_to_http(&one.client, port, self.context).is_ok() {
+            if applies_to_http(&one.client, port, self.context, side).is_ok() {
                 alternatives.push(self.alternative(one, number as u32, key, findings));
             }
         }
@@ -254,7 +266,7 @@ impl<'a, 'w> Compiler<'a, 'w> {
         Rule {
             origin: default_origin(service, port),
             alternatives: Box::default(),
-            action: Action::Forward(self.destinations.own_split(service, port)),
+            action: Action::Forward(self.destinations.own_split(service, port, None)),
             timeout: None,
             mirrors: Box::default(),
             mesh_retries: self.context.retries.clone(),
@@ -267,7 +279,7 @@ impl<'a, 'w> Compiler<'a, 'w> {
     pub(crate) fn default_bytes(&self, service: &Service<'_>, port: &ServicePort) -> Arc<TcpRule> {
         Arc::new(TcpRule {
             origin: default_origin(service, port),
-            split: self.destinations.own_split(service, port),
+            split: self.destinations.own_split(service, port, None),
         })
     }
 
@@ -301,9 +313,39 @@ impl<'a, 'w> Compiler<'a, 'w> {
     /// May a `tls` or `tcp` match apply to this client and port (VS-S-4, VSB-30)? Here everything
     /// is ANDed.
     pub(crate) fn applies_to_bytes(&self, one: &ClientMatch, port: u16) -> bool {
-        why_not(one, port, self.context).is_ok()
-            && (one.gateways.is_empty() || names_mesh(&one.gateways))
+        why_not(one, port, self.context, Side::Mesh).is_ok() && Side::Mesh.is_among(&one.gateways)
     }
+}
+
+/// On which side a match is read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Side<'s> {
+    /// Transparent clients.
+    Mesh,
+    /// One Gateway.
+    Gateway {
+        /// `namespace/name`.
+        name: &'s str,
+        /// Labels of the proxy (VS-H-11).
+        labels: &'s Labels,
+    },
+}
+
+impl Side<'_> {
+    /// An empty list names every side.
+    fn is_among(&self, gateways: &[Arc<str>]) -> bool {
+        let own = match self {
+            Self::Mesh => "mesh",
+            Self::Gateway { name, .. } => name,
+        };
+        gateways.is_empty() || gateways.iter().any(|gateway| **gateway == *own)
+    }
+}
+
+/// May a `tls` or `tcp` match apply on a Gateway? Labels and namespaces are not looked at there
+/// (GW-71, GW-72).
+pub(crate) fn applies_to_bytes(one: &ClientMatch, port: u16, side: Side<'_>) -> bool {
+    one.port.is_none_or(|own| own == port) && side.is_among(&one.gateways)
 }
 
 /// A `tls` or `tcp` rule, without its matches.
@@ -325,27 +367,24 @@ fn default_origin(service: &Service<'_>, port: &ServicePort) -> Origin {
     }
 }
 
-fn names_mesh(gateways: &[Arc<str>]) -> bool {
-    gateways.iter().any(|gateway| &**gateway == "mesh")
-}
-
 /// The document that wrote a rule: the VirtualService, or its delegate.
 fn author<'r>(service: &'r VirtualService, rule: &'r HttpRoute) -> &'r ObjectKey {
     let delegate = rule.delegated.as_ref().map(|delegate| &delegate.object);
     delegate.unwrap_or(&service.meta.key)
 }
 
-/// May an `http` match apply to this client and port? A list of gateways that names the mesh makes
+/// May an `http` match apply on this side and port? A list of gateways that names the side makes
 /// labels and namespace irrelevant (VS-H-13); the port counts in both cases (VS-H-14).
 pub(crate) fn applies_to_http(
     one: &ClientMatch,
     port: u16,
     context: &ClientContext,
+    side: Side<'_>,
 ) -> Result<(), Reason> {
     if one.gateways.is_empty() {
-        return why_not(one, port, context);
+        return why_not(one, port, context, side);
     }
-    if !names_mesh(&one.gateways) {
+    if !side.is_among(&one.gateways) {
         return Err(Reason::SourceDiffers);
     }
     match one.port {
@@ -354,14 +393,23 @@ pub(crate) fn applies_to_http(
     }
 }
 
-/// Port, namespace and labels of the client.
-pub(crate) fn why_not(one: &ClientMatch, port: u16, context: &ClientContext) -> Result<(), Reason> {
+/// Port, namespace and labels of the client, or of the gateway proxy.
+fn why_not(
+    one: &ClientMatch,
+    port: u16,
+    context: &ClientContext,
+    side: Side<'_>,
+) -> Result<(), Reason> {
     if one.port.is_some_and(|own| own != port) {
         return Err(Reason::PortDiffers);
     }
+    let labels = match side {
+        Side::Mesh => &context.labels,
+        Side::Gateway { labels, .. } => labels,
+    };
     let namespace = one.source_namespace.as_ref();
     if namespace.is_some_and(|own| *own != context.namespace)
-        || !selects(&one.source_labels, &context.labels)
+        || !selects(&one.source_labels, labels)
     {
         return Err(Reason::SourceDiffers);
     }

@@ -53,6 +53,7 @@ impl Compiler<'_, '_> {
                 place: destination.place.clone(),
                 rules: Arc::new(RuleList::new(vec![rule])),
                 virtual_service: None,
+                gateway: None,
             }),
             bytes: Arc::new(TcpRule { origin, split }),
         }))

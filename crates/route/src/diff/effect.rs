@@ -2,6 +2,7 @@
 //! and nothing of where it is written.
 use super::ExampleRequest;
 use crate::{
+    gateway::AfterTls,
     retries::RetriesFrom,
     rule::{Action, Origin, Rule, TcpRule},
     split::Split,
@@ -30,9 +31,9 @@ pub struct Effect {
 pub enum Outcome {
     /// At its original destination, unchanged.
     Passthrough,
-    /// It is refused, as nothing recognises it.
+    /// It is refused, as nothing recognises it, or no server of a gateway takes it.
     Blackhole,
-    /// 404: the host is known, and no rule takes the request.
+    /// 404: no rule of the host takes the request, or a gateway does not know the host.
     NotFound,
     /// Requests are routed one by one.
     Http,
@@ -81,6 +82,11 @@ pub fn of_connection<'t>(
         ConnectionDecision::Forward(rule) => (of_bytes(table, rule), Some(&rule.origin)),
         ConnectionDecision::Passthrough => (Effect::bare(Outcome::Passthrough), None),
         ConnectionDecision::Blackhole => (Effect::bare(Outcome::Blackhole), None),
+        ConnectionDecision::Closed(_) => (Effect::bare(Outcome::Blackhole), None),
+        ConnectionDecision::Terminate(server) => match &server.then {
+            AfterTls::Http(_) => (Effect::bare(Outcome::Http), Some(&server.origin)),
+            AfterTls::Forward(rule) => (of_bytes(table, rule), Some(&rule.origin)),
+        },
     }
 }
 
@@ -95,6 +101,7 @@ pub fn of_request<'t>(
         source: None,
         class: Traffic::Http,
         sni: None,
+        mesh_alpn: false,
     };
     let id = table.listener(original);
     let ConnectionDecision::Http(http) = table.connection(id, &connection, &mut NoTrace) else {
@@ -110,7 +117,17 @@ pub fn of_request<'t>(
     };
     match table.request(http, &request, &mut NoTrace) {
         RequestDecision::Rule(matched) => (of_rule(table, &matched), Some(&matched.rule.origin)),
-        RequestDecision::NotFound(_) => (Effect::bare(Outcome::NotFound), None),
+        RequestDecision::NotFound(_) | RequestDecision::UnknownHost => {
+            (Effect::bare(Outcome::NotFound), None)
+        }
+        RequestDecision::ToHttps(host) => {
+            let own = host.gateway.as_ref();
+            let server = own.and_then(|own| own.https_redirect.as_ref());
+            (
+                Effect::bare(Outcome::Redirect(301, "to HTTPS".to_owned())),
+                server,
+            )
+        }
         RequestDecision::Passthrough => (Effect::bare(Outcome::Passthrough), None),
         RequestDecision::Blackhole => (Effect::bare(Outcome::Blackhole), None),
     }

@@ -159,6 +159,7 @@ fn at(
             source: None,
             class,
             sni,
+            mesh_alpn: false,
         };
         diff.probes += 1;
         let (before, by_old) = effect::of_connection(old, &connection);
@@ -245,6 +246,7 @@ impl Doors {
             source: None,
             class: Traffic::Http,
             sni: None,
+            mesh_alpn: false,
         };
         let id = |table: &Table| {
             let decision = table.connection(table.listener(original), &connection, &mut NoTrace);

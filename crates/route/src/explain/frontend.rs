@@ -1,5 +1,5 @@
 //! Which listener, chain and host were considered.
-use super::{Candidate, Note, Recorder, Verdict};
+use super::{Candidate, Note, Recorder, Verdict, gateway};
 use crate::{
     hosts::{HostForm, HostTable, Hosts},
     table::{HttpTableId, Table},
@@ -20,6 +20,9 @@ pub(super) fn chains(
 ) -> Vec<Candidate> {
     let original = connection.original;
     let id = table.listener(original);
+    if table.context.role.is_gateway() {
+        return gateway::servers(table, table.listener_at(id), connection, recorder);
+    }
     let mut made = Vec::new();
     let Some(listener) = table.listener_at(id) else {
         made.push(candidate(
@@ -93,6 +96,8 @@ fn note(note: &Note) -> Candidate {
             Verdict::Match,
             "a chain without criteria",
         ),
+        Note::Server(label, _) => (format!("server {label}"), Verdict::Match, "ends TLS"),
+        Note::NoServer(reason) => ("servers".to_owned(), Verdict::No(*reason), "none takes it"),
         Note::FallThrough => (
             "no chain".to_owned(),
             Verdict::NotUsed,
@@ -131,16 +136,24 @@ pub(super) fn hosts(
         made.push(line);
     }
     let Some((_, host)) = found else {
+        let nobody = match &names.hosts {
+            Hosts::Servers(_) => {
+                "no server has it together with a VirtualService bound to it".to_owned()
+            }
+            _ => format!("no service or VirtualService has it on port {}", names.port),
+        };
         made.push(candidate(
             format!("host {authority}"),
             Verdict::No(Reason::HostDiffers),
-            &format!("no service or VirtualService has it on port {}", names.port),
+            &nobody,
         ));
         near_misses(table, names, authority, made);
         return;
     };
     let form = recorder.host.flatten().unwrap_or(HostForm::Any);
     let detail = match form {
+        HostForm::Literal if host.gateway.is_some() => "host of a server".to_owned(),
+        HostForm::Any if host.gateway.is_some() => "every host".to_owned(),
         HostForm::Short => format!(
             "short name, namespace {} (caller's)",
             table.context.namespace

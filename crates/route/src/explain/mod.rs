@@ -5,12 +5,14 @@
 //! [`Explanation`] is typed; its `Display` is the plain text, which the command line may colour.
 mod backend;
 mod frontend;
+mod gateway;
 mod recorder;
 mod render;
 mod rules;
 
 use crate::{
-    action::{Received, location},
+    action::{Received, https_location, location},
+    gateway::AfterTls,
     rule::{Action, Rule, TcpRule},
     split::{Missing, Split},
     table::{ConnectionDecision, Matched, RequestDecision, Table},
@@ -95,6 +97,12 @@ pub enum Outcome {
     Refused,
     /// 404 NR: the host is known, none of its rules matches.
     NoRule,
+    /// 404 NR: no server of a gateway has the host.
+    NoHost,
+    /// Closed: no server of a gateway takes the connection.
+    NoServer(Reason),
+    /// A gateway ends TLS, and what is inside was not asked about.
+    EndsTls,
     /// 503 NC, or closed: a destination does not exist.
     NoCluster(Missing),
     /// 503 UH, or closed: no endpoint can be used.
@@ -110,6 +118,9 @@ impl Outcome {
             Self::Passthrough => "passthrough",
             Self::Refused => "refused",
             Self::NoRule => "host_known_no_rule",
+            Self::NoHost => "host_unknown",
+            Self::NoServer(_) => "no_server",
+            Self::EndsTls => "ends_tls",
             Self::NoCluster(_) => "no_cluster",
             Self::NoEndpoint => "no_endpoint",
         }
@@ -149,6 +160,19 @@ pub fn explain_connection(table: &Table, connection: &Connection<'_>) -> Explana
             made.outcome = Outcome::Forwarded;
             made.sentence = "its requests would be routed one by one".to_owned();
         }
+        ConnectionDecision::Terminate(server) => match &server.then {
+            AfterTls::Forward(rule) => {
+                forward_bytes(table, connection.original, rule, &mut made);
+            }
+            AfterTls::Http(_) => {
+                made.outcome = Outcome::EndsTls;
+                made.sentence = format!(
+                    "TLS ends at {}; the requests inside are routed one by one",
+                    server.origin.label
+                );
+            }
+        },
+        ConnectionDecision::Closed(reason) => closed(reason, &mut made),
         ConnectionDecision::Passthrough => pass(connection.original, &mut made),
         ConnectionDecision::Blackhole => {
             made.outcome = Outcome::Refused;
@@ -165,21 +189,40 @@ pub fn explain_request<F: Fields + ?Sized>(
     original: SocketAddr,
     request: &Request<'_, F>,
 ) -> Explanation {
-    let connection = Connection {
-        original,
-        source: None,
-        class: Class::Http,
-        sni: None,
-    };
+    explain_request_on(
+        table,
+        &Connection {
+            original,
+            source: None,
+            class: Class::Http,
+            sni: None,
+            mesh_alpn: false,
+        },
+        request,
+    )
+}
+
+/// Explains a request on a connection; of class [`Class::Tls`]: inside TLS, which only a gateway
+/// ends.
+pub fn explain_request_on<F: Fields + ?Sized>(
+    table: &Table,
+    connection: &Connection<'_>,
+    request: &Request<'_, F>,
+) -> Explanation {
+    let original = connection.original;
     let id = table.listener(original);
     let mut recorder = Recorder::default();
-    let http = match table.connection(id, &connection, &mut recorder) {
+    let http = match table.connection(id, connection, &mut recorder) {
         ConnectionDecision::Http(http) => http,
+        ConnectionDecision::Terminate(server) => match server.then {
+            AfterTls::Http(http) => http,
+            AfterTls::Forward(_) => return explain_connection(table, connection),
+        },
         // A listener that does not look for HTTP sees bytes only.
-        _ => return explain_connection(table, &connection),
+        _ => return explain_connection(table, connection),
     };
     let decision = table.request(http, request, &mut recorder);
-    let mut made = begin(table, &connection, &recorder);
+    let mut made = begin(table, connection, &recorder);
     frontend::hosts(
         table,
         http,
@@ -201,6 +244,22 @@ pub fn explain_request<F: Fields + ?Sized>(
                 host.host, host.port
             );
             made.rules = Some(step);
+        }
+        RequestDecision::UnknownHost => {
+            made.outcome = Outcome::NoHost;
+            made.sentence = format!("404 NR: no server has the host {:?}", request.authority);
+        }
+        RequestDecision::ToHttps(host) => {
+            made.outcome = Outcome::Answered(301);
+            let location = https_location(request.authority, request.path, request.query);
+            let by = host
+                .gateway
+                .as_ref()
+                .and_then(|own| own.https_redirect.as_ref());
+            made.sentence = format!(
+                "would be redirected with 301 to {location} by httpsRedirect of {}",
+                by.map_or("a server", |origin| &*origin.label)
+            );
         }
         RequestDecision::Passthrough => pass(original, &mut made),
         RequestDecision::Blackhole => {
@@ -236,6 +295,19 @@ fn begin(table: &Table, connection: &Connection<'_>, recorder: &Recorder) -> Exp
     }
 }
 
+fn closed(reason: Reason, made: &mut Explanation) {
+    made.outcome = Outcome::NoServer(reason);
+    made.sentence = match reason {
+        Reason::NoListener => "no server of a Gateway listens there: the connection is refused",
+        Reason::SniAbsent => "would be closed: it names no server, and no server takes every name",
+        Reason::SniDiffers => "would be closed: no server has this server name",
+        Reason::NotTls => "would be closed: the port is for TLS",
+        Reason::AlpnDiffers => "would be closed: the server is for clients of the mesh only",
+        _ => "would be closed: no server takes it",
+    }
+    .to_owned();
+}
+
 fn pass(original: SocketAddr, made: &mut Explanation) {
     made.outcome = Outcome::Passthrough;
     made.sentence = format!("would pass unchanged to {original}: nothing recognises it");
@@ -263,7 +335,7 @@ fn forward_request<F: Fields + ?Sized>(
                 path: request.path,
                 query: request.query,
                 matched: matched.prefix_len,
-                port: original.port(),
+                port: matched.port(original),
             };
             let location = location(redirect, &received);
             made.outcome = Outcome::Answered(redirect.code);

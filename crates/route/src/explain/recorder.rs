@@ -26,6 +26,10 @@ pub enum Note {
     UnknownAddress,
     /// The chain without criteria.
     Open(Arc<str>, Place),
+    /// The server of a gateway that ends TLS: its label and place.
+    Server(Arc<str>, Place),
+    /// No server of a gateway takes it.
+    NoServer(Reason),
     /// No chain.
     FallThrough,
 }
@@ -62,6 +66,10 @@ impl Trace for Recorder {
             ChainStep::Open(rule) => {
                 Note::Open(rule.origin.label.clone(), rule.origin.place.clone())
             }
+            ChainStep::Server(server) => {
+                Note::Server(server.origin.label.clone(), server.origin.place.clone())
+            }
+            ChainStep::NoServer { reason } => Note::NoServer(reason),
             ChainStep::FallThrough => Note::FallThrough,
         });
     }

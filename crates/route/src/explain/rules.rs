@@ -1,7 +1,7 @@
 //! Which rules were considered, and what each missed by.
-use super::{Candidate, Recorder, RulesStep, Verdict};
+use super::{Candidate, Recorder, RulesStep, Verdict, gateway};
 use crate::{
-    compile::{Effort, applies_to_http, shadowed_by},
+    compile::{Effort, Side, applies_to_http, shadowed_by},
     condition::{Alternative, Condition},
     hosts::VirtualHost,
     rule::{Rule, TcpRule},
@@ -35,6 +35,9 @@ pub(super) fn of_request<F: Fields + ?Sized>(
     request: &Request<'_, F>,
     recorder: &Recorder,
 ) -> RulesStep {
+    if let Some(own) = &host.gateway {
+        return gateway::of_request(host, own, request, recorder);
+    }
     let compiled = host.rules.rules();
     let Some(service) = &host.virtual_service else {
         let origin = compiled.first().map(|rule| &rule.origin);
@@ -112,12 +115,37 @@ fn considered<F: Fields + ?Sized>(
     }
 }
 
+/// A rule by its position among compiled rules alone.
+pub(super) fn considered_by<F: Fields + ?Sized>(
+    name: &str,
+    rule: &Rule,
+    position: usize,
+    request: &Request<'_, F>,
+    recorder: &Recorder,
+) -> Candidate {
+    let (verdict, detail) = match recorder.matched {
+        Some((matched, _)) if matched == position => (Verdict::Match, String::new()),
+        Some((matched, _)) if matched < position => {
+            (Verdict::No(Reason::NotReached), String::new())
+        }
+        _ => match fewest_misses(rule, position, recorder) {
+            Some((_, reason, condition)) => (Verdict::No(reason), found(condition, request)),
+            None => (Verdict::NotUsed, String::new()),
+        },
+    };
+    Candidate {
+        what: format!("{name}  {}", describe(&rule.alternatives)),
+        verdict,
+        detail,
+        place: Some(rule.origin.place.clone()),
+    }
+}
+
 /// A rule that cannot apply to this client or port, or cannot be used at all.
 fn left_out(table: &Table, host: &VirtualHost, written: &HttpRoute) -> Candidate {
-    let reasons = written
-        .matches
-        .iter()
-        .filter_map(|one| applies_to_http(&one.client, host.port, &table.context).err());
+    let reasons = written.matches.iter().filter_map(|one| {
+        applies_to_http(&one.client, host.port, &table.context, Side::Mesh).err()
+    });
     let (reason, detail) = match (&written.action, reasons.min()) {
         (HttpAction::Delegate { namespace, name }, None) => (
             Reason::SetAside,
@@ -159,7 +187,7 @@ fn fewest_misses<'r>(
         .min_by_key(|(count, ..)| *count)
 }
 
-fn closest<F: Fields + ?Sized>(
+pub(super) fn closest<F: Fields + ?Sized>(
     rules: &[Arc<Rule>],
     request: &Request<'_, F>,
     recorder: &Recorder,

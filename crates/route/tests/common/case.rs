@@ -2,7 +2,8 @@
 use super::{add, fixture, notation};
 use pointsman_model::{ClientContext, Given, OutboundPolicy, World, context::EntryCapture};
 use pointsman_route::{
-    Action, Class, Connection, ConnectionDecision, NoTrace, Request, RequestDecision, Split, Table,
+    Action, AfterTls, Class, Connection, ConnectionDecision, HttpTableId, NoTrace, Request,
+    RequestDecision, Split, Table, action::https_location,
 };
 use std::net::SocketAddr;
 
@@ -14,6 +15,8 @@ pub struct Case {
     pub title: String,
     pub world: World,
     pub given: Given,
+    /// Its inputs come to the ports of Gateways.
+    pub at_gateway: bool,
     /// (line number, input, expected).
     pub lines: Vec<(usize, String, Expected)>,
 }
@@ -44,7 +47,10 @@ impl Expected {
 impl Case {
     /// In whose eyes its documents are read.
     pub fn context(&self) -> ClientContext {
-        self.given.context(&self.world)
+        match self.at_gateway {
+            false => self.given.context(&self.world),
+            true => self.given.gateway(&self.world),
+        }
     }
 
     /// What its client sees.
@@ -78,6 +84,7 @@ fn read_block(block: &[(usize, &str)]) -> Case {
             labels: notation::labels("app=client"),
             ..Given::default()
         },
+        at_gateway: false,
         lines: Vec::new(),
     };
     let mut documents = Vec::new();
@@ -98,6 +105,18 @@ fn read_block(block: &[(usize, &str)]) -> Case {
                     }
                     ("labels", value) => case.given.labels = notation::labels(value),
                     (other, _) => panic!("client {other}"),
+                }
+            }
+        } else if let Some(rest) = line.strip_prefix("gateway ") {
+            // The side of Gateways; with labels only those that select them.
+            case.at_gateway = true;
+            for word in rest.split_whitespace() {
+                match word.split_once('=').expect("key=value") {
+                    ("ns", value) => case.given.gateway_namespace = Some(value.into()),
+                    ("labels", value) => {
+                        case.given.gateway_labels = Some(notation::labels(value));
+                    }
+                    (other, _) => panic!("gateway {other}"),
                 }
             }
         } else if let Some(rest) = line.strip_prefix("exports ") {
@@ -144,12 +163,28 @@ pub fn outcome(table: &Table, input: &str) -> String {
         source: None,
         class: Class::Tcp,
         sni: None,
+        mesh_alpn: false,
     };
+    let (mut inside, mut scheme) = (input, "http");
     match verb {
         "conn" => {}
         "tls" => {
             connection.class = Class::Tls;
-            connection.sni = (!rest.is_empty()).then_some(rest);
+            connection.mesh_alpn = rest.ends_with("alpn=istio");
+            let name = rest.trim_end_matches("alpn=istio").trim();
+            connection.sni = (!name.is_empty()).then_some(name);
+        }
+        // `inside SNI GET host/`: a request in TLS that a gateway ends.
+        "inside" => {
+            let (sni, request) = rest.split_once(' ').expect("a request");
+            connection.class = Class::Tls;
+            connection.sni = Some(sni);
+            (inside, scheme) = (request, "https");
+        }
+        // `trusted GET host/`: somebody who is believed says that it came by HTTPS.
+        "trusted" => {
+            connection.class = Class::Http;
+            (inside, scheme) = (rest, "https");
         }
         _ => connection.class = Class::Http,
     }
@@ -164,25 +199,49 @@ pub fn outcome(table: &Table, input: &str) -> String {
     match table.connection(listener, &connection, &mut NoTrace) {
         ConnectionDecision::Passthrough => "pass".to_owned(),
         ConnectionDecision::Blackhole => "close".to_owned(),
+        ConnectionDecision::Closed(reason) => format!("closed {reason}"),
         ConnectionDecision::Forward(rule) => {
             format!("bytes {}", split(table, &rule.split, original))
         }
-        ConnectionDecision::Http(http) => {
-            let parsed = request(input);
-            let request = parsed.as_request();
-            match table.request(http, &request, &mut NoTrace) {
-                RequestDecision::Passthrough => "pass each".to_owned(),
-                RequestDecision::Blackhole => "502".to_owned(),
-                RequestDecision::NotFound(_) => "404".to_owned(),
-                RequestDecision::Rule(matched) => match &matched.rule.action {
-                    Action::Respond(response) => response.status.to_string(),
-                    Action::Redirect(redirect) => redirect.code.to_string(),
-                    Action::Forward(targets) => {
-                        format!("http {}", split(table, targets, original))
-                    }
-                },
-            }
-        }
+        ConnectionDecision::Terminate(server) => match &server.then {
+            AfterTls::Forward(rule) => format!(
+                "ends {} bytes {}",
+                server.origin.label,
+                split(table, &rule.split, original)
+            ),
+            AfterTls::Http(_) if verb == "tls" => format!("ends {}", server.origin.label),
+            AfterTls::Http(http) => answered(table, *http, inside, scheme, original),
+        },
+        ConnectionDecision::Http(http) => answered(table, http, inside, scheme, original),
+    }
+}
+
+fn answered(
+    table: &Table,
+    http: HttpTableId,
+    text: &str,
+    scheme: &str,
+    original: SocketAddr,
+) -> String {
+    let parsed = request(text);
+    let request = Request {
+        scheme,
+        ..parsed.as_request()
+    };
+    match table.request(http, &request, &mut NoTrace) {
+        RequestDecision::Passthrough => "pass each".to_owned(),
+        RequestDecision::Blackhole => "502".to_owned(),
+        RequestDecision::NotFound(_) => "404".to_owned(),
+        RequestDecision::UnknownHost => "404 unknown".to_owned(),
+        RequestDecision::ToHttps(_) => format!(
+            "301 {}",
+            https_location(request.authority, request.path, request.query)
+        ),
+        RequestDecision::Rule(matched) => match &matched.rule.action {
+            Action::Respond(response) => response.status.to_string(),
+            Action::Redirect(redirect) => redirect.code.to_string(),
+            Action::Forward(targets) => format!("http {}", split(table, targets, original)),
+        },
     }
 }
 

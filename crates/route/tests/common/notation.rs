@@ -1,13 +1,14 @@
 //! Documents on one line each; rules of a VirtualService on the lines after it.
 use ipnet::IpNet;
 use pointsman_model::{
-    Destination, DestinationRule, EndpointSet, HostPattern, HttpAction, HttpRoute, Kind,
+    Destination, DestinationRule, EndpointSet, Gateway, HostPattern, HttpAction, HttpRoute, Kind,
     KubeService, MeshSettings, Meta, Object, ObjectKey, OutboundPolicy, Place, Pod, Protocol,
     Resolution, ServiceEntry, ServiceKind, ServicePort, Sidecar, SliceEndpoint, Subset,
     VirtualService, WeightedDestination, WorkloadEntry,
     action::{DirectResponse, Retries},
     context::ExportDefaults,
     endpoint::{EndpointGroup, Readiness},
+    gateway::{Server, ServerBind, ServerHost, ServerTls, ServerTlsMode},
     host::complete,
     matches::{ClientMatch, HttpMatch, StringMatch, TcpMatch, TlsMatch},
     object::Labels,
@@ -92,6 +93,14 @@ pub fn objects<'l>(lines: impl Iterator<Item = &'l str>) -> Vec<Object> {
     let mut made: Vec<Object> = Vec::new();
     for (number, line) in lines.enumerate() {
         let (kind, words) = match line.split_whitespace().next() {
+            Some("server") => {
+                add_server(
+                    made.last_mut().expect("a gw before its servers"),
+                    line,
+                    number,
+                );
+                continue;
+            }
             Some("http" | "tls" | "tcp") => {
                 add_rule(
                     made.last_mut().expect("a vs before its rules"),
@@ -121,6 +130,11 @@ pub fn objects<'l>(lines: impl Iterator<Item = &'l str>) -> Vec<Object> {
             "wle" => Object::WorkloadEntry(Arc::new(workload(&words, number))),
             "sidecar" => Object::Sidecar(Arc::new(sidecar(&words, number))),
             "mesh" => Object::MeshSettings(Arc::new(mesh(&words, number))),
+            "gw" => Object::Gateway(Arc::new(Gateway {
+                meta: words.meta(Kind::Gateway, number),
+                selector: labels(words.get("selector").unwrap_or_default()),
+                servers: Vec::new(),
+            })),
             "dr" => Object::DestinationRule(Arc::new(destination_rule(&words, number))),
             other => panic!("kind {other}"),
         });
@@ -405,6 +419,53 @@ fn destination_rule(words: &Words<'_>, line: usize) -> DestinationRule {
         subsets: words.list("subsets").into_iter().map(subset).collect(),
         workload_selector: words.get("workload").map(labels),
     }
+}
+
+/// `server 443/HTTPS hosts=a.example.com,prod/b.example.com tls=SIMPLE bind=10.0.0.1`, `redirect`.
+fn add_server(object: &mut Object, line: &str, number: usize) {
+    let Object::Gateway(gateway) = object else {
+        panic!("servers belong to a gw: {line}");
+    };
+    let gateway = Arc::get_mut(gateway).expect("unshared");
+    let (_, words) = Words::parse(line);
+    let (port, protocol) = words.name.split_once('/').expect("number/protocol");
+    let host = |text: &&str| {
+        let (namespace, host) = match text.split_once('/') {
+            None | Some(("*", _)) => (None, text.rsplit('/').next().expect("host")),
+            Some((".", host)) => (Some(Arc::clone(&gateway.meta.key.namespace)), host),
+            Some((namespace, host)) => (Some(namespace.into()), host),
+        };
+        ServerHost {
+            namespace,
+            host: HostPattern::new(host),
+            place: place(number),
+        }
+    };
+    let https_redirect = words.flags.contains(&"redirect");
+    let mode = words.get("tls").map(|word| match word {
+        "PASSTHROUGH" => ServerTlsMode::Passthrough,
+        "AUTO_PASSTHROUGH" => ServerTlsMode::AutoPassthrough,
+        "SIMPLE" => ServerTlsMode::Simple,
+        other => panic!("tls {other}"),
+    });
+    let server = Server {
+        index: gateway.servers.len() as u32,
+        name: None,
+        port: port.parse().expect("port"),
+        port_name: port.into(),
+        protocol: Protocol::from_word(protocol).expect("protocol"),
+        bind: words
+            .get("bind")
+            .map(|ip| ServerBind::Ip(ip.parse().expect("ip"))),
+        hosts: words.list("hosts").iter().map(host).collect(),
+        tls: (https_redirect || mode.is_some()).then(|| ServerTls {
+            mode: mode.unwrap_or_default(),
+            https_redirect,
+            ..ServerTls::default()
+        }),
+        place: place(number),
+    };
+    gateway.servers.push(server);
 }
 
 fn add_rule(object: &mut Object, line: &str, number: usize) {

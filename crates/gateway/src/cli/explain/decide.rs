@@ -6,9 +6,9 @@ use super::{
     trace,
 };
 use pointsman_route::{
-    Action, Class, ClusterKind, Connection, ConnectionDecision, Matched, Missing, NoTrace, Request,
-    RequestDecision, Rule, Split, Table, Target,
-    action::{Received, location},
+    Action, AfterTls, Class, ClusterKind, Connection, ConnectionDecision, Matched, Missing,
+    NoTrace, Request, RequestDecision, Rule, Split, Table, Target, TlsServer,
+    action::{Received, https_location, location},
 };
 use pointsman_wire::{
     http1::{RequestHead, field_slots, parse_request},
@@ -27,6 +27,7 @@ pub(crate) fn answer(table: &Table, question: &Question, traced: bool) -> anyhow
         source: question.source,
         class,
         sni,
+        mesh_alpn: question.mesh_alpn,
     };
     let bytes = |connection: Connection<'_>| {
         let mut made = of_bytes(table, &connection);
@@ -35,15 +36,21 @@ pub(crate) fn answer(table: &Table, question: &Question, traced: bool) -> anyhow
         }
         made
     };
-    let head = match &question.traffic {
-        Traffic::Tcp => return Ok(bytes(connection(Class::Tcp, None))),
-        Traffic::Tls { sni } => return Ok(bytes(connection(Class::Tls, sni.as_deref()))),
-        Traffic::Http(head) => {
+    let (connection, head, scheme) = match (&question.traffic, &question.inside) {
+        (Traffic::Tcp, _) => return Ok(bytes(connection(Class::Tcp, None))),
+        (Traffic::Tls { sni }, Some(head)) if table.context().role.is_gateway() => (
+            connection(Class::Tls, sni.as_deref()),
+            head.bytes()?,
+            "https",
+        ),
+        // The mesh side ends no TLS: a request inside it is not seen.
+        (Traffic::Tls { sni }, _) => return Ok(bytes(connection(Class::Tls, sni.as_deref()))),
+        (Traffic::Http(head), _) => {
             let head = head.bytes()?;
             if let Some(class) = not_read(table, question.original, &head) {
                 return Ok(bytes(connection(class, None)));
             }
-            head
+            (connection(Class::Http, None), head, "http")
         }
     };
     let mut slots = field_slots();
@@ -69,13 +76,12 @@ pub(crate) fn answer(table: &Table, question: &Question, traced: bool) -> anyhow
         authority: head.host.unwrap_or_default(),
         path: &path,
         query: head.query,
-        scheme: "http",
+        scheme,
         fields: &fields,
     };
-    let connection = connection(Class::Http, None);
     let mut made = of_request(table, &connection, &request, &head);
     if traced {
-        made.trace = Some(trace::of_request(table, question.original, &request));
+        made.trace = Some(trace::of_request(table, &connection, &request));
     }
     Ok(made)
 }
@@ -92,6 +98,7 @@ pub(super) fn not_read(table: &Table, original: SocketAddr, head: &[u8]) -> Opti
         source: None,
         class: Class::Http,
         sni: None,
+        mesh_alpn: false,
     };
     let decision = table.connection(listener, &connection, &mut NoTrace);
     (!matches!(decision, ConnectionDecision::Http(_))).then_some(Class::Http)
@@ -107,9 +114,21 @@ fn of_bytes(table: &Table, connection: &Connection<'_>) -> Answer {
         }
         ConnectionDecision::Passthrough => Answer::passthrough(original, "destination_unknown"),
         ConnectionDecision::Blackhole => Answer::new(Kind::Blackhole, Some("destination_unknown")),
+        ConnectionDecision::Terminate(server) => ends_tls(table, original, server),
+        ConnectionDecision::Closed(reason) => Answer::new(Kind::Reject, Some(reason.as_str())),
         // Only connections of class HTTP are answered so, and those do not come here.
         ConnectionDecision::Http(_) => Answer::new(Kind::Reject, Some("bad_request_line")),
     }
+}
+
+/// A server that ends TLS: what is inside was not asked about, or is bytes.
+fn ends_tls(table: &Table, original: SocketAddr, server: &TlsServer) -> Answer {
+    let (mut made, origin) = match &server.then {
+        AfterTls::Http(_) => (Answer::new(Kind::Forward, Some("ends_tls")), &server.origin),
+        AfterTls::Forward(rule) => (forward(table, original, &rule.split, None), &rule.origin),
+    };
+    made.rule = Some(RuleOrigin::new(origin));
+    made
 }
 
 fn of_request(
@@ -121,6 +140,10 @@ fn of_request(
     let original = connection.original;
     let http = match table.connection(table.listener(original), connection, &mut NoTrace) {
         ConnectionDecision::Http(http) => http,
+        ConnectionDecision::Terminate(server) => match server.then {
+            AfterTls::Http(http) => http,
+            AfterTls::Forward(_) => return of_bytes(table, connection),
+        },
         // The port is not looked into, or has no HTTP chain: the request is bytes to it.
         _ => return of_bytes(table, connection),
     };
@@ -129,6 +152,24 @@ fn of_request(
         RequestDecision::NotFound(_) => Answer {
             status: Some(404),
             ..Answer::new(Kind::NotFound, Some("no_rule"))
+        },
+        RequestDecision::UnknownHost => Answer {
+            status: Some(404),
+            ..Answer::new(Kind::NotFound, Some("host_unknown"))
+        },
+        RequestDecision::ToHttps(host) => Answer {
+            status: Some(301),
+            location: Some(https_location(
+                request.authority,
+                request.path,
+                request.query,
+            )),
+            rule: host
+                .gateway
+                .as_ref()
+                .and_then(|own| own.https_redirect.as_ref())
+                .map(RuleOrigin::new),
+            ..Answer::new(Kind::Redirect, Some("https_redirect"))
         },
         RequestDecision::Passthrough => Answer {
             sent: Some(execute::unchanged(head, request.path)),
@@ -157,7 +198,7 @@ fn by_rule(
                 path: request.path,
                 query: request.query,
                 matched: matched.prefix_len,
-                port: original.port(),
+                port: matched.port(original),
             };
             Answer {
                 status: Some(redirect.code),

@@ -92,6 +92,8 @@ impl Line {
             original,
             source,
             traffic,
+            inside: None,
+            mesh_alpn: false,
         })
     }
 }

@@ -32,7 +32,7 @@ use super::{args, documents::Documents, exit, output};
 use anyhow::Context;
 use pointsman_route::{
     Class, Connection, Request, Table,
-    explain::{Candidate, Explanation, Outcome, explain_connection, explain_request},
+    explain::{Candidate, Explanation, Outcome, explain_connection, explain_request_on},
 };
 use pointsman_wire::http1::{field_slots, parse_request};
 use serde_json::{Value, json};
@@ -59,7 +59,7 @@ pub(super) fn explain(command: &args::Explain) -> anyhow::Result<ExitCode> {
     .settings;
     let documents = Documents::read(&command.files, &settings.client)?;
     let mut answerer = Answerer::new(&documents.world, &settings.given(), command.trace);
-    let Some((question, mut notes)) = asked else {
+    let Some((mut question, mut notes)) = asked else {
         return match answerer.run(std::io::stdin().lock(), std::io::stdout().lock()) {
             // Whoever read the answers has seen enough.
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(exit::FINE),
@@ -69,7 +69,11 @@ pub(super) fn explain(command: &args::Explain) -> anyhow::Result<ExitCode> {
             }
         };
     };
-    let table = answerer.table();
+    let table = &match command.gateway {
+        true => answerer.gateway(),
+        false => answerer.table().clone(),
+    };
+    question.settle_gateway(table);
     let explanation = ask(table, &question)?;
     let set_aside = documents
         .findings
@@ -101,9 +105,13 @@ pub(super) fn explain(command: &args::Explain) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(match explanation.outcome {
-        Outcome::NoRule | Outcome::Refused => exit::no_route(),
+        Outcome::NoRule | Outcome::NoHost | Outcome::NoServer(_) | Outcome::Refused => {
+            exit::no_route()
+        }
         Outcome::NoCluster(_) | Outcome::NoEndpoint => exit::no_endpoint(),
-        Outcome::Forwarded | Outcome::Answered(_) | Outcome::Passthrough => exit::FINE,
+        Outcome::Forwarded | Outcome::Answered(_) | Outcome::Passthrough | Outcome::EndsTls => {
+            exit::FINE
+        }
     })
 }
 
@@ -132,24 +140,28 @@ fn ask_for(command: &args::Explain) -> anyhow::Result<Option<(Question, Vec<Stri
 }
 
 fn ask(table: &Table, question: &Question) -> anyhow::Result<Explanation> {
-    let bytes = |class, sni| {
-        explain_connection(
-            table,
-            &Connection {
-                original: question.original,
-                source: question.source,
-                class,
-                sni,
-            },
-        )
+    let connection = |class, sni| Connection {
+        original: question.original,
+        source: question.source,
+        class,
+        sni,
+        mesh_alpn: question.mesh_alpn,
     };
-    let head = match &question.traffic {
-        Traffic::Tcp => return Ok(bytes(Class::Tcp, None)),
-        Traffic::Tls { sni } => return Ok(bytes(Class::Tls, sni.as_deref())),
-        Traffic::Http(head) => head.bytes()?,
+    let bytes = |class, sni| Ok(explain_connection(table, &connection(class, sni)));
+    let (connection, head, scheme) = match (&question.traffic, &question.inside) {
+        (Traffic::Tcp, _) => return bytes(Class::Tcp, None),
+        (Traffic::Tls { sni }, Some(head)) if table.context().role.is_gateway() => (
+            connection(Class::Tls, sni.as_deref()),
+            head.bytes()?,
+            "https",
+        ),
+        (Traffic::Tls { sni }, _) => return bytes(Class::Tls, sni.as_deref()),
+        (Traffic::Http(head), _) => (connection(Class::Http, None), head.bytes()?, "http"),
     };
-    if let Some(class) = not_read(table, question.original, &head) {
-        return Ok(bytes(class, None));
+    if scheme == "http"
+        && let Some(class) = not_read(table, question.original, &head)
+    {
+        return bytes(class, None);
     }
     let refused = |refusal| anyhow::anyhow!("the gateway would refuse this request: {refusal}");
     let mut slots = field_slots();
@@ -157,15 +169,15 @@ fn ask(table: &Table, question: &Question) -> anyhow::Result<Explanation> {
         .map_err(refused)?
         .context("the request has no end")?;
     let path = pointsman_wire::path::normalize(head.path).map_err(refused)?;
-    Ok(explain_request(
+    Ok(explain_request_on(
         table,
-        question.original,
+        &connection,
         &Request {
             method: head.method,
             authority: head.host.unwrap_or_default(),
             path: &path,
             query: head.query,
-            scheme: "http",
+            scheme,
             fields: &fields(&head),
         },
     ))

@@ -1,6 +1,7 @@
 //! What is asked, whoever asked it: a target, a curl command, a log line or a line of JSON.
 use anyhow::{Context, bail};
 use pointsman_dataplane::settings::Limits;
+use pointsman_route::{Listener, Table};
 use pointsman_wire::http1::{HeadLimits, is_value};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -16,6 +17,10 @@ pub(crate) struct Question {
     pub(crate) source: Option<SocketAddr>,
     /// What it sends.
     pub(crate) traffic: Traffic,
+    /// Inside TLS: the request, which is seen only where a gateway ends TLS.
+    pub(crate) inside: Option<Head>,
+    /// The ClientHello offers a protocol of the mesh's own.
+    pub(crate) mesh_alpn: bool,
 }
 
 /// What a client sends.
@@ -95,6 +100,33 @@ impl Head {
 }
 
 impl Question {
+    /// On a gateway nobody dials an address that is not listened on: a question that names none
+    /// means the listener of its port, or the one whose server has that number where a Service
+    /// translates it (GW-3).
+    pub(super) fn settle_gateway(&mut self, table: &Table) {
+        if !table.context().role.is_gateway() {
+            return;
+        }
+        let asked = self.original;
+        if table.listener_at(table.listener(asked)).is_some() {
+            return;
+        }
+        let here = |listener: &&Listener| {
+            asked.ip() == ANYWHERE
+                || listener.address.is_none()
+                || listener.address == Some(asked.ip().to_canonical())
+        };
+        let listeners = || table.listeners().iter().filter(here);
+        let by_port = listeners().find(|it| it.port == asked.port());
+        let found = by_port.or_else(|| {
+            listeners().find(|it| it.servers().iter().any(|own| own.port == asked.port()))
+        });
+        if let Some(listener) = found {
+            let ip = listener.address.unwrap_or(asked.ip());
+            self.original = SocketAddr::new(ip, listener.port);
+        }
+    }
+
     /// Reads `http://HOST[:PORT]/PATH`, `https://...`, `tcp://IP:PORT` or `tls://NAME[:PORT]`.
     /// `to` is where the client dialled, if that is not what the target says.
     pub(crate) fn of_target(text: &str, to: Option<SocketAddr>) -> anyhow::Result<Self> {
@@ -103,10 +135,14 @@ impl Question {
                 "`{text}`: write http://HOST[:PORT]/PATH, https://HOST, tcp://IP:PORT or tls://NAME"
             );
         };
+        let mut inside = None;
         let (original, traffic) = match scheme.to_ascii_lowercase().as_str() {
             "http" => http(rest)?,
             "https" => {
                 let (authority, _) = split_path(rest);
+                if let (_, Traffic::Http(head)) = http(rest)? {
+                    inside = Some(head);
+                }
                 opaque(authority)?
             }
             "tls" => opaque(rest)?,
@@ -125,6 +161,8 @@ impl Question {
             original: to.unwrap_or(original),
             source: None,
             traffic,
+            inside,
+            mesh_alpn: false,
         })
     }
 }

@@ -95,6 +95,7 @@ fn expected(table: &Table, question: &Value) -> (String, Value, Vec<Value>) {
         source: None,
         class,
         sni: question["sni"].as_str(),
+        mesh_alpn: false,
     };
     let bare = |kind: &str| (kind.to_owned(), Value::Null, Vec::new());
     let origin = |it: &pointsman_route::Origin| json!([it.object.name, it.rule, it.place.line]);
@@ -106,6 +107,7 @@ fn expected(table: &Table, question: &Value) -> (String, Value, Vec<Value>) {
         }
         ConnectionDecision::Passthrough => return bare("passthrough"),
         ConnectionDecision::Blackhole => return bare("blackhole"),
+        ConnectionDecision::Terminate(_) | ConnectionDecision::Closed(_) => return bare("reject"),
     };
     let (path, query) = match text("path").split_once('?') {
         Some((path, query)) => (path, Some(query)),
@@ -126,7 +128,8 @@ fn expected(table: &Table, question: &Value) -> (String, Value, Vec<Value>) {
         fields: &headers,
     };
     match table.request(http, &request, &mut NoTrace) {
-        RequestDecision::NotFound(_) => bare("notfound"),
+        RequestDecision::NotFound(_) | RequestDecision::UnknownHost => bare("notfound"),
+        RequestDecision::ToHttps(_) => bare("redirect"),
         RequestDecision::Passthrough => bare("passthrough"),
         RequestDecision::Blackhole => bare("blackhole"),
         RequestDecision::Rule(matched) => {

@@ -1,6 +1,6 @@
 //! `--json`: a question a line on standard input, an answer a line on standard output, in order.
 use super::{
-    answer::{Answer, Kind},
+    answer::Answer,
     decide::answer,
     question::{Head, Question, Traffic, dialled, split_port},
 };
@@ -30,6 +30,8 @@ pub(crate) struct Asked {
     pub(crate) ip: Option<IpAddr>,
     pub(crate) port: Option<u16>,
     pub(crate) sni: Option<String>,
+    #[serde(default)]
+    pub(crate) alpn: Vec<String>,
     pub(crate) method: Option<String>,
     pub(crate) host: Option<String>,
     pub(crate) path: Option<String>,
@@ -65,9 +67,11 @@ pub(crate) enum Values {
     Several(Vec<String>),
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct Tls {
     pub(crate) sni: Option<String>,
+    #[serde(default)]
+    pub(crate) alpn: Vec<String>,
 }
 
 /// Who asks; what is left out is as the command line says.
@@ -90,11 +94,38 @@ impl Protocol {
 }
 
 impl Asked {
-    fn question(self) -> anyhow::Result<Question> {
+    fn head(&mut self) -> anyhow::Result<Head> {
+        let old = match self.version.as_deref() {
+            Some("1.0") => true,
+            None | Some("1.1" | "2") => false,
+            Some(other) => bail!("version {other:?}: it is \"1.0\", \"1.1\" or \"2\""),
+        };
+        let headers = std::mem::take(&mut self.headers);
+        let headers = headers.into_iter().flat_map(|(name, values)| {
+            let values = match values {
+                Values::One(value) => vec![value],
+                Values::Several(values) => values,
+            };
+            values.into_iter().map(move |value| (name.clone(), value))
+        });
+        let mut head = Head {
+            method: self.method.take().unwrap_or_else(|| "GET".to_owned()),
+            host: None,
+            target: self.path.take().unwrap_or_else(|| "/".to_owned()),
+            headers: headers.collect(),
+            old,
+        };
+        head.settle_host();
+        head.host = self.host.take().or(head.host);
+        Ok(head)
+    }
+
+    fn question(mut self) -> anyhow::Result<Question> {
+        let (mut inside, mut mesh_alpn) = (None, false);
         // No port is known of the client, and no rule asks for it.
         let source = self.source.as_ref().and_then(|it| it.ip);
         let source = source.map(|ip| SocketAddr::new(ip, 0));
-        let (original, traffic) = match (self.protocol, self.tls) {
+        let (original, traffic) = match (self.protocol, self.tls.take()) {
             (Protocol::Tcp, _) => {
                 let ip = self
                     .ip
@@ -104,37 +135,20 @@ impl Asked {
             }
             (Protocol::Tls, _) => {
                 let original = to(self.ip, self.port.unwrap_or(443));
+                mesh_alpn = is_of_the_mesh(&self.alpn);
                 let sni = self.sni.filter(|sni| !sni.is_empty());
                 (original, Traffic::Tls { sni })
             }
-            // The mesh side terminates no TLS: a request inside it is not seen.
+            // A request inside TLS is seen only where a gateway ends TLS.
             (Protocol::Http, Some(tls)) => {
                 let original = to(self.ip, self.port.unwrap_or(443));
                 let sni = tls.sni.filter(|sni| !sni.is_empty());
+                mesh_alpn = is_of_the_mesh(&tls.alpn);
+                inside = Some(self.head()?);
                 (original, Traffic::Tls { sni })
             }
             (Protocol::Http, None) => {
-                let old = match self.version.as_deref() {
-                    Some("1.0") => true,
-                    None | Some("1.1" | "2") => false,
-                    Some(other) => bail!("version {other:?}: it is \"1.0\", \"1.1\" or \"2\""),
-                };
-                let headers = self.headers.into_iter().flat_map(|(name, values)| {
-                    let values = match values {
-                        Values::One(value) => vec![value],
-                        Values::Several(values) => values,
-                    };
-                    values.into_iter().map(move |value| (name.clone(), value))
-                });
-                let mut head = Head {
-                    method: self.method.unwrap_or_else(|| "GET".to_owned()),
-                    host: None,
-                    target: self.path.unwrap_or_else(|| "/".to_owned()),
-                    headers: headers.collect(),
-                    old,
-                };
-                head.settle_host();
-                head.host = self.host.or(head.host);
+                let head = self.head()?;
                 let named = head.host.as_deref().unwrap_or_default();
                 let port = match (self.port, split_port(named)) {
                     (Some(port), _) => port,
@@ -148,8 +162,22 @@ impl Asked {
             original,
             source,
             traffic,
+            inside,
+            mesh_alpn,
         })
     }
+}
+
+/// Does the list have a protocol of the mesh's own (PS-63)?
+fn is_of_the_mesh(alpn: &[String]) -> bool {
+    let own = [
+        "istio",
+        "istio-peer-exchange",
+        "istio-http/1.0",
+        "istio-http/1.1",
+        "istio-h2",
+    ];
+    alpn.iter().any(|it| own.contains(&&**it))
 }
 
 fn to(ip: Option<IpAddr>, port: u16) -> SocketAddr {
@@ -165,6 +193,8 @@ pub(crate) struct Answerer<'w> {
     given: Given,
     own: Arc<Table>,
     others: HashMap<(Arc<str>, Labels), Arc<Table>>,
+    /// The table of the ports of Gateways, once somebody asks.
+    gateway: Option<Arc<Table>>,
     traced: bool,
 }
 
@@ -186,8 +216,18 @@ impl<'w> Answerer<'w> {
             given: given.clone(),
             own: Arc::new(Table::compile(world, &context, None).table),
             others: HashMap::new(),
+            gateway: None,
             traced,
         }
+    }
+
+    /// The table of the ports of Gateways, made when the first line asks for it.
+    pub(crate) fn gateway(&mut self) -> Arc<Table> {
+        let made = || {
+            let context = self.given.gateway(self.world);
+            Arc::new(Table::compile(self.world, &context, Some(&self.own)).table)
+        };
+        self.gateway.get_or_insert_with(made).clone()
     }
 
     /// The table of the client that the command line names.
@@ -250,11 +290,8 @@ impl<'w> Answerer<'w> {
     /// # Errors
     /// When the question cannot be asked: a part is missing or cannot be sent.
     pub(crate) fn ask(&mut self, mut asked: Asked) -> anyhow::Result<Answer> {
-        if asked.via == Via::Gateway {
-            return Ok(Answer::new(Kind::Reject, Some("gateway_not_supported")));
-        }
         let table = self.table_for(&mut asked);
-        answer(&table, &asked.question()?, self.traced)
+        answer(&table, &question_to(&table, asked)?, self.traced)
     }
 
     /// The same for people: every step, and a closing sentence.
@@ -262,14 +299,14 @@ impl<'w> Answerer<'w> {
     /// # Errors
     /// As [`Answerer::ask`], and for requests that are refused before they are routed.
     pub(crate) fn tell(&mut self, mut asked: Asked) -> anyhow::Result<Explanation> {
-        if asked.via == Via::Gateway {
-            bail!("gateways are not supported yet");
-        }
         let table = self.table_for(&mut asked);
-        super::ask(&table, &asked.question()?)
+        super::ask(&table, &question_to(&table, asked)?)
     }
 
     fn table_for(&mut self, asked: &mut Asked) -> Arc<Table> {
+        if asked.via == Via::Gateway {
+            return self.gateway();
+        }
         match &mut asked.source {
             None => self.own.clone(),
             Some(source) => self.table_of(source.namespace.take(), source.labels.take()),
@@ -312,6 +349,13 @@ impl<'w> Answerer<'w> {
         self.others.insert(key, table.clone());
         table
     }
+}
+
+/// The question as the table can be asked it.
+fn question_to(table: &Table, asked: Asked) -> anyhow::Result<Question> {
+    let mut question = asked.question()?;
+    question.settle_gateway(table);
+    Ok(question)
 }
 
 /// Reads a line without its end, of which no more than one byte over [`MAX_LINE`] is kept; false
@@ -389,7 +433,7 @@ not json
         assert_eq!(answers[0]["kind"], "passthrough");
         assert_eq!(answers[0]["endpoints"][0], "192.0.2.1:5");
         assert_eq!(answers[7]["kind"], "reject");
-        assert_eq!(answers[7]["reason"], "gateway_not_supported");
+        assert_eq!(answers[7]["reason"], "no_listener");
         assert_eq!(answers[9]["endpoints"][0], "[::1]:6");
     }
 

@@ -1,10 +1,9 @@
 //! The steps of a decision, one after the other, for `--trace` and `-o json`.
 use pointsman_route::{
     Connection, Fields, Request, Table,
-    explain::{Candidate, Explanation, Verdict, explain_connection, explain_request},
+    explain::{Candidate, Explanation, Verdict, explain_connection, explain_request_on},
 };
 use serde::Serialize;
-use std::net::SocketAddr;
 
 /// One thing that was considered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -47,10 +46,10 @@ pub(super) fn of_connection(table: &Table, connection: &Connection<'_>) -> Vec<S
 
 pub(super) fn of_request<F: Fields + ?Sized>(
     table: &Table,
-    original: SocketAddr,
+    connection: &Connection<'_>,
     request: &Request<'_, F>,
 ) -> Vec<Step> {
-    steps(&explain_request(table, original, request))
+    steps(&explain_request_on(table, connection, request))
 }
 
 fn steps(explanation: &Explanation) -> Vec<Step> {

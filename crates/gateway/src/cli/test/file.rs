@@ -228,7 +228,10 @@ impl RequestForm {
             path: Some(head.target),
             headers: self.headers,
             version: self.version,
-            tls: secure.then_some(Tls { sni }),
+            tls: secure.then_some(Tls {
+                sni,
+                ..Tls::default()
+            }),
             ..Asked::default()
         })
     }

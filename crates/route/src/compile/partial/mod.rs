@@ -10,9 +10,10 @@
 //! What a change reaches is not followed document by document through the compiler: that would be
 //! a second compiler, which goes stale. Where it is not certain that a change stays within its
 //! part, everything is compiled anew, which costs a second at a hundred thousand services: changed
-//! Services, entries, Sidecars and settings; VirtualServices with wildcards, delegates,
-//! gateways, `tls` or `tcp` rules, or with destinations that do not exist; DestinationRules that come, go, or define
-//! other subsets; endpoints of headless Services with ports that listen on them. A property test
+//! Services, entries, Sidecars and settings; VirtualServices with wildcards, delegates, gateways,
+//! `tls` or `tcp` rules, or with destinations that do not exist, and all of them in the table of a
+//! gateway; DestinationRules that come, go, or define other subsets; endpoints of headless Services
+//! with ports that listen on them. A property test
 //! compares the two ways for random changes (`tests/partial.rs`).
 mod documents;
 mod patch;
@@ -96,6 +97,9 @@ pub(super) fn compile(
     }
     let documents = basis.documents.advance(world)?;
     let part = reach::part(&basis.documents, &documents, context)?;
+    if context.role.is_gateway() && !is_for_backends(&part, context) {
+        return None;
+    }
     let patched = patch::patch(&part, context, previous, &basis.findings)?;
     let mut table = patched.table;
     table.made_of = MadeOf(Arc::new(Mutex::new(Some(Basis {
@@ -108,4 +112,11 @@ pub(super) fn compile(
         findings: patched.findings.to_vec(),
         changed: patched.changed,
     })
+}
+
+/// Does a change reach backends alone, as far as a gateway is concerned? The endpoints of a Service
+/// in front of the gateway may say which port it listens on (GW-3).
+fn is_for_backends(part: &reach::Part, context: &ClientContext) -> bool {
+    let own = format!(".{}.svc.{}", context.namespace, context.cluster_domain);
+    part.speakers.is_empty() && !part.hosts.iter().any(|host| host.ends_with(&own))
 }

@@ -12,7 +12,7 @@ use std::{net::IpAddr, sync::Arc};
 use super::{
     super::{
         backends::Backends,
-        bindings::Bindings,
+        bindings::{self, Bindings},
         delegates,
         findings::{Findings, UNKNOWN_HOST},
         hosts::{Builder, Known, OwnNames, http_ports},
@@ -68,7 +68,8 @@ pub(super) fn patch(
             changed,
         });
     }
-    let bindings = Bindings::build(&speakers, context, &mut findings);
+    let ordered = bindings::ordered(&speakers, context);
+    let bindings = Bindings::build(ordered, &mut findings);
     let mut rules = Compiler::new(
         &registry,
         &backends,
@@ -92,6 +93,7 @@ pub(super) fn patch(
         }
         match &mut tables.open(served.table)?.hosts {
             Hosts::One(own) => *own = host,
+            Hosts::Servers(_) => return None, // of a gateway
             Hosts::Shared(shared) => rename(shared, service, context, served.host, &host),
         }
     }
