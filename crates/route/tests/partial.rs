@@ -137,6 +137,27 @@ fn a_virtual_service_changes_its_hosts_only() {
     );
 }
 
+/// Many that speak for one host are one part, of any depth.
+#[test]
+fn many_may_speak_for_one_host() {
+    let mut gateway = Gateway::new(&[]);
+    let chain = |number: u32| format!("vs v{number} hosts=h{number}.org,h{}.org", number + 1);
+    for number in 0..400 {
+        add(&mut gateway.world, &[&chain(number), "http none -> 201"]);
+    }
+    gateway.compile();
+    assert!(gateway.change(&[&chain(200), "http none -> 202"]));
+    assert_eq!(gateway.outcome("GET h201.org/ @1.1.1.1:80"), "202");
+    for number in 400..700 {
+        add(&mut gateway.world, &[&chain(number), "http none -> 201"]);
+    }
+    gateway.compile();
+    assert!(
+        !gateway.change(&[&chain(200), "http none -> 201"]),
+        "too many"
+    );
+}
+
 /// What makes no difference is not a change, and is not looked at again later.
 #[test]
 fn what_makes_no_difference_is_remembered() {

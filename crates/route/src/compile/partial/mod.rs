@@ -30,6 +30,8 @@ use std::{
 /// Changes beyond this number are compiled with everything else: their parts would together be as
 /// large.
 const CHANGES: usize = 500;
+/// VirtualServices in a part beyond this number: each is asked anew for all its hosts.
+const SPEAKERS: usize = 500;
 /// Documents in a part beyond this number: as large as a whole mesh.
 const DOCUMENTS: usize = 5_000;
 

@@ -7,7 +7,7 @@ use pointsman_model::{
 use std::sync::Arc;
 
 use super::{
-    DOCUMENTS,
+    DOCUMENTS, SPEAKERS,
     documents::{Changes, Documents, is_plain},
 };
 
@@ -41,11 +41,9 @@ pub(super) fn part(before: &Documents, after: &Documents, context: &ClientContex
     for change in &changes.rules {
         gatherer.host(same_shape(change)?);
     }
-    for change in &changes.speakers {
-        for speaker in [change.before, change.after].into_iter().flatten() {
-            gatherer.speaker(speaker)?;
-        }
-    }
+    let speakers = changes.speakers.iter();
+    let speakers = speakers.flat_map(|change| [change.before, change.after]);
+    gatherer.speakers(speakers.flatten().collect())?;
     gatherer.finish()
 }
 
@@ -133,43 +131,41 @@ impl<'d> Gatherer<'d> {
         Some(())
     }
 
-    /// A VirtualService, and all that have a host in common with it.
-    fn speaker(&mut self, speaker: &Arc<VirtualService>) -> Option<()> {
-        let known = self
-            .part
-            .speakers
-            .entry(speaker.meta.key.clone())
-            .or_default();
-        if known.contains(speaker) {
-            return Some(());
-        }
-        known.push(Arc::clone(speaker));
-        let plain = is_plain(speaker);
-        let small = self.part.speakers.len() <= DOCUMENTS;
-        if !plain || !small {
-            return None;
-        }
+    /// VirtualServices, and all that have a host in common with one of them.
+    fn speakers(&mut self, mut pending: Vec<&'d Arc<VirtualService>>) -> Option<()> {
         let documents = self.documents;
-        for pattern in &speaker.hosts {
-            let covers = |own: &HostPattern| own.is_wildcard() && own.covers(pattern);
-            let mut wildcards = documents.wildcard_speakers().iter();
-            if wildcards.any(|other| other.hosts.iter().any(covers)) {
+        let mut hosts: HashSet<&Arc<str>> = HashSet::default();
+        while let Some(speaker) = pending.pop() {
+            let key = &speaker.meta.key;
+            let known = self.part.speakers.entry(key.clone()).or_default();
+            if known.contains(speaker) {
+                continue;
+            }
+            known.push(Arc::clone(speaker));
+            if !is_plain(speaker) || self.part.speakers.len() > SPEAKERS {
                 return None;
             }
-            let host = pattern.exact()?;
-            self.host(host);
-            for other in documents.speakers(host) {
-                self.speaker(other)?;
-            }
-        }
-        for rule in &speaker.http {
-            if let HttpAction::Route(route) = &rule.action {
-                for item in route {
-                    self.host(&item.destination.host);
+            for pattern in &speaker.hosts {
+                let covers = |own: &HostPattern| own.is_wildcard() && own.covers(pattern);
+                let mut wildcards = documents.wildcard_speakers().iter();
+                if wildcards.any(|other| other.hosts.iter().any(covers)) {
+                    return None;
+                }
+                let host = pattern.exact()?;
+                self.host(host);
+                if hosts.insert(host) {
+                    pending.extend(documents.speakers(host));
                 }
             }
-            for mirror in &rule.mirrors {
-                self.host(&mirror.destination.host);
+            for rule in &speaker.http {
+                if let HttpAction::Route(route) = &rule.action {
+                    for item in route {
+                        self.host(&item.destination.host);
+                    }
+                }
+                for mirror in &rule.mirrors {
+                    self.host(&mirror.destination.host);
+                }
             }
         }
         Some(())
@@ -178,6 +174,7 @@ impl<'d> Gatherer<'d> {
     /// Everything that has a say in the hosts gathered so far.
     fn finish(mut self) -> Option<Part> {
         let documents = self.documents;
+        let most = self.part.world.len() + DOCUMENTS;
         while let Some(host) = self.pending.pop() {
             if let Some(service) = documents.service(&host, &self.context.cluster_domain) {
                 let key = &service.meta.key;
@@ -208,7 +205,7 @@ impl<'d> Gatherer<'d> {
                 let rule = Object::DestinationRule(Arc::clone(rule));
                 self.part.world.upsert(rule);
             }
-            if self.part.world.len() > DOCUMENTS {
+            if self.part.world.len() > most {
                 return None;
             }
         }
