@@ -51,6 +51,11 @@ pub(crate) enum Command {
         after_help = "Examples:\n  pointsman diff -f mesh/ -f mesh-new/\n  git worktree add /tmp/main main && pointsman diff -f /tmp/main/mesh -f mesh\n\nExit codes: 0 no traffic changes, 1 some does, 2 wrong use."
     )]
     Diff(Diff),
+    /// Show one thing with everything that refers to it, and what it means for traffic
+    #[command(
+        after_help = "Examples:\n  pointsman describe -f mesh/ service reviews\n  pointsman describe -f mesh/ host api.example.com\n  pointsman describe -f mesh/ virtualservice shop.prod -o json"
+    )]
+    Describe(Describe),
     /// Show each effective setting and where it came from
     Settings(Settings),
     /// Print or check the iptables rules for --capture redirect; never applies them
@@ -349,6 +354,42 @@ pub(crate) struct Diff {
     pub(crate) color: Color,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Describe {
+    /// What it is
+    #[arg(value_enum, ignore_case = true)]
+    pub(crate) kind: DescribeKind,
+    /// NAME, NAME.NAMESPACE or NAMESPACE/NAME; of a host its name
+    pub(crate) name: String,
+    /// File or folder of documents, or - for standard input (repeatable)
+    #[arg(short = 'f', long = "file", value_name = "PATH", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    pub(crate) output: Output,
+    /// Colour
+    #[arg(long, value_enum, default_value_t = Color::Auto)]
+    pub(crate) color: Color,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// What can be described, with the short names of `kubectl`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DescribeKind {
+    #[value(alias = "svc")]
+    Service,
+    Host,
+    #[value(alias = "vs")]
+    Virtualservice,
+    #[value(alias = "dr")]
+    Destinationrule,
+    #[value(alias = "se")]
+    Serviceentry,
+    #[value(alias = "gw")]
+    Gateway,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

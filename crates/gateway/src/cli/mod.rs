@@ -2,6 +2,7 @@
 mod analyze;
 mod args;
 mod demo;
+mod describe;
 mod diff;
 mod documents;
 mod explain;
@@ -49,6 +50,7 @@ pub fn main() -> ExitCode {
         Some(Command::Explain(command)) => explain::explain(&command),
         Some(Command::Test(command)) => test::test(&command),
         Some(Command::Diff(command)) => diff::diff(&command),
+        Some(Command::Describe(command)) => describe::describe(&command),
         Some(Command::Settings(command)) => settings::settings(&command),
         Some(Command::Iptables(command)) => Ok(iptables::command(&command)),
         Some(Command::Completion { shell }) => {

@@ -37,6 +37,7 @@ Pointsman routes TCP, TLS and HTTP as Kubernetes and Istio documents say.
   pointsman explain TARGET     say why a request or connection would go where
   pointsman test -f DIR FILE   check that traffic goes where FILE says it must
   pointsman diff -f A -f B     say which traffic changes from documents A to B
+  pointsman describe KIND NAME show one thing with everything that refers to it
   pointsman settings           each setting, its value and where it came from
   pointsman iptables print     capture rules for --capture redirect
 
