@@ -1,8 +1,9 @@
 """The numbered rules of docs/rules against the tests that name them.
 
 A rule is defined by a table row whose first cell is its number, or by a paragraph that begins with
-its number in bold; one that only introduces lettered rows needs no test of its own. A test covers it by naming the very number: `LIS-40`, not `LIS-40..45`, which is
-a pointer for readers. `T-LIS-7` is the number of a test case and covers nothing.
+its number in bold; one that only introduces lettered rows needs no test of its own. A test covers a
+rule by naming the very number: `LIS-40`, not `LIS-40..45`, which is a pointer for readers. `T-LIS-7`
+is the number of a test case and covers nothing.
 """
 import re
 from pathlib import Path
@@ -45,9 +46,10 @@ def key(rule):
 def span(match, among):
     """The rules that `BE-30..38`, or a single number, stands for."""
     family, first, letter, last, last_letter = match.groups()
-    low = (int(first), letter)
-    high = (int(last), last_letter or "~") if last else low
-    return [it for it in among if key(it)[0] == FAMILIES.split("|").index(family) and low <= key(it)[1:] <= high]
+    low = (FAMILIES.split("|").index(family), int(first), letter)
+    # All lettered rows of the last number, unless a letter says where to stop.
+    high = (low[0], int(last), last_letter or "~") if last else low
+    return [it for it in among if low <= key(it) <= high]
 
 
 def check(root):
@@ -71,8 +73,8 @@ def check(root):
         for match in CITED.finditer(text):
             if match[4] is None:
                 tested.setdefault(match[0], path.relative_to(root))
-    everything = texts(root, "crates", "examples", "benches", "fuzz", "ops", "docs", *(it.name for it in root.glob("*.md")))
-    for path, text in everything:
+    pages = (path.name for path in root.glob("*.md"))
+    for path, text in texts(root, "crates", "examples", "benches", "fuzz", "ops", "docs", *pages):
         for match in CITED.finditer(text):
             family = match[1]
             ends = [f"{family}-{match[2]}{match[3]}"]
@@ -87,7 +89,8 @@ def check(root):
     for match in EXCEPTED.finditer((folder / "untested.md").read_text()):
         rules = span(match, defined)
         if not rules:
-            complaints.append(f"{match[0].split('|')[1].strip()}: excepted in untested.md, but no such rule")
+            written = match[0].split("|")[1].strip()
+            complaints.append(f"{written}: excepted in untested.md, but no such rule")
         for rule in rules:
             if rule in excepted:
                 complaints.append(f"{rule}: twice in untested.md")
@@ -100,7 +103,8 @@ def check(root):
 
     for path in sorted(set(defined.values())):
         own = {rule for rule, where in defined.items() if where == path}
-        print(f"     {path}: {len(own)} rules, {len(own & tested.keys())} named by tests, {len(own & excepted)} excepted")
+        named, apart = len(own & tested.keys()), len(own & excepted)
+        print(f"     {path}: {len(own)} rules, {named} named by tests, {apart} excepted")
     for complaint in complaints:
         print(f"     {complaint}")
     print(f"{'BAD ' if complaints else 'ok  '} {len(defined)} rules")
