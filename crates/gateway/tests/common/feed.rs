@@ -52,7 +52,7 @@ impl Feed {
 
     /// Replaces these groups, in one change.
     pub fn change(&mut self, groups: &[(&str, &str)]) {
-        let groups = groups.iter().map(|(group, text)| (*group, objects(text)));
+        let groups = groups.iter().map(|(group, text)| (*group, parsed(text)));
         self.put(groups.collect());
     }
 
@@ -94,7 +94,7 @@ impl Feed {
 }
 
 /// The objects of a text that is right.
-fn objects(text: &str) -> Vec<Object> {
+pub fn parsed(text: &str) -> Vec<Object> {
     let parsed = parse(&Input {
         file: "test.yaml".into(),
         text,

@@ -19,7 +19,7 @@ mod probe;
 mod process;
 
 pub use enclave::{Everywhere, captured, enclosed};
-pub use feed::Feed;
+pub use feed::{Feed, parsed};
 pub use manifests::*;
 pub use metrics::Scrape;
 pub use probe::{Fate, Probe};
