@@ -536,3 +536,61 @@ async fn what_is_told_is_what_is_sent() {
         }
     }
 }
+
+#[test]
+fn the_mesh_and_its_sidecars_say_what_the_command_line_leaves_open() {
+    // LIS-65, LIS-67, VIS-10, VS-H-71, BE-112
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = r#"
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data:
+  mesh: |
+    outboundTrafficPolicy: {mode: REGISTRY_ONLY}
+    defaultHttpRetryPolicy: {attempts: 4, retryOn: 5xx}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {clusterIP: 10.96.1.1, selector: {app: web}, ports: [{port: 80, name: http}]}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: vm}
+spec: {address: 10.9.9.9, labels: {app: web}, ports: {http: 8080}}
+---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: narrow, namespace: prod}
+spec:
+  egress: [{hosts: ["./*"]}]
+  outboundTrafficPolicy: {mode: ALLOW_ANY}
+"#;
+    std::fs::write(folder.path().join("mesh.yaml"), text).expect("written");
+    let prod = json!({"namespace": "prod"});
+    let lines = [
+        json!({"id": 1, "protocol": "http", "host": "web", "ip": "10.96.1.1", "port": 80}),
+        json!({"id": 2, "protocol": "tcp", "ip": "192.0.2.1", "port": 99}),
+        json!({"id": 3, "protocol": "tcp", "ip": "192.0.2.1", "port": 99, "source": &prod}),
+        json!({"id": 4, "protocol": "http", "host": "web.default", "ip": "10.96.1.1", "port": 80, "source": &prod}),
+    ];
+    let told = answers(folder.path(), &[], &lines);
+    has(
+        &told[0],
+        json!({
+            "kind": "forward",
+            "endpoints": ["10.9.9.9:8080"],
+            "retries": {"attempts": 4, "retryOn": "5xx"},
+        }),
+    );
+    has(&told[1], json!({"kind": "blackhole"}));
+    has(&told[2], json!({"kind": "passthrough"}));
+    has(&told[3], json!({"kind": "passthrough"}));
+    let given = answers(
+        folder.path(),
+        &["--outbound-policy", "ALLOW_ANY"],
+        &lines[1..2],
+    );
+    has(&given[0], json!({"kind": "passthrough"}));
+}

@@ -184,3 +184,19 @@ fn retries_are_the_rules_then_the_meshs_then_the_default_ones() {
         assert!(policy.contains(expected), "{policy}: {expected}");
     }
 }
+
+#[test]
+fn a_sidecar_that_narrows_is_named_where_nothing_recognises_the_traffic() {
+    // VIS-10
+    let sentence = |lines: &[&str]| {
+        let world = fixture_and(lines);
+        let context = Given::default().context(&world);
+        let table = Table::compile(&world, &context, None).table;
+        explain(&table, "GET api.prod/", "10.0.0.10:80").sentence
+    };
+    assert!(
+        sentence(&["sidecar s egress=./*"])
+            .ends_with("; Sidecar default/s (case.yaml:1) says what this client can see")
+    );
+    assert!(!sentence(&["sidecar s egress=*/*"]).contains("Sidecar"));
+}

@@ -180,6 +180,7 @@ pub fn explain_connection(table: &Table, connection: &Connection<'_>) -> Explana
                 "would be closed: nothing recognises it, and unknown traffic is refused".to_owned();
         }
     }
+    narrowed(table, &mut made);
     made
 }
 
@@ -268,6 +269,7 @@ pub fn explain_request_on<F: Fields + ?Sized>(
                 "502: no service has this host, and unknown traffic is refused".to_owned();
         }
     }
+    narrowed(table, &mut made);
     made
 }
 
@@ -306,6 +308,17 @@ fn closed(reason: Reason, made: &mut Explanation) {
         _ => "would be closed: no server takes it",
     }
     .to_owned();
+}
+
+/// What nothing recognises may be something that the client's Sidecar does not list (VIS-10).
+fn narrowed(table: &Table, made: &mut Explanation) {
+    let unknown = matches!(made.outcome, Outcome::Passthrough | Outcome::Refused);
+    let sidecar = table.context().sidecar.as_ref();
+    if let Some(sidecar) = sidecar.filter(|it| unknown && !it.egress.is_empty()) {
+        let (key, place) = (&sidecar.meta.key, &sidecar.meta.place);
+        made.sentence
+            .push_str(&format!("; {key} ({place}) says what this client can see"));
+    }
 }
 
 fn pass(original: SocketAddr, made: &mut Explanation) {
