@@ -183,7 +183,7 @@ fn a_service_has_its_names_ports_rules_and_who_sends_to_it() {
     );
     let findings = rows(&page, "findings", &["finding"]);
     assert!(
-        findings.iter().any(|it| it.contains("PM0208")),
+        findings.iter().any(|it| it.contains("PM0102")),
         "{findings:?}"
     );
 }

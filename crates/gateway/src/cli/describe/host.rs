@@ -49,8 +49,10 @@ pub(super) fn page(known: &Known<'_>, host: &HostPattern) -> Page {
     references(known, host, &mut page);
 
     let mut keys: Vec<&ObjectKey> = metas.iter().map(|meta| &meta.key).collect();
+    let named = world.virtual_services.values();
+    let named = named.filter(|it| it.hosts.contains(host));
     let speaking = found.iter().filter_map(|it| it.virtual_service.as_ref());
-    keys.extend(speaking.map(|it| &it.meta.key));
+    keys.extend(speaking.chain(named).map(|it| &it.meta.key));
     let rules = world.destination_rules.values();
     keys.extend(rules.filter(|it| it.host == *host).map(|it| &it.meta.key));
     known.findings_about(&keys, &mut page);
