@@ -46,6 +46,7 @@ test:
 docs:
     cargo build --locked
     python3 docs/check.py --tables
+    python3 docs/check.py --rules
     python3 docs/check.py README.md docs/*.md
 
 # The demo starts, and every command it prints works
