@@ -2,7 +2,10 @@
 //! VS-H-122): those of one document may take everything of another's.
 use crate::compile::{Effort, Findings, is_catch_all, shadowed, shadowed_by};
 use foldhash::{HashMap, HashSet};
-use pointsman_model::{HostPattern, HttpRoute, ObjectKey, VirtualService, World};
+use pointsman_model::{
+    HostPattern, HttpRoute, ObjectKey, VirtualService, World,
+    matches::{ClientMatch, HttpMatch},
+};
 use std::sync::Arc;
 
 /// One match of a rule, as a rule of its own.
@@ -54,8 +57,14 @@ type Taken<'w> = (
 fn taken<'w>(gateway: &Arc<str>, services: &[&'w VirtualService]) -> Vec<Taken<'w>> {
     let mut pieces: Vec<Piece<'w>> = Vec::new();
     for owner in services {
+        // What a document has behind its own catch-all is gone (VS-H-5).
+        let mut ended = false;
         for (at, rule) in owner.http.iter().enumerate() {
-            let mut add = |matches| {
+            let mut add = |matches: Vec<HttpMatch>| {
+                if ended {
+                    return;
+                }
+                ended = goes_last(&matches);
                 pieces.push(Piece {
                     owner,
                     at,
@@ -77,7 +86,7 @@ fn taken<'w>(gateway: &Arc<str>, services: &[&'w VirtualService]) -> Vec<Taken<'
         }
     }
     // Stable: catch-alls go behind all others and keep their order.
-    pieces.sort_by_key(|piece| piece.rule.matches.iter().all(is_catch_all));
+    pieces.sort_by_key(|piece| goes_last(&piece.rule.matches));
     let rules: Vec<HttpRoute> = pieces.iter().map(|piece| piece.rule.clone()).collect();
     let mut fates: HashMap<(&ObjectKey, usize), Option<Taken<'w>>> = HashMap::default();
     for (index, piece) in pieces.iter().enumerate() {
@@ -104,4 +113,14 @@ fn taken<'w>(gateway: &Arc<str>, services: &[&'w VirtualService]) -> Vec<Taken<'
     let mut found: Vec<Taken<'w>> = fates.into_values().flatten().collect();
     found.retain(|(_, _, taker)| taker.is_some());
     found
+}
+
+/// Is a piece without conditions on the request? Those on the client are settled before the order.
+fn goes_last(matches: &[HttpMatch]) -> bool {
+    matches.iter().all(|one| {
+        is_catch_all(&HttpMatch {
+            client: ClientMatch::default(),
+            ..one.clone()
+        })
+    })
 }

@@ -32,10 +32,20 @@ pub(super) fn check(
         }
         for gateway in &service.gateways {
             match gateways.get(&**gateway) {
-                Some(gateway) => hosts_of_gateway(service, gateway, findings),
+                Some(_) => {}
                 None if &**gateway == "mesh" => {}
                 None => findings.push(unknown_gateway(service, gateway, &gateways)),
             }
+        }
+        let bound: Option<Vec<&Gateway>> = service
+            .gateways
+            .iter()
+            .filter(|it| &***it != "mesh")
+            .map(|it| gateways.get(&**it).copied())
+            .collect();
+        // One that is not there might have had the host.
+        if let Some(bound) = bound.filter(|it| !it.is_empty()) {
+            hosts_of_gateways(service, &bound, known, findings);
         }
         for host in &service.hosts {
             virtual_service_host(service, host, known, findings);
@@ -104,40 +114,48 @@ fn unknown_gateway(
     }
 }
 
-/// GW-62..64: a host is served where it meets a server's host that admits the namespace.
-fn hosts_of_gateway(service: &VirtualService, gateway: &Gateway, findings: &mut Findings) {
+/// GW-62..64: a host is served where it meets a server's host that admits the namespace. Of several
+/// gateways each may have its own hosts, and with `mesh` among them some may be for the mesh.
+fn hosts_of_gateways(
+    service: &VirtualService,
+    gateways: &[&Gateway],
+    known: &Known<'_>,
+    findings: &mut Findings,
+) {
     let namespace = &*service.meta.key.namespace;
-    let all = || gateway.servers.iter().flat_map(|server| &server.hosts);
+    let all = || {
+        gateways
+            .iter()
+            .flat_map(|it| &it.servers)
+            .flat_map(|it| &it.hosts)
+    };
     for host in &service.hosts {
-        let meets = |it: &&ServerHost| it.host.covers(host) || host.covers(&it.host);
-        let Some(closed) = all().find(meets) else {
-            let finding = not_served(service, host, gateway);
-            findings.push(finding.help("add it to `hosts` of a server"));
+        if service.applies_to_mesh() && !known.spoken_for(host, false).is_empty() {
             continue;
-        };
-        if !all().filter(meets).any(|it| it.admits(namespace)) {
-            findings.push(
-                not_served(service, host, gateway)
-                    .help(format!(
-                        "its host {} is for other namespaces than {namespace}",
-                        closed.host
-                    ))
-                    .related(&closed.place, "not for this namespace"),
-            );
         }
+        let meets = |it: &&ServerHost| it.host.covers(host) || host.covers(&it.host);
+        if all().filter(meets).any(|it| it.admits(namespace)) {
+            continue;
+        }
+        let names: Vec<String> = gateways.iter().map(|it| it.meta.key.to_string()).collect();
+        let finding = Finding::new(
+            HOST_NOT_IN_GATEWAY,
+            Level::Warning,
+            format!("{} has no server for the host {host}", names.join(" or ")),
+        )
+        .of(&service.meta.key)
+        .at(&service.meta.place)
+        .effect("requests with this host that come to the gateway are not asked these rules");
+        findings.push(match all().find(meets) {
+            Some(closed) => finding
+                .help(format!(
+                    "its host {} is for other namespaces than {namespace}",
+                    closed.host
+                ))
+                .related(&closed.place, "not for this namespace"),
+            None => finding.help("add it to `hosts` of a server"),
+        });
     }
-}
-
-fn not_served(service: &VirtualService, host: &HostPattern, gateway: &Gateway) -> Finding {
-    Finding::new(
-        HOST_NOT_IN_GATEWAY,
-        Level::Warning,
-        format!("{} has no server for the host {host}", gateway.meta.key),
-    )
-    .of(&service.meta.key)
-    .at(&service.meta.place)
-    .effect("requests with this host that come to the gateway are not asked these rules")
-    .related(&gateway.meta.place, "the Gateway")
 }
 
 /// VSB-4, VSB-13.

@@ -35,8 +35,14 @@ pub(super) fn check(world: &World, findings: &mut Findings) {
         let by_entry = workloads
             .get(&*key.namespace)
             .is_some_and(|all| all.iter().any(|it| selects(&service.selector, it.labels())));
+        // The proxies of a Gateway are not among the Pods: this process is one of them (GW-3).
+        let of_gateway = world
+            .gateways
+            .values()
+            .any(|it| selects(&service.selector, &it.selector));
         if let Some(pods) = own
             && !service.selector.is_empty()
+            && !of_gateway
             && !pods.iter().any(selected)
             && !by_entry
             && !has_endpoints
