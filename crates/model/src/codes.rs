@@ -530,7 +530,7 @@ pub const CODES: &[CodeEntry] = &[
         &[Warning],
         &[],
         "A Gateway wants an address that is wanted for capture too",
-        "The Gateway has it; what was to be captured there is served as the Gateway says",
+        "The Gateway has it, and what was to be captured there is served as the Gateway says; only the port of `redirect` is not given away",
         "Give one of them another port or address, or capture with `redirect`",
     ),
     row(

@@ -72,6 +72,8 @@ struct Wanted {
     door: Door,
     /// Who wants it; `None`: the way of capture itself.
     owner: Option<(ObjectKey, Place)>,
+    /// Beside another one: a machine without IPv6 does without it.
+    optional: bool,
 }
 
 impl Wanted {
@@ -81,7 +83,12 @@ impl Wanted {
             origin: Origin::Local,
         };
         let owner = Some((bind.object.clone(), bind.place.clone()));
-        (bind.address, Self { door, owner })
+        let wanted = Self {
+            door,
+            owner,
+            optional: false,
+        };
+        (bind.address, wanted)
     }
 }
 
@@ -138,10 +145,12 @@ impl Acceptor {
                     via: Via::Mesh,
                     origin: Origin::Redirected,
                 };
-                (
-                    SocketAddr::new(ip, capture.port),
-                    Wanted { door, owner: None },
-                )
+                let wanted = Wanted {
+                    door,
+                    owner: None,
+                    optional: ip.is_ipv6(),
+                };
+                (SocketAddr::new(ip, capture.port), wanted)
             })
             .into(),
             Mode::Bind => {
@@ -152,10 +161,22 @@ impl Acceptor {
         let mut findings = Vec::new();
         for bind in tables.gateway_binds() {
             let (address, gateway) = Wanted::of(bind, Via::Gateway);
-            if let Some(captured) = wanted.get(&address) {
-                findings.push(wanted_twice(bind, captured.owner.as_ref()));
+            let everywhere = address.ip() == IpAddr::from(Ipv4Addr::UNSPECIFIED);
+            match wanted.get(&address) {
+                Some(captured) => findings.push(wanted_twice(bind, captured.owner.as_ref())),
+                // An IPv4 socket takes no IPv6 clients, and a server without an address is for all.
+                None if everywhere => {
+                    let beside = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), address.port());
+                    let (_, mut gateway) = Wanted::of(bind, Via::Gateway);
+                    gateway.optional = true;
+                    wanted.entry(beside).or_insert(gateway);
+                }
+                None => {}
             }
-            wanted.insert(address, gateway);
+            // What capture itself needs it must have: without it nothing would be captured.
+            if wanted.get(&address).is_none_or(|it| it.owner.is_some()) {
+                wanted.insert(address, gateway);
+            }
         }
         (wanted, findings)
     }
@@ -169,7 +190,12 @@ impl Acceptor {
                 .is_some_and(|wanted| wanted.door == listening.door)
         });
         self.failed.clear();
-        for (address, Wanted { door, owner }) in wanted {
+        for (address, wanted) in wanted {
+            let Wanted {
+                door,
+                owner,
+                optional,
+            } = wanted;
             if self.listening.contains_key(&address) {
                 continue;
             }
@@ -189,7 +215,7 @@ impl Acceptor {
                         .insert(address, Listening { door, _stop: stop });
                 }
                 // No IPv6 on this machine is no fault of anybody's.
-                Err(_) if owner.is_none() && address.is_ipv6() => {}
+                Err(_) if optional => {}
                 Err(error) => {
                     self.recorder
                         .counter(&names::BIND_FAILURES, [&*address.to_string()])
@@ -258,12 +284,15 @@ fn wanted_twice(bind: &Bind, captured: Option<&(ObjectKey, Place)>) -> Finding {
         format!("{} is wanted for capture too", bind.address),
     )
     .of(&bind.object)
-    .at(&bind.place)
-    .effect("the Gateway has it, and traffic that was to be captured there is served as the Gateway says")
-    .help("give one of them another port or another address, or capture with --capture redirect");
+    .at(&bind.place);
     match captured {
-        Some((_, place)) => finding.related(place, "captured for this"),
-        None => finding,
+        Some((_, place)) => finding
+            .effect("the Gateway has it, and what was to be captured there is served as the Gateway says")
+            .help("give one of them another port or another address, or capture with --capture redirect")
+            .related(place, "captured for this"),
+        None => finding
+            .effect("redirected traffic comes in there, and the Gateway is not served on it")
+            .help("give the server another port, or change `capture.port`"),
     }
 }
 
