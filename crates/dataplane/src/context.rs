@@ -24,18 +24,27 @@ pub(crate) struct Context<'a> {
     pub(crate) access: Pending,
 }
 
+/// What of a ClientHello routing asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Hello {
+    /// Lower case.
+    pub(crate) server_name: Option<Box<str>>,
+    /// It offers a protocol of the mesh's own (GW-15).
+    pub(crate) mesh_alpn: bool,
+}
+
 impl Context<'_> {
     /// The view to begin a request with.
     pub(crate) fn view(&self) -> Rc<View> {
         self.shard.view(self.via, self.peer.ip())
     }
 
-    /// What a view says about this connection, were it of this class and asked for this name.
+    /// What a view says about this connection, were it of this class and had said this hello.
     pub(crate) fn decide<'v>(
         &self,
         view: &'v View,
         class: Class,
-        sni: Option<&str>,
+        hello: Option<&Hello>,
     ) -> ConnectionDecision<'v> {
         let table = view.table();
         table.connection(
@@ -44,8 +53,8 @@ impl Context<'_> {
                 original: self.original,
                 source: Some(self.peer),
                 class,
-                sni,
-                mesh_alpn: false,
+                sni: hello.and_then(|hello| hello.server_name.as_deref()),
+                mesh_alpn: hello.is_some_and(|hello| hello.mesh_alpn),
             },
             &mut NoTrace,
         )

@@ -2,7 +2,7 @@
 //! for a while, whoever speaks first does.
 use super::tcp::Early;
 use crate::{
-    context::Context,
+    context::{Context, Hello},
     extension::{Opinion, Recognised},
     shard::{registry::IdleEnd, view::View},
     stream,
@@ -22,8 +22,8 @@ pub(crate) struct Detected {
     pub(crate) class: Class,
     /// The HTTP/2 preface was recognised.
     pub(crate) http2: bool,
-    /// Lower-case server name of a ClientHello.
-    pub(crate) sni: Option<Box<str>>,
+    /// A whole ClientHello was read.
+    pub(crate) hello: Option<Hello>,
     /// Bytes received so far, to be replayed unchanged.
     pub(crate) bytes: Vec<u8>,
     /// A connection to the TCP backend that was opened early.
@@ -42,7 +42,7 @@ impl Detected {
         Self {
             class,
             http2: false,
-            sni: None,
+            hello: None,
             bytes,
             early: None,
             extension: None,
@@ -217,7 +217,10 @@ async fn read(cx: &Context<'_>, inspection: Inspection) -> Result<Detected, Unde
             Verdict::Tls if inspection.tls => match client_hello(&bytes) {
                 Ok(Some(hello)) => {
                     let mut found = Detected::of(Class::Tls, bytes);
-                    found.sni = hello.server_name.map(|name| name.as_str().into());
+                    found.hello = Some(Hello {
+                        server_name: hello.server_name.map(|name| name.as_str().into()),
+                        mesh_alpn: hello.alpn.mesh,
+                    });
                     return Ok(found);
                 }
                 Ok(None) if bytes.len() < MAX_CLIENT_HELLO + 4096 => {}

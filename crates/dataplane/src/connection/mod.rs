@@ -99,7 +99,9 @@ pub fn serve(shard: Rc<Shard>, accepted: Accepted) -> impl Future<Output = ()> {
         };
         match detected.extension.take() {
             None => {
-                cx.access.begin(detected.sni.as_deref(), started);
+                let hello = detected.hello.as_ref();
+                let name = hello.and_then(|hello| hello.server_name.as_deref());
+                cx.access.begin(name, started);
                 cx.access.edit(|record| record.revision = view.generation());
                 decided(&cx, view, &accepted, detected, inspection).await;
             }
@@ -128,7 +130,7 @@ async fn decided(
     detected: Detected,
     inspection: Inspection,
 ) {
-    let decision = cx.decide(&view, detected.class, detected.sni.as_deref());
+    let decision = cx.decide(&view, detected.class, detected.hello.as_ref());
     let http = detected.class == Class::Http && inspection.http;
     match decision {
         ConnectionDecision::Http(_) if detected.http2 => http::refuse_http2(cx).await,
