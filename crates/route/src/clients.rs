@@ -4,7 +4,8 @@
 //! so there are far fewer tables than Pods.
 use foldhash::HashSet;
 use pointsman_model::{
-    ClientContext, Code, Finding, Given, Level, Pod, World, matches::ClientMatch, object::Labels,
+    ClientContext, Code, Finding, Given, Level, Pod, SharedMap, World, matches::ClientMatch,
+    object::Labels,
 };
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
@@ -12,12 +13,30 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 const TOO_MANY_CLIENTS: Code = Code(312);
 
 /// What the Pods say about clients.
+#[derive(Debug)]
 pub(crate) struct Known {
     pub(crate) clients: Vec<Client>,
     pub(crate) finding: Option<Finding>,
+    /// What it follows from: the documents but endpoints, which say nothing about clients and
+    /// change more often than all others.
+    world: World,
+    base: Given,
+    limit: usize,
+}
+
+impl Known {
+    fn follows_from(&self, world: &World, base: &Given, limit: usize) -> bool {
+        let endpoints = self.world.endpoints.clone();
+        let world = World {
+            endpoints,
+            ..world.clone()
+        };
+        world.is_same(&self.world) && self.base == *base && self.limit == limit
+    }
 }
 
 /// Clients that see the same.
+#[derive(Debug)]
 pub(crate) struct Client {
     /// `None`: they see what the client of the settings sees.
     pub(crate) context: Option<ClientContext>,
@@ -34,10 +53,30 @@ struct Identity {
 
 /// The clients that Pods tell about, in at most `limit` tables. Those with the most Pods come
 /// first; the rest are clients of whom nothing is known.
-pub(crate) fn of(world: &World, base: &Given, limit: usize) -> Known {
+///
+/// Where nothing has changed that they follow from, they are those of before.
+pub(crate) fn of(
+    world: &World,
+    base: &Given,
+    limit: usize,
+    before: Option<&Arc<Known>>,
+) -> Arc<Known> {
+    match before {
+        Some(before) if before.follows_from(world, base, limit) => Arc::clone(before),
+        _ => Arc::new(look(world, base, limit)),
+    }
+}
+
+fn look(world: &World, base: &Given, limit: usize) -> Known {
     let mut known = Known {
         clients: Vec::new(),
         finding: None,
+        world: World {
+            endpoints: SharedMap::new(),
+            ..world.clone()
+        },
+        base: base.clone(),
+        limit,
     };
     if limit == 0 || world.pods.is_empty() {
         return known;

@@ -6,7 +6,7 @@
 //! names, the rules that apply and the policies of backends all hang on the client, and each would
 //! have to be looked up per request instead of per swap.
 use crate::{
-    clients::{self, Client},
+    clients::{self, Client, Known},
     compile::Findings,
     listener::Bind,
     table::{Compiled, Table},
@@ -54,7 +54,9 @@ pub struct Tables {
     all: Vec<Arc<Table>>,
     gateway: Option<TableNumber>,
     /// Clients known by their address.
-    clients: HashMap<IpAddr, TableNumber>,
+    clients: Arc<HashMap<IpAddr, TableNumber>>,
+    /// What `clients` follows from.
+    known: Option<Arc<Known>>,
 }
 
 /// What is given about those with whose eyes the documents are read; the documents say the rest.
@@ -96,7 +98,8 @@ impl From<Table> for Tables {
         Self {
             all: vec![Arc::new(table)],
             gateway: None,
-            clients: HashMap::default(),
+            clients: Arc::default(),
+            known: None,
         }
     }
 }
@@ -131,29 +134,46 @@ impl Tables {
         made.add(&contexts.mesh.context(world), Told::Yes);
         let gateway = contexts.gateway.as_ref();
         let gateway = gateway.map(|given| made.add(&given.gateway(world), Told::Yes));
-        let known = clients::of(world, &contexts.mesh, contexts.known_clients);
+        let known_before = previous.and_then(|previous| previous.known.as_ref());
+        let known = clients::of(world, &contexts.mesh, contexts.known_clients, known_before);
         let mut clients = HashMap::default();
-        for Client { context, addresses } in known.clients {
+        let mut numbers = Vec::with_capacity(known.clients.len());
+        for Client { context, .. } in &known.clients {
             // What is found in the eyes of a Pod is not told: a host that one namespace cannot see
             // is no fault of a document that is meant for another.
-            let number = match context {
+            numbers.push(match context {
                 None => TableNumber::MESH,
-                Some(context) => made.add(&context, Told::No),
-            };
-            clients.extend(addresses.into_iter().map(|address| (address, number)));
+                Some(context) => made.add(context, Told::No),
+            });
         }
-        if let Some(finding) = known.finding {
-            made.findings.push(finding);
+        if let Some(finding) = &known.finding {
+            made.findings.push(finding.clone());
         }
+        // The numbers follow from the order in which tables are made.
+        let kept = previous.filter(|previous| {
+            let same = |before: &Arc<Known>| Arc::ptr_eq(before, &known);
+            previous.known.as_ref().is_some_and(same) && previous.gateway == gateway
+        });
+        let clients = match kept {
+            Some(previous) => Arc::clone(&previous.clients),
+            None => {
+                for (Client { addresses, .. }, number) in known.clients.iter().zip(numbers) {
+                    clients.extend(addresses.iter().map(|address| (*address, number)));
+                }
+                Arc::new(clients)
+            }
+        };
         let changed = made.changed
             || previous.is_none_or(|previous| {
-                previous.clients != clients || previous.all.len() != made.all.len()
+                let same = Arc::ptr_eq(&previous.clients, &clients) || previous.clients == clients;
+                !same || previous.all.len() != made.all.len()
             });
         CompiledTables {
             tables: Self {
                 all: made.all,
                 gateway,
                 clients,
+                known: Some(known),
             },
             findings: made.findings.finish(),
             changed,

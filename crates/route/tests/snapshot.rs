@@ -229,3 +229,31 @@ fn the_meshs_own_document_is_followed_and_gateways_heed_it_but_no_sidecar() {
     let again = compile(&world(&lines, Vec::new()), &contexts, Some(&after.tables));
     assert!(!again.changed);
 }
+
+/// Who is who is not asked again when endpoints change, and asked again when Pods do.
+#[test]
+fn clients_stay_who_they_are_when_endpoints_change() {
+    let lines = [
+        "vs v hosts=web",
+        "http labels app=shop -> 201",
+        "http none -> 202",
+    ];
+    let pods = vec![pod("default", "s", "app=shop", "10.2.0.1")];
+    let mut world = world(&lines, pods);
+    let first = compile(&world, &contexts(4), None);
+    world.upsert(object("eps web ports=http:8080 pods=w1@10.1.0.9"));
+    let second = compile(&world, &contexts(4), Some(&first.tables));
+    assert!(second.changed);
+    assert_eq!(second.findings, first.findings);
+    world.upsert(pod("default", "s", "app=shop", "10.2.0.2"));
+    let third = compile(&world, &contexts(4), Some(&second.tables));
+    assert!(third.changed);
+    let who = |tables: &Tables| {
+        ["10.2.0.1", "10.2.0.2"].map(|client| taken(tables, client, "web").expect("a rule"))
+    };
+    let (shop, other) = ("default/v#0".into(), "default/v#1".into());
+    for tables in [&first.tables, &second.tables] {
+        assert_eq!(who(tables), [Arc::clone(&shop), Arc::clone(&other)]);
+    }
+    assert_eq!(who(&third.tables), [other, shop]);
+}
