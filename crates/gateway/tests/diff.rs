@@ -126,3 +126,20 @@ fn two_sides_are_wanted() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
     }
 }
+
+/// Silence would read as "nothing changes".
+#[test]
+fn gateways_are_said_to_be_left_out() {
+    let gateway = "---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec: {servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]}
+";
+    let output = run(SHOP, &format!("{SHOP}{gateway}"), &BOTH);
+    let told = text(&output.stdout);
+    assert!(
+        told.contains("! not complete: traffic that comes to the ports of Gateways"),
+        "{told}"
+    );
+}

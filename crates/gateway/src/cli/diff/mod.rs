@@ -9,7 +9,7 @@ use crate::settings::Settings;
 use anyhow::anyhow;
 use pointsman_model::{Finding, Level};
 use pointsman_route::{
-    Compiled, Table,
+    Table,
     diff::{Limits, compare},
 };
 use std::{
@@ -42,7 +42,12 @@ pub(super) fn diff(command: &args::Diff) -> anyhow::Result<ExitCode> {
     .settings;
     let (before, was) = compiled(old, &settings, None)?;
     let (after, is) = compiled(new, &settings, Some(&before.table))?;
-    let diff = compare(&before.table, &after.table, &Limits::default());
+    let mut diff = compare(&before.table, &after.table, &Limits::default());
+    // Silence about them would read as "nothing changes".
+    if before.gateways || after.gateways {
+        let sentence = "traffic that comes to the ports of Gateways is not compared";
+        diff.cut.push(sentence.to_owned());
+    }
     let (findings, settled) = against(was, is);
     let report = Report {
         diff,
@@ -63,18 +68,29 @@ pub(super) fn diff(command: &args::Diff) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// One side.
+struct Side {
+    table: Table,
+    /// Are there Gateways?
+    gateways: bool,
+}
+
 fn compiled(
     path: &PathBuf,
     settings: &Settings,
     previous: Option<&Table>,
-) -> anyhow::Result<(Compiled, Vec<Finding>)> {
+) -> anyhow::Result<(Side, Vec<Finding>)> {
     let read = Documents::read(std::slice::from_ref(path), &settings.client);
     let documents = read.map_err(args::WrongUse)?;
     let context = settings.given().context(&documents.world);
-    let mut compiled = Table::compile(&documents.world, &context, previous);
+    let compiled = Table::compile(&documents.world, &context, previous);
     let mut findings = documents.findings;
-    findings.append(&mut compiled.findings);
-    Ok((compiled, findings))
+    findings.extend(compiled.findings);
+    let side = Side {
+        table: compiled.table,
+        gateways: !documents.world.gateways.is_empty(),
+    };
+    Ok((side, findings))
 }
 
 /// Findings are the same if they say the same of the same document, wherever it lies.
