@@ -89,6 +89,26 @@ pub struct Settings {
     pub limits: Limits,
     /// Copies of requests for mirrors.
     pub mirrors: Mirrors,
+    /// Whom to believe.
+    pub trust: Trust,
+}
+
+/// Whom to believe what they say of others. Nobody, unless told so: whoever may say that a request
+/// came by HTTPS gets past `httpsRedirect`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Trust {
+    /// Addresses and ranges of proxies in front of the ports of Gateways, whose
+    /// `X-Forwarded-Proto: https` counts (GW-52, VS-H-25).
+    pub proxies: Vec<ipnet::IpNet>,
+}
+
+impl Trust {
+    /// Is it one of the proxies?
+    pub fn has_proxy(&self, peer: std::net::IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.proxies.iter().any(|net| net.contains(&peer))
+    }
 }
 
 /// Protocol detection on undeclared ports.

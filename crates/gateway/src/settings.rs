@@ -6,7 +6,7 @@ use config::{
 use pointsman_control::NamesSettings;
 use pointsman_dataplane::{
     Capture,
-    settings::{Detection, Duration, Limits, Mirrors, Timeouts},
+    settings::{Detection, Duration, Limits, Mirrors, Timeouts, Trust},
 };
 use pointsman_model::{
     Given, OutboundPolicy,
@@ -47,6 +47,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Copies of requests for mirrors.
     pub mirrors: Mirrors,
+    /// Whom to believe.
+    pub trust: Trust,
 }
 
 /// The process.
@@ -380,6 +382,7 @@ impl Settings {
             timeouts: self.timeouts.clone(),
             limits: self.limits.clone(),
             mirrors: self.mirrors.clone(),
+            trust: self.trust.clone(),
         }
     }
 }

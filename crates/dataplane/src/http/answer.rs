@@ -2,8 +2,11 @@
 //! (VS-H-50..52), aborts (VS-H-83), preflights (VS-H-92).
 use super::{RequestFacts, changes};
 use pointsman_model::action::{DirectResponse, Redirect};
-use pointsman_route::action::{self, Levels, Received};
-use pointsman_wire::http1::{LocalResponse, RequestHead, RequestKind, write_local_response};
+use pointsman_route::{
+    Request,
+    action::{self, Levels, Received},
+};
+use pointsman_wire::http1::{LocalResponse, RequestKind, write_local_response};
 
 /// A reply without its framing.
 pub(crate) struct Answer<'a> {
@@ -13,21 +16,19 @@ pub(crate) struct Answer<'a> {
 }
 
 /// The `Location` of a redirect. `port`: see [`Received::port`]. `matched` is the length of the matched prefix of `path`.
-pub(crate) fn location(
+pub(crate) fn location<F: ?Sized>(
     redirect: &Redirect,
-    head: &RequestHead<'_>,
-    path: &str,
+    request: &Request<'_, F>,
     matched: usize,
     port: u16,
 ) -> String {
     action::location(
         redirect,
         &Received {
-            // TLS is not terminated yet: what arrives here came in clear text.
-            scheme: "http",
-            authority: head.host.unwrap_or_default(),
-            path,
-            query: head.query,
+            scheme: request.scheme,
+            authority: request.authority,
+            path: request.path,
+            query: request.query,
             matched,
             port,
         },

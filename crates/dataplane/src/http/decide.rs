@@ -13,7 +13,8 @@ use crate::{
     shard::{cluster_state::ClusterState, endpoint_state::EndpointState, view::View},
 };
 use pointsman_route::{
-    Class, ConnectionDecision, HttpTableId, NoTrace, Request, RequestDecision, Split,
+    Class, ConnectionDecision, Fields as _, HttpTableId, NoTrace, Request, RequestDecision, Split,
+    Via,
     action::{Levels, https_location},
 };
 use pointsman_telemetry::{ClusterStats, Flags};
@@ -197,7 +198,7 @@ pub(crate) fn decide(
         authority: head.host.unwrap_or_default(),
         path: &path,
         query: head.query,
-        scheme: "http",
+        scheme: scheme(cx, &head),
         fields: &HeadFields(&head),
     };
     let decision = match cache.find(&view, cx) {
@@ -284,6 +285,21 @@ pub(crate) fn decide(
             routed.execute(out)
         }
     }
+}
+
+/// Nothing comes by TLS here; but to the port of a Gateway a proxy that is believed may say that
+/// its own client came so. Said twice, or anything else, it is not.
+fn scheme(cx: &Context<'_>, head: &RequestHead<'_>) -> &'static str {
+    let trust = &cx.shard.settings.trust;
+    if cx.via != Via::Gateway || !trust.has_proxy(cx.peer.ip()) {
+        return "http";
+    }
+    let (mut said, mut https) = (0, false);
+    HeadFields(head).each("x-forwarded-proto", &mut |value| {
+        said += 1;
+        https = value.eq_ignore_ascii_case(b"https");
+    });
+    if said == 1 && https { "https" } else { "http" }
 }
 
 fn forward_bytes(

@@ -48,8 +48,7 @@ impl Routed<'_, '_> {
             Action::Redirect(redirect) => {
                 location = answer::location(
                     redirect,
-                    self.head,
-                    self.request.path,
+                    &self.request,
                     matched.prefix_len,
                     matched.port(cx.original),
                 );

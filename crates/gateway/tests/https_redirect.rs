@@ -1,0 +1,65 @@
+//! `httpsRedirect` and whose word counts (GW-50..52), over real sockets.
+mod common;
+
+use common::*;
+use pointsman_testkit::{free_port, fresh_ip};
+use std::net::SocketAddr;
+
+fn documents(at: SocketAddr) -> String {
+    format!(
+        "---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: edge, namespace: istio-system}}
+spec:
+  servers:
+  - port: {{number: {}, name: http, protocol: HTTP}}
+    bind: {}
+    hosts: ['*.example.com']
+    tls: {{httpsRedirect: true}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: a, namespace: istio-system}}
+spec:
+  hosts: [a.example.com]
+  gateways: [edge]
+  http:
+  - match: [{{scheme: {{exact: https}}}}]
+    directResponse: {{status: 299}}
+",
+        at.port(),
+        at.ip()
+    )
+}
+
+async fn ask(at: SocketAddr, fields: &str) -> (u16, String) {
+    let mut client = connect(at).await;
+    let request = format!("GET /x?y HTTP/1.1\r\nHost: a.example.com\r\n{fields}\r\n");
+    client.send(request.as_bytes()).await.expect("sent");
+    let response = client.read_response().await.expect("an answer");
+    let location = response.field("location").unwrap_or_default().to_owned();
+    (response.status, location)
+}
+
+/// T-GW-17, T-GW-19.
+#[tokio::test]
+async fn only_a_trusted_proxy_says_that_a_request_came_by_https() {
+    let at = SocketAddr::new(fresh_ip(), free_port());
+    let away = (301, "https://a.example.com/x?y".to_owned());
+    let said = "X-Forwarded-Proto: https\r\n";
+
+    let gateway = Gateway::serve(&documents(at)).await;
+    assert_eq!(ask(at, "").await, away);
+    assert_eq!(ask(at, said).await, away);
+    drop(gateway);
+
+    let at = SocketAddr::new(fresh_ip(), free_port());
+    let mut settings = settings();
+    settings.trust.proxies = vec!["127.0.0.0/8".parse().expect("a range")];
+    let _gateway = Gateway::serve_with(settings, &documents(at)).await;
+    assert_eq!(ask(at, "").await, away);
+    assert_eq!(ask(at, said).await.0, 299);
+    assert_eq!(ask(at, "X-Forwarded-Proto: http\r\n").await, away);
+    assert_eq!(ask(at, &said.repeat(2)).await, away);
+}
