@@ -443,10 +443,7 @@ async fn every_match_of_a_pattern_in_the_path_is_replaced() {
         client.get("web", target).await.expect("an answer");
         let seen = upstream.last_seen().expect("a request");
         assert_eq!(seen.target, expected);
-        assert_eq!(
-            seen.field("x-envoy-original-path"),
-            target.split('?').next()
-        );
+        assert_eq!(seen.field("x-envoy-original-path"), Some(target));
     }
 }
 
@@ -776,4 +773,146 @@ async fn copies_are_bounded() {
                 ) == 2.0
         })
         .await;
+}
+
+/// VS-H-105, T-H-80: values are made per request, of what is known of it.
+#[tokio::test]
+async fn header_values_are_made_for_each_request() {
+    let upstream = HttpUpstream::named("web")
+        .on("/", Reply::text(203, "").field("x-own", "o"))
+        .start()
+        .await;
+    let (_gateway, web) = web(
+        &upstream,
+        "- name: main
+  headers:
+    request:
+      set:
+        x-percent: 50%%
+        x-client: '%DOWNSTREAM_REMOTE_ADDRESS%'
+        x-ip: '%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% (%PROTOCOL%)'
+        x-dialled: '%DOWNSTREAM_LOCAL_ADDRESS%'
+        x-agent: '%REQ(X-Long?user-agent):5%'
+        x-route: '%ROUTE_NAME%'
+        x-backend: '%UPSTREAM_CLUSTER%'
+        x-start: '%START_TIME%'
+        x-kept: '%REQ(x-nothing)%'
+      add: {x-path: '%REQ(:path)%'}
+    response:
+      set: {x-code: '%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%', x-asked: '%REQ(x-long)%-%RESP(x-own)%'}
+      add: {x-endpoint: '%UPSTREAM_REMOTE_ADDRESS%', x-empty: '%RESP(x-nothing)%'}
+  route: [{destination: {host: web}}]
+",
+    )
+    .await;
+    let mut client = connect(web).await;
+    for round in 0..2 {
+        let long = format!("{round}23456");
+        let fields = [("x-long", &*long), ("x-kept", "as it was")];
+        let reply = client
+            .request("GET", "web", "/?q", &fields, None)
+            .await
+            .expect("an answer");
+        let seen = upstream.last_seen().expect("a request");
+        let local = client.local_addr();
+        for (name, expected) in [
+            ("x-percent", "50%".to_owned()),
+            ("x-client", local.to_string()),
+            ("x-ip", format!("{} (HTTP/1.1)", local.ip())),
+            ("x-dialled", web.to_string()),
+            ("x-agent", format!("{round}2345")),
+            ("x-route", "main".to_owned()),
+            (
+                "x-backend",
+                format!("outbound|{}||web.default.svc.cluster.local", web.port()),
+            ),
+            ("x-kept", "as it was".to_owned()),
+            ("x-path", "/?q".to_owned()),
+        ] {
+            assert_eq!(seen.field(name), Some(&*expected), "{name}");
+        }
+        let start = seen.field("x-start").expect("a time");
+        assert!(start.len() == 24 && start.ends_with('Z'), "{start}");
+        assert_eq!(reply.field("x-code"), Some("203 - via_upstream"));
+        assert_eq!(reply.field("x-asked"), Some(&*format!("{long}-o")));
+        assert_eq!(
+            reply.field("x-endpoint"),
+            Some(&*upstream.addr().to_string())
+        );
+        assert_eq!(reply.field("x-empty"), None);
+    }
+}
+
+/// VS-H-105, VS-H-106: on answers of our own, too.
+#[tokio::test]
+async fn answers_of_the_gateway_have_made_values() {
+    let upstream = HttpUpstream::named("web")
+        .otherwise(Reply::close())
+        .start()
+        .await;
+    let headers =
+        "headers: {response: {set: {x-told: '%RESPONSE_CODE% %REQ(:path)% %UPSTREAM_HOST%|'}}}";
+    let (_gateway, web) = web(
+        &upstream,
+        &format!(
+            "- match: [{{uri: {{prefix: /tea}}}}]\n  {headers}\n  directResponse: {{status: 418}}\n\
+             - match: [{{uri: {{prefix: /old}}}}]\n  {headers}\n  redirect: {{uri: /new}}\n\
+             - {headers}\n  {TO_WEB}\n"
+        ),
+    )
+    .await;
+    let mut client = connect(web).await;
+    for (target, status) in [("/tea", 418), ("/old", 301), ("/else", 503)] {
+        let reply = client.get("web", target).await.expect("an answer");
+        assert_eq!(reply.status, status);
+        assert_eq!(
+            reply.field("x-told"),
+            Some(&*format!("{status} {target} |"))
+        );
+    }
+}
+
+/// VS-H-58, VS-H-103, T-H-69, T-H-70, T-H-77, T-H-78.
+#[tokio::test]
+async fn the_authority_comes_from_one_place() {
+    let upstream = identity().await;
+    let (_gateway, web) = web(
+        &upstream,
+        "- match: [{uri: {prefix: /rewrite}}]
+  rewrite: {authority: a.com}
+  route: [{destination: {host: web}, headers: {request: {set: {host: b.com}}}}]
+- match: [{uri: {prefix: /set}}]
+  headers: {request: {set: {Host: h.com}}}
+  route: [{destination: {host: web}, headers: {request: {add: {':authority': b.com}}}}]
+- match: [{uri: {prefix: /destination}}]
+  route: [{destination: {host: web}, headers: {request: {add: {':authority': b.com}}}}]
+- route: [{destination: {host: web}}]
+",
+    )
+    .await;
+    let mut client = connect(web).await;
+    for (target, expected) in [
+        ("/rewrite", "a.com"),
+        ("/set", "h.com"),
+        ("/destination", "b.com"),
+        ("/", "WEB:80"),
+    ] {
+        assert_eq!(
+            client
+                .get("WEB:80", target)
+                .await
+                .expect("an answer")
+                .status,
+            200
+        );
+        let seen = upstream.last_seen().expect("a request");
+        assert_eq!(seen.host(), expected, "{target}");
+        assert_eq!(
+            seen.fields
+                .iter()
+                .filter(|(name, _)| name.eq_ignore_ascii_case("host"))
+                .count(),
+            1
+        );
+    }
 }

@@ -60,6 +60,22 @@ spec:
     route: [{destination: {host: shop}}]
   - match: [{sourceLabels: {app: cart}}]
     route: [{destination: {host: shop, port: {number: 80}}}]
+  - match: [{uri: {prefix: /abort}}]
+    fault:
+      delay: {fixedDelay: 2s, percentage: {value: 100}}
+      abort: {httpStatus: 503, percentage: {value: 100}}
+    route: [{destination: {host: shop}}]
+  - match: [{uri: {prefix: /chance}}]
+    fault:
+      delay: {fixedDelay: 100ms, percentage: {value: 0.5}}
+      abort: {grpcStatus: UNAVAILABLE, percentage: {value: 10}}
+    mirrors: [{destination: {host: shop}, percentage: {value: 0}}, {destination: {host: shop}}]
+    headers: {request: {set: {x-made: '%REQ(:method)% %DOWNSTREAM_LOCAL_ADDRESS% %HOSTNAME%'}}, response: {set: {x-code: '%RESPONSE_CODE%%%'}}}
+    route: [{destination: {host: shop}}]
+  - match: [{uri: {prefix: /cors}}]
+    corsPolicy: {allowOrigins: [{exact: 'https://a.com'}], allowMethods: [GET], maxAge: 1h}
+    rewrite: {uriRegexRewrite: {match: '/cors/(.*)', rewrite: '/\\1'}}
+    route: [{destination: {host: shop}}]
 ---
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
@@ -226,7 +242,7 @@ fn every_kind_of_answer_has_its_fields() {
         json!({
             "kind": "forward", "destination": shop, "endpoints": endpoints, "weights": null,
             "path": "/v2/a?b=c", "authority": "api.example.com",
-            "request_headers": {"x-added": "one", "x-envoy-original-path": "/api/./a"},
+            "request_headers": {"x-added": "one", "x-envoy-original-path": "/api/./a?b=c"},
             "response_headers": {"x-seen": "yes"}, "timeout": "1.5s",
             "retries": {"attempts": 3, "perTryTimeout": "2s", "retryOn": "5xx"},
             "mirrors": [{"host": shop["host"], "subset": null, "port": 80, "percentage": 12.5}],
@@ -593,4 +609,79 @@ spec:
         &lines[1..2],
     );
     has(&given[0], json!({"kind": "passthrough"}));
+}
+
+/// VS-H-80..84, VS-H-92..95, VS-H-57, VS-H-105: what is certain happens, what is chance is told.
+#[test]
+fn faults_cors_and_made_values_are_told() {
+    let dir = folder();
+    let ask = |method: &str, path: &str, headers: Value| json!({"id": path, "protocol": "http", "method": method, "host": "shop", "path": path, "ip": "10.96.0.1", "headers": headers});
+    let preflight = json!({"origin": "https://a.com", "access-control-request-method": "GET"});
+    let answers = answers(
+        dir.path(),
+        &[],
+        &[
+            ask("GET", "/abort", json!({})),
+            ask("PUT", "/chance", json!({})),
+            ask("OPTIONS", "/cors/x", preflight),
+            ask("GET", "/cors/x?q", json!({"origin": "https://a.com"})),
+            ask("GET", "/cors/x", json!({"origin": "https://b.com"})),
+        ],
+    );
+    let [abort, chance, preflight, allowed, foreign] = &answers[..] else {
+        panic!("{answers:?}")
+    };
+    assert_eq!(
+        (&abort["kind"], &abort["status"]),
+        (&json!("respond"), &json!(503))
+    );
+    assert_eq!(
+        (&abort["reason"], &abort["delay"]),
+        (&json!("fault"), &json!("2s"))
+    );
+    assert_eq!(abort["body"], "fault filter abort");
+    assert_eq!(abort["destination"], Value::Null);
+    assert_eq!(
+        (&chance["kind"], &chance["delay"]),
+        (&json!("forward"), &json!("0.1s"))
+    );
+    assert_eq!(
+        chance["fault"],
+        json!({
+            "delay": {"time": "0.1s", "percentage": 0.5},
+            "abort": {"status": 200, "grpc_status": 14, "percentage": 10.0},
+        })
+    );
+    assert_eq!(chance["mirrors"].as_array().expect("a list").len(), 1);
+    assert_eq!(chance["mirrors"][0]["percentage"], 100.0);
+    assert_eq!(
+        chance["request_headers"]["x-made"],
+        "PUT 10.96.0.1:80 %HOSTNAME%"
+    );
+    assert_eq!(chance["response_headers"]["x-code"], "%RESPONSE_CODE%%");
+    assert_eq!(
+        (&preflight["kind"], &preflight["status"], &preflight["body"]),
+        (&json!("respond"), &json!(200), &json!(""))
+    );
+    assert_eq!(preflight["reason"], "preflight");
+    let fields = &preflight["response_headers"];
+    assert_eq!(fields["access-control-allow-origin"], "https://a.com");
+    assert_eq!(fields["access-control-max-age"], "3600");
+    assert_eq!(
+        (&allowed["kind"], &allowed["path"]),
+        (&json!("forward"), &json!("/x?q"))
+    );
+    let fields = &allowed["response_headers"];
+    assert_eq!(
+        *fields,
+        json!({"access-control-allow-origin": "https://a.com"})
+    );
+    assert_eq!(foreign["response_headers"], Value::Null);
+    assert_eq!(
+        foreign["retries"],
+        json!({
+            "attempts": 2,
+            "retryOn": "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes",
+        })
+    );
 }

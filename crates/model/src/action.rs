@@ -1,5 +1,5 @@
 //! What a matched rule does.
-use crate::{ObjectKey, Place, matches::HttpMatch, matches::StringMatch};
+use crate::{HeaderValue, ObjectKey, Place, matches::HttpMatch, matches::StringMatch};
 use std::{sync::Arc, time::Duration};
 
 /// A destination as written, its host completed to a full name (BE-1).
@@ -41,9 +41,9 @@ pub struct FieldOps {
     /// Names to remove.
     pub remove: Vec<Arc<str>>,
     /// Names to overwrite or create.
-    pub set: Vec<(Arc<str>, Arc<str>)>,
+    pub set: Vec<(Arc<str>, HeaderValue)>,
     /// Names to append.
-    pub add: Vec<(Arc<str>, Arc<str>)>,
+    pub add: Vec<(Arc<str>, HeaderValue)>,
 }
 
 impl FieldOps {

@@ -1,16 +1,23 @@
 //! Replies of the gateway that rules speak in: redirects (VS-H-40..49), direct responses
 //! (VS-H-50..52), aborts (VS-H-83), preflights (VS-H-92).
-use super::{RequestFacts, changes};
+use super::{
+    RequestFacts,
+    changes::{self, Changes, Response},
+};
 use pointsman_model::action::{DirectResponse, Redirect};
 use pointsman_route::{
     Request,
-    action::{self, Levels, Received},
+    action::{self, Received},
 };
+use pointsman_telemetry::Flags;
 use pointsman_wire::http1::{LocalResponse, RequestKind, write_local_response};
 
 /// A reply without its framing.
 pub(crate) struct Answer<'a> {
     pub(crate) status: u16,
+    pub(crate) flags: Flags,
+    /// As in [`Local`](super::local::Local).
+    pub(crate) details: &'static str,
     pub(crate) fields: &'a [(&'a str, &'a str)],
     pub(crate) body: &'a [u8],
 }
@@ -39,6 +46,8 @@ pub(crate) fn location<F: ?Sized>(
 pub(crate) fn direct(response: &DirectResponse) -> Answer<'_> {
     Answer {
         status: response.status,
+        flags: Flags::EMPTY,
+        details: "direct_response",
         fields: match response.body_is_text {
             true => &[("content-type", "text/plain")],
             false => &[],
@@ -48,11 +57,11 @@ pub(crate) fn direct(response: &DirectResponse) -> Answer<'_> {
 }
 
 impl Answer<'_> {
-    /// Appends the reply, with the operations of `levels` carried out.
+    /// Appends the reply, changed.
     pub(crate) fn write(
         &self,
         out: &mut Vec<u8>,
-        levels: &Levels<'_>,
+        changes: &Changes,
         facts: &RequestFacts,
         keep_alive: bool,
     ) {
@@ -69,11 +78,21 @@ impl Answer<'_> {
                 },
             );
         };
+        let levels = changes.levels();
         if levels.is_empty() {
             return response(self.fields, out);
         }
         let names = self.fields.iter().map(|&(name, _)| name);
-        let (drop, extra) = changes::operations(levels, names);
+        let (drop, extra) = changes::operations(
+            &levels,
+            names,
+            &Response {
+                status: self.status,
+                flags: self.flags | facts.injected,
+                details: self.details,
+                from: None,
+            },
+        );
         let kept = self
             .fields
             .iter()
@@ -82,7 +101,7 @@ impl Answer<'_> {
             .map(|(_, &field)| field);
         let added = extra
             .iter()
-            .filter_map(|&(name, value)| Some((name, std::str::from_utf8(value).ok()?)));
+            .filter_map(|(name, value)| Some((*name, std::str::from_utf8(value).ok()?)));
         response(&kept.chain(added).collect::<Vec<_>>(), out);
     }
 }

@@ -14,8 +14,7 @@ use crate::{
 };
 use pointsman_route::{
     Class, ConnectionDecision, Fields as _, HttpTableId, NoTrace, Request, RequestDecision, Split,
-    Via,
-    action::{Levels, https_location},
+    Via, action::https_location,
 };
 use pointsman_telemetry::{ClusterStats, Flags};
 use pointsman_wire::{
@@ -236,15 +235,17 @@ pub(crate) fn decide(
             let location = https_location(request.authority, &path, head.query);
             let answer = Answer {
                 status: 301,
+                flags: Flags::EMPTY,
+                details: "https_redirect",
                 fields: &[("location", &location)],
                 body: &[],
             };
             let keep_alive = facts.keeps_discarding(cx.shard.settings.limits.discarded_body_bytes);
-            answer.write(out, &Levels::new(), &facts, keep_alive);
+            answer.write(out, &Changes::Nothing, &facts, keep_alive);
             Step::Answered(Answered {
                 facts,
                 status: answer.status,
-                details: "https_redirect",
+                details: answer.details,
                 stats: cx.shard.local.clone(),
             })
         }

@@ -1,11 +1,14 @@
 //! The response: from the endpoint to the client.
-use super::{Context, RequestFacts, changes};
+use super::{
+    Context, RequestFacts,
+    changes::{self, Response},
+};
 use crate::{
     shard::buffers::{Buffers, SMALL},
     stream,
     tunnel::Progress,
 };
-use pointsman_route::action::Levels;
+use pointsman_route::action::{self, Levels};
 use pointsman_wire::http1::{
     ChunkDecoder, ChunkEvent, ChunkLimits, ConnectionOption, HeadLimits, LAST_CHUNK, Refusal,
     ResponseBody, ResponseHead, Version, field_slots, head_may_be_complete, parse_response,
@@ -172,7 +175,7 @@ async fn read_head(
     let mut scanned = 0;
     loop {
         if head_may_be_complete(input, scanned) || input.len() >= limits.max_bytes {
-            match translate(cx, facts, operations, input, out, limits) {
+            match translate(cx, facts, operations, upstream, input, out, limits) {
                 Ok(Some(head)) => return Ok(head),
                 Ok(None) => {}
                 Err(reason) => return Err(Download::Malformed(reason)),
@@ -192,6 +195,7 @@ fn translate(
     cx: &Context<'_>,
     facts: &RequestFacts,
     operations: &Levels<'_>,
+    upstream: &TcpStream,
     input: &[u8],
     out: &mut Vec<u8>,
     limits: &HeadLimits,
@@ -224,8 +228,15 @@ fn translate(
         write_response(out, &head, connection, facts.version, to_client, &[]);
     } else {
         let names = head.fields.iter().map(|field| field.name);
-        let (dropped, extra) = changes::operations(operations, names);
+        let known = Response {
+            status: head.status,
+            flags: facts.injected,
+            details: "via_upstream",
+            from: Some((upstream, &head)),
+        };
+        let (dropped, extra) = changes::operations(operations, names, &known);
         head.drop = head.drop.union(dropped);
+        let extra = action::lines(&extra);
         write_response(out, &head, connection, facts.version, to_client, &extra);
     }
     Ok(Some(Head {

@@ -1,6 +1,6 @@
-//! Request fields as the routing table reads them.
+//! Fields as the routing table reads them.
 use pointsman_route::Fields;
-use pointsman_wire::http1::RequestHead;
+use pointsman_wire::http1::{RequestHead, ResponseHead};
 
 /// The fields of a parsed head.
 pub(crate) struct HeadFields<'a, 'h>(pub(crate) &'a RequestHead<'h>);
@@ -9,6 +9,19 @@ impl Fields for HeadFields<'_, '_> {
     fn each<'s>(&'s self, name: &str, f: &mut dyn FnMut(&'s [u8])) {
         for field in self.0.fields {
             if field.name.len() == name.len() && field.name.eq_ignore_ascii_case(name) {
+                f(field.value);
+            }
+        }
+    }
+}
+
+/// The fields of a parsed response.
+pub(crate) struct ResponseFields<'a, 'h>(pub(crate) &'a ResponseHead<'h>);
+
+impl Fields for ResponseFields<'_, '_> {
+    fn each<'s>(&'s self, name: &str, f: &mut dyn FnMut(&'s [u8])) {
+        for field in self.0.fields {
+            if field.name.eq_ignore_ascii_case(name) {
                 f(field.value);
             }
         }

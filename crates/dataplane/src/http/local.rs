@@ -1,6 +1,5 @@
 //! Replies that no upstream made. One place says what each of them is.
-use super::{RequestFacts, answer::Answer};
-use pointsman_route::action::Levels;
+use super::{RequestFacts, answer::Answer, changes::Changes};
 use pointsman_telemetry::Flags;
 use pointsman_wire::http1::{LocalResponse, Refusal, RequestKind, Version, write_local_response};
 
@@ -118,16 +117,18 @@ impl Local {
     pub(crate) fn write_changed(
         &self,
         out: &mut Vec<u8>,
-        levels: &Levels<'_>,
+        changes: &Changes,
         facts: &RequestFacts,
         keep_alive: bool,
     ) {
         let answer = Answer {
             status: self.status,
+            flags: self.flags,
+            details: self.details,
             fields: self.fields(),
             body: self.body.as_bytes(),
         };
-        answer.write(out, levels, facts, keep_alive);
+        answer.write(out, changes, facts, keep_alive);
     }
 
     const fn fields(&self) -> &'static [(&'static str, &'static str)] {

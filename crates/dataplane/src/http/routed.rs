@@ -3,7 +3,7 @@
 use super::{
     Context, RequestFacts,
     answer::{self, Answer},
-    changes::Changes,
+    changes::{Changes, Process},
     decide::{Answered, Forward, Reply, Step, To, connection},
     fields::HeadFields,
     local,
@@ -13,10 +13,10 @@ use crate::shard::{cluster_state::ClusterState, view::View};
 use pointsman_model::action::FieldOps;
 use pointsman_route::{
     Action, Matched, Request, Split,
-    action::{self, Aborted, Cors, Effects, Incoming, Levels, Verdict, levels},
+    action::{self, Aborted, Asked, Cors, Effects, Incoming, Verdict},
 };
 use pointsman_telemetry::{ClusterStats, Flags};
-use pointsman_wire::http1::{FieldSet, RequestHead, RequestRewrite, write_request};
+use pointsman_wire::http1::{FieldSet, RequestHead, RequestRewrite, Version, write_request};
 use std::rc::Rc;
 
 /// A request that a rule has taken.
@@ -55,33 +55,57 @@ impl Routed<'_, '_> {
                 fields = [("location", &*location)];
                 Answer {
                     status: redirect.code,
+                    flags: Flags::EMPTY,
+                    details: "direct_response",
                     fields: &fields,
                     body: &[],
                 }
             }
             Action::Respond(response) => answer::direct(response),
         };
-        let levels = levels(matched.rule, None, |headers| &headers.response);
-        let stats = cx.shard.local.clone();
-        self.answered(&answer, &levels, "direct_response", stats, out)
+        let changes = self.facts_for(None, |facts| Changes::new(matched.rule, None, None, facts));
+        self.answered(&answer, &changes, cx.shard.local.clone(), out)
+    }
+
+    /// What the commands in header values can ask for.
+    fn facts_for<T>(
+        &self,
+        cluster: Option<&ClusterState>,
+        ask: impl FnOnce(&Asked<'_, HeadFields<'_, '_>>) -> T,
+    ) -> T {
+        let origin = &self.matched.rule.origin;
+        ask(&Asked {
+            request: &self.request,
+            protocol: match self.facts.version {
+                Version::Http10 => "HTTP/1.0",
+                Version::Http11 => "HTTP/1.1",
+            },
+            remote: Some(self.cx.peer),
+            local: self.cx.original,
+            route: origin.name.as_ref().unwrap_or(&origin.label),
+            cluster: cluster.map(|it| &*it.cluster.label),
+            process: &Process {
+                cx: self.cx,
+                started: self.facts.started,
+            },
+        })
     }
 
     /// Writes the answer of a rule.
     fn answered(
         &self,
         answer: &Answer<'_>,
-        levels: &Levels<'_>,
-        details: &'static str,
+        changes: &Changes,
         stats: Rc<ClusterStats>,
         out: &mut Vec<u8>,
     ) -> Step {
         let most = self.cx.shard.settings.limits.discarded_body_bytes;
         let keep_alive = self.facts.keeps_discarding(most);
-        answer.write(out, levels, &self.facts, keep_alive);
+        answer.write(out, changes, &self.facts, keep_alive);
         Step::Answered(Answered {
             facts: self.facts,
             status: answer.status,
-            details,
+            details: answer.details,
             stats,
         })
     }
@@ -111,11 +135,13 @@ impl Routed<'_, '_> {
         self.facts.injected |= Flags::FI;
         let answer = Answer {
             status: aborted.status,
+            flags: Flags::EMPTY,
+            details: "fault_filter_abort",
             fields: aborted.fields,
             body: aborted.body.as_bytes(),
         };
         let stats = chosen.stats(self.cx);
-        self.answered(&answer, &Levels::new(), "fault_filter_abort", stats, out)
+        self.answered(&answer, &Changes::Nothing, stats, out)
     }
 
     fn cross_origin(self, chosen: Chosen, cors: Option<&Cors>, out: &mut Vec<u8>) -> Step {
@@ -130,11 +156,13 @@ impl Routed<'_, '_> {
             .collect();
         let answer = Answer {
             status: 200,
+            flags: Flags::EMPTY,
+            details: "cors_response",
             fields: &fields,
             body: &[],
         };
         let stats = chosen.stats(self.cx);
-        self.answered(&answer, &Levels::new(), "cors_response", stats, out)
+        self.answered(&answer, &Changes::Nothing, stats, out)
     }
 
     /// Sends it on. `last` is done to the response after all that the rule does to it.
@@ -143,12 +171,14 @@ impl Routed<'_, '_> {
             cx,
             view,
             facts,
-            matched,
+            ref matched,
             head,
-            request,
+            ref request,
         } = self;
         let rule = matched.rule;
-        let changes = Changes::new(rule, chosen.index, last);
+        let changes = self.facts_for(chosen.cluster.as_deref(), |facts| {
+            Changes::new(rule, Some(chosen.index), last, facts)
+        });
         let Some(cluster) = chosen.cluster else {
             return Step::Reply(Reply {
                 facts,
@@ -165,14 +195,18 @@ impl Routed<'_, '_> {
             matched: matched.prefix_len,
         };
         let mut drop = FieldSet::default();
-        let outgoing = action::outgoing(rule, chosen.index, &incoming, names, |at| drop.insert(at));
+        let outgoing = self.facts_for(Some(&cluster), |facts| {
+            let leave_out = |at| drop.insert(at);
+            action::outgoing(rule, chosen.index, &incoming, names, facts, leave_out)
+        });
+        let extra = action::lines(&outgoing.extra);
         let rewrite = RequestRewrite {
             target: outgoing.target.as_deref(),
             host: outgoing.host,
             drop,
             connection: connection(&facts, head),
         };
-        write_request(out, head, &rewrite, head.body, &outgoing.extra);
+        write_request(out, head, &rewrite, head.body, &extra);
         let copies = Copies::draw(cx, view, rule, &facts, |shadow| match shadow {
             false => out.clone(),
             true => {
@@ -183,7 +217,7 @@ impl Routed<'_, '_> {
                     ..rewrite
                 };
                 let mut copy = Vec::with_capacity(out.len() + 16);
-                write_request(&mut copy, head, &rewrite, head.body, &outgoing.extra);
+                write_request(&mut copy, head, &rewrite, head.body, &extra);
                 copy
             }
         });

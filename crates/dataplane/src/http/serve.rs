@@ -161,7 +161,7 @@ async fn handle(cx: &Context<'_>, step: Step, input: &mut Vec<u8>, out: &mut Vec
             input.drain(..facts.head_len.min(input.len()));
             let most = cx.shard.settings.limits.discarded_body_bytes;
             let keep = facts.keeps_discarding(most);
-            local.write_changed(out, &changes.levels(), &facts, keep);
+            local.write_changed(out, &changes, &facts, keep);
             let ending = Ending {
                 bytes: (0, body_of(out)),
                 ..Ending::of(&local)
@@ -251,7 +251,7 @@ async fn proxy(
         Outcome::Reply(local) => {
             let keep = facts.keeps_unread() && !cx.lease.is_draining();
             out.clear();
-            local.write_changed(out, &forward.changes.levels(), facts, keep);
+            local.write_changed(out, &forward.changes, facts, keep);
             progress.sent.set(body_of(out));
             record(local.status, local.flags, local.details);
             answer(cx, out, keep).await

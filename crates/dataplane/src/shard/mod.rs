@@ -21,7 +21,7 @@ use registry::Registry;
 use slab::Slab;
 use std::{
     borrow::Cow,
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     collections::HashMap,
     net::{IpAddr, SocketAddr},
     rc::Rc,
@@ -58,6 +58,7 @@ pub struct Shard {
     pub(crate) arriving: Arc<AtomicU32>,
     /// Randomness for balancing and weights; not for secrets.
     pub random: RefCell<fastrand::Rng>,
+    hostname: OnceCell<Box<str>>,
     /// Copies of requests that are being made or sent.
     pub(crate) mirrors: Cell<u32>,
     /// Counters that belong to no backend.
@@ -242,6 +243,7 @@ impl Shard {
             registry: Rc::new(Registry::new()),
             arriving: Arc::default(),
             random: RefCell::new(fastrand::Rng::new()),
+            hostname: OnceCell::new(),
             mirrors: Cell::default(),
             counts: Counts::default(),
             extensions,
@@ -276,6 +278,14 @@ impl Shard {
     /// Serves from another snapshot from now on: one assignment, no await.
     pub(crate) fn install(&self, message: &InstallSnapshot) {
         *self.views.borrow_mut() = Views::new(message.snapshot.clone());
+    }
+
+    /// The name of this machine; empty if the kernel does not tell.
+    pub(crate) fn hostname(&self) -> &str {
+        self.hostname.get_or_init(|| {
+            let read = std::fs::read_to_string("/proc/sys/kernel/hostname");
+            read.unwrap_or_default().trim().into()
+        })
     }
 
     /// The state of a backend in a view.

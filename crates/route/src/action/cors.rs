@@ -5,7 +5,10 @@ use crate::{
     text::Text,
     traffic::{Fields, Request},
 };
-use pointsman_model::action::{self, FieldOps};
+use pointsman_model::{
+    HeaderValue,
+    action::{self, FieldOps},
+};
 use std::sync::Arc;
 
 /// `corsPolicy`, compiled.
@@ -108,7 +111,7 @@ impl Cors {
     }
 
     fn exposing(&self, origin: &str) -> FieldOps {
-        let mut set = vec![(ALLOW_ORIGIN.into(), origin.into())];
+        let mut set = vec![(ALLOW_ORIGIN.into(), HeaderValue::from(origin))];
         if self.credentials {
             set.push((ALLOW_CREDENTIALS.into(), "true".into()));
         }

@@ -4,6 +4,7 @@
 mod cors;
 mod effects;
 mod fault;
+mod made;
 mod mirror;
 mod outgoing;
 mod redirect;
@@ -13,8 +14,9 @@ mod substitution;
 pub use cors::{Cors, Verdict};
 pub use effects::Effects;
 pub use fault::{Aborted, Injected, aborted, drawn, inject};
+pub use made::{Asked, Facts, Nothing, asks, put_address, settle};
 pub use mirror::shadow;
 pub use outgoing::{Incoming, Outgoing, outgoing, unchanged};
 pub use redirect::{Received, https_location, location};
-pub use rewrite::{Extra, Levels, authority, levels, operations};
+pub use rewrite::{Extra, Levels, authority, levels, lines, operations};
 pub use substitution::Substitution;

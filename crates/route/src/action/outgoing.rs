@@ -1,6 +1,10 @@
 //! A request as one destination of its rule gets it.
-use super::rewrite::{Extra, authority, levels, operations, target};
+use super::{
+    made::Facts,
+    rewrite::{Extra, authority, levels, operations, target},
+};
 use crate::rule::Rule;
+use std::borrow::Cow;
 
 /// What is sent on in place of what was received. Everything else goes on unchanged.
 #[derive(Debug)]
@@ -36,13 +40,14 @@ pub fn unchanged<'a>(incoming: &Incoming<'a>) -> Outgoing<'a> {
 }
 
 /// What the rule makes of a request for its destination at `index`. `names` are those of the
-/// received fields; `leave_out` is told the positions of those that are not sent on. Allocates
+/// received fields; `facts` what is known of it; `leave_out` is told the positions of those that are not sent on. Allocates
 /// only what the rule asks for.
 pub fn outgoing<'a>(
     rule: &'a Rule,
     index: usize,
     incoming: &Incoming<'a>,
     names: impl Iterator<Item = &'a str> + Clone,
+    facts: &impl Facts,
     leave_out: impl FnMut(usize),
 ) -> Outgoing<'a> {
     let rewrite = rule.model().and_then(|model| model.rewrite.as_ref());
@@ -50,14 +55,18 @@ pub fn outgoing<'a>(
     if rewrite.is_none() && levels.is_empty() {
         return unchanged(incoming);
     }
-    let mut extra = operations(&levels, names, leave_out);
+    let mut extra = operations(&levels, names, facts, leave_out);
     let rewritten = rewrite.and_then(|it| target(rule, it, incoming));
     let host = rewrite
         .and_then(|it| it.authority.as_deref())
         .or_else(|| authority(rule, index));
     // The path before any rewrite is told to the backend (VS-H-60b).
     if rewrite.is_some() {
-        extra.push(("x-envoy-original-path", incoming.received.as_bytes()));
+        let original = match incoming.query {
+            None => Cow::Borrowed(incoming.received.as_bytes()),
+            Some(query) => format!("{}?{query}", incoming.received).into_bytes().into(),
+        };
+        extra.push(("x-envoy-original-path", original));
     }
     Outgoing {
         target: rewritten.or_else(|| normal(incoming)),

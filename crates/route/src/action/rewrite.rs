@@ -1,11 +1,15 @@
 //! What a rule changes in a message: target, authority, fields.
-use super::Incoming;
+use super::{
+    Incoming,
+    made::{self, Facts},
+};
 use crate::rule::{Action, Rule};
 use pointsman_model::{
     HttpAction,
     action::{FieldOps, HeaderOps, Rewrite},
 };
 use smallvec::SmallVec;
+use std::borrow::Cow;
 
 /// Operations on fields, level by level.
 #[derive(Clone, Debug, Default)]
@@ -44,7 +48,15 @@ impl<'r> Levels<'r> {
 }
 
 /// Fields to append.
-pub type Extra<'a> = SmallVec<[(&'a str, &'a [u8]); 8]>;
+pub type Extra<'a> = SmallVec<[(&'a str, Cow<'a, [u8]>); 8]>;
+
+/// The same as the codec wants them.
+pub fn lines<'e>(extra: &'e Extra<'_>) -> SmallVec<[(&'e str, &'e [u8]); 8]> {
+    extra
+        .iter()
+        .map(|(name, value)| (*name, &**value))
+        .collect()
+}
 
 /// The levels of operations in the order they apply: one destination, rule first; of several, the
 /// destination first (VS-H-101, VS-H-102). `target` is the position of the picked destination;
@@ -81,9 +93,9 @@ fn written<'r>(
 }
 
 /// Carries out operations level by level: removes, then `set`, then `add` (VS-H-100); the removes of
-/// all levels come first unless they are carried out in turn. `names` are those of the received fields; `leave_out` is told the
-/// positions of those that are not sent on, some of them more than once. Returns the fields to
-/// append.
+/// all levels come first unless they are carried out in turn. `names` are those of the received
+/// fields; `leave_out` is told the positions of those that are not sent on, some of them more than
+/// once. Returns the fields to append. A value that comes out empty changes nothing, as in Envoy.
 ///
 /// `Host`, pseudo fields and the fields that frame a message are not for rules to touch here:
 /// the first is [`authority`], the rest would let a rule break the framing that was just checked
@@ -91,6 +103,7 @@ fn written<'r>(
 pub fn operations<'a, 'n>(
     levels: &Levels<'a>,
     names: impl Iterator<Item = &'n str> + Clone,
+    facts: &impl Facts,
     mut leave_out: impl FnMut(usize),
 ) -> Extra<'a> {
     let mut leave_out = |wanted: &str| {
@@ -113,12 +126,18 @@ pub fn operations<'a, 'n>(
             extra.retain(|(own, _)| !removed(own));
         }
         for (name, value) in level.set.iter().filter(|(name, _)| allowed(name)) {
-            leave_out(name);
-            extra.retain(|(own, _)| !own.eq_ignore_ascii_case(name));
-            extra.push((name, value.as_bytes()));
+            let value = made::value(value, facts);
+            if !value.is_empty() {
+                leave_out(name);
+                extra.retain(|(own, _)| !own.eq_ignore_ascii_case(name));
+                extra.push((name, value));
+            }
         }
         for (name, value) in level.add.iter().filter(|(name, _)| allowed(name)) {
-            extra.push((name, value.as_bytes()));
+            let value = made::value(value, facts);
+            if !value.is_empty() {
+                extra.push((name, value));
+            }
         }
     }
     extra
@@ -140,7 +159,8 @@ fn is_reserved(name: &str) -> bool {
 }
 
 /// The authority that field operations set: a `set` or `add` of `host` or `:authority`. The rule's
-/// goes before its destination's, whatever the order of other fields (VS-H-103).
+/// goes before its destination's, whatever the order of other fields (VS-H-103). It is taken as it
+/// is written, commands included: Istio makes a literal of it.
 pub fn authority(rule: &Rule, target: usize) -> Option<&str> {
     let (own, theirs, _) = written(rule, Some(target), |headers| &headers.request);
     [own, theirs]
@@ -153,7 +173,7 @@ fn named_authority(operations: &FieldOps) -> Option<&str> {
     let written = operations.set.iter().chain(&operations.add);
     written
         .filter(|(name, _)| name.eq_ignore_ascii_case("host") || &**name == ":authority")
-        .map(|(_, value)| &**value)
+        .map(|(_, value)| value.written())
         .next_back()
 }
 
@@ -212,7 +232,7 @@ mod tests {
         let mut drop = Vec::new();
         let names = fields.iter().map(|&(name, _)| name);
         let levels = Levels::of(levels, in_turn);
-        let extra = operations(&levels, names, |index| drop.push(index));
+        let extra = operations(&levels, names, &made::Nothing, |index| drop.push(index));
         let kept = fields
             .iter()
             .enumerate()

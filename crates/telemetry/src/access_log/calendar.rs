@@ -2,7 +2,7 @@
 use super::put;
 
 /// `2020-11-25T21:26:18.409Z`, Envoy's default for START_TIME.
-pub(super) fn timestamp(unix_ms: u64, out: &mut Vec<u8>) {
+pub fn timestamp(unix_ms: u64, out: &mut Vec<u8>) {
     let (days, ms) = (unix_ms / 86_400_000, unix_ms % 86_400_000);
     let (year, month, day) = civil(days);
     let (hour, minute) = (ms / 3_600_000, ms / 60_000 % 60);

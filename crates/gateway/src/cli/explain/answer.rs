@@ -1,5 +1,6 @@
 //! The machine form of an answer. `docs/explain.md` describes every field.
 use super::{execute::Sent, trace::Step};
+use pointsman_model::action::PartsPerMillion;
 use pointsman_route::{Cluster, Origin};
 use pointsman_wire::http1::Refusal;
 use serde::{Deserialize, Serialize};
@@ -86,6 +87,31 @@ pub(crate) struct Retries {
     pub(crate) retry_on: String,
 }
 
+/// What is injected, and with which chances.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Faults {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) delay: Option<FaultDelay>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) abort: Option<FaultAbort>,
+}
+
+/// `fault.delay`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct FaultDelay {
+    pub(super) time: String,
+    pub(super) percentage: f64,
+}
+
+/// `fault.abort`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct FaultAbort {
+    pub(super) status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) grpc_status: Option<u8>,
+    pub(super) percentage: f64,
+}
+
 /// A mirror.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Mirror {
@@ -155,6 +181,8 @@ pub(crate) struct Answer {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) delay: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) fault: Option<Faults>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) retries: Option<Retries>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) mirrors: Vec<Mirror>,
@@ -179,6 +207,7 @@ impl Answer {
             sent: None,
             timeout: None,
             delay: None,
+            fault: None,
             retries: None,
             mirrors: Vec::new(),
             rule: None,
@@ -206,6 +235,11 @@ impl Answer {
             ..Self::new(Kind::Passthrough, Some(reason))
         }
     }
+}
+
+/// Of all requests.
+pub(super) fn percentage(share: PartsPerMillion) -> f64 {
+    f64::from(share) / 10_000.0
 }
 
 /// `1.5s`: always seconds, so that nobody has to parse units.

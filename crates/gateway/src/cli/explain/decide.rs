@@ -1,14 +1,14 @@
 //! Decides a question by the data path's own calls, and says what is executed then by its own code.
 use super::{
-    answer::{Answer, Destination, Kind, Mirror, Retries, RuleOrigin, Weight, seconds},
-    execute::{self, Sent},
+    answer::{Answer, Destination, Kind, RuleOrigin, Weight},
+    execute,
     question::{Question, Traffic, limits},
+    taken::Taken,
     trace,
 };
 use pointsman_route::{
-    Action, AfterTls, Class, ClusterKind, Connection, ConnectionDecision, Matched, Missing,
-    NoTrace, Request, RequestDecision, Rule, Split, Table, Target, TlsServer,
-    action::{Received, https_location, location},
+    AfterTls, Class, ClusterKind, Connection, ConnectionDecision, Missing, NoTrace, Request,
+    RequestDecision, Split, Table, Target, TlsServer, action::https_location,
 };
 use pointsman_wire::{
     http1::{RequestHead, field_slots, parse_request},
@@ -148,7 +148,18 @@ fn of_request(
         _ => return of_bytes(table, connection),
     };
     match table.request(http, request, &mut NoTrace) {
-        RequestDecision::Rule(matched) => by_rule(table, original, &matched, request, head),
+        RequestDecision::Rule(matched) => {
+            let source = connection.source;
+            let taken = Taken {
+                table,
+                original,
+                source,
+                matched,
+                request,
+                head,
+            };
+            taken.answer()
+        }
         RequestDecision::NotFound(_) => Answer {
             status: Some(404),
             ..Answer::new(Kind::NotFound, Some("no_rule"))
@@ -182,89 +193,13 @@ fn of_request(
     }
 }
 
-fn by_rule(
+/// `failure` is the status when nothing can take it; connections have none, they are closed.
+pub(super) fn forward(
     table: &Table,
     original: SocketAddr,
-    matched: &Matched<'_>,
-    request: &Request<'_, Vec<(String, String)>>,
-    head: &RequestHead<'_>,
+    split: &Split,
+    failure: Option<u16>,
 ) -> Answer {
-    let rule = matched.rule;
-    let mut made = match &rule.action {
-        Action::Redirect(redirect) => {
-            let received = Received {
-                scheme: request.scheme,
-                authority: request.authority,
-                path: request.path,
-                query: request.query,
-                matched: matched.prefix_len,
-                port: matched.port(original),
-            };
-            Answer {
-                status: Some(redirect.code),
-                location: Some(location(redirect, &received)),
-                response_headers: execute::response(rule, None),
-                ..Answer::new(Kind::Redirect, None)
-            }
-        }
-        Action::Respond(response) => Answer {
-            status: Some(response.status),
-            body: Some(String::from_utf8_lossy(&response.body).into_owned()),
-            response_headers: execute::response(rule, None),
-            ..Answer::new(Kind::Respond, None)
-        },
-        Action::Forward(split) => {
-            let mut made = forward(table, original, split, Some(503));
-            let sent = (0..split.targets().len())
-                .map(|index| execute::forwarded(matched, index, head, request.path));
-            spread(&mut made, sent.collect());
-            wishes(table, rule, &mut made);
-            made
-        }
-    };
-    made.rule = Some(RuleOrigin::new(&rule.origin));
-    made
-}
-
-/// What is sent, once for all destinations if they agree, else beside each of them.
-fn spread(made: &mut Answer, mut sent: Vec<Sent>) {
-    if sent.windows(2).all(|pair| pair.first() == pair.last()) {
-        made.sent = sent.pop();
-        return;
-    }
-    for (weight, sent) in made.weights.iter_mut().zip(sent) {
-        weight.sent = Some(sent);
-    }
-}
-
-/// What the rule asks for beside the destination.
-fn wishes(table: &Table, rule: &Rule, made: &mut Answer) {
-    made.timeout = rule.timeout.map(seconds);
-    let model = rule.model();
-    made.delay = model
-        .and_then(|model| model.fault.as_ref()?.delay)
-        .filter(|&(_, share)| share > 0)
-        .map(|(delay, _)| seconds(delay));
-    let retries = rule.retries();
-    made.retries = Some(Retries {
-        attempts: retries.written.attempts,
-        per_try_timeout: retries.written.per_try_timeout.map(seconds),
-        retry_on: retries.retry_on().to_owned(),
-    });
-    made.mirrors = rule
-        .mirrors
-        .iter()
-        .filter_map(|mirror| {
-            Some(Mirror {
-                destination: Destination::of_cluster(table.cluster(mirror.cluster.ok()?)),
-                percentage: f64::from(mirror.share) / 10_000.0,
-            })
-        })
-        .collect();
-}
-
-/// `failure` is the status when nothing can take it; connections have none, they are closed.
-fn forward(table: &Table, original: SocketAddr, split: &Split, failure: Option<u16>) -> Answer {
     let targets: Vec<Found> = split
         .targets()
         .iter()

@@ -3,8 +3,8 @@
 //! back here.
 use super::question::limits;
 use pointsman_route::{
-    Matched, Rule,
-    action::{self, Extra, Incoming, Outgoing},
+    Matched,
+    action::{self, Extra, Facts, Incoming, Levels, Outgoing},
 };
 use pointsman_wire::http1::{
     FieldSet, RequestHead, RequestRewrite, field_slots, parse_request, write_request,
@@ -50,14 +50,14 @@ pub(super) fn forwarded(
     index: usize,
     head: &RequestHead<'_>,
     path: &str,
+    facts: &impl Facts,
 ) -> Sent {
     let names = head.fields.iter().map(|field| field.name);
     let incoming = incoming(head, path, matched.prefix_len);
     let mut drop = FieldSet::EMPTY;
-    let outgoing = action::outgoing(matched.rule, index, &incoming, names, |at| drop.insert(at));
-    let mut sent = write(head, &outgoing, drop);
-    sent.response_headers = response(matched.rule, Some(index));
-    sent
+    let leave_out = |at| drop.insert(at);
+    let outgoing = action::outgoing(matched.rule, index, &incoming, names, facts, leave_out);
+    write(head, &outgoing, drop)
 }
 
 fn incoming<'a>(head: &RequestHead<'a>, path: &'a str, matched: usize) -> Incoming<'a> {
@@ -69,10 +69,14 @@ fn incoming<'a>(head: &RequestHead<'a>, path: &'a str, matched: usize) -> Incomi
     }
 }
 
-/// What is added to the response of the destination at `index`, or to the rule's own.
-pub(super) fn response(rule: &Rule, index: Option<usize>) -> Map<String, Value> {
-    let levels = action::levels(rule, index, |headers| &headers.response);
-    collect(&action::operations(&levels, std::iter::empty(), |_| {}))
+/// What these operations add to a response.
+pub(super) fn response(levels: &Levels<'_>, facts: &impl Facts) -> Map<String, Value> {
+    collect(&action::operations(
+        levels,
+        std::iter::empty(),
+        facts,
+        |_| {},
+    ))
 }
 
 fn write(head: &RequestHead<'_>, outgoing: &Outgoing<'_>, drop: FieldSet) -> Sent {
@@ -83,7 +87,13 @@ fn write(head: &RequestHead<'_>, outgoing: &Outgoing<'_>, drop: FieldSet) -> Sen
         ..RequestRewrite::default()
     };
     let mut out = Vec::new();
-    write_request(&mut out, head, &rewrite, head.body, &outgoing.extra);
+    write_request(
+        &mut out,
+        head,
+        &rewrite,
+        head.body,
+        &action::lines(&outgoing.extra),
+    );
     let mut slots = field_slots();
     let (path, authority) = match parse_request(&out, &mut slots, &limits()) {
         Ok(Some(sent)) => (sent.target, sent.host),

@@ -1,9 +1,9 @@
 //! `pointsman explain`: why traffic would go where it goes, by the same code as the data path's.
 //!
 //! A [`question`] comes from a target, a [`curl`] command or a [`log_line`], and is answered for
-//! people here; or it comes as a line of JSON ([`stream`]), is decided in [`decide`] (what is sent
-//! on is worked out in [`execute`]) and answered in machine form, [`answer`]. [`trace`] is the
-//! machine form of the steps that led there.
+//! people here; or it comes as a line of JSON ([`stream`]), is decided in [`decide`] (what its
+//! rule does is worked out in [`taken`] and [`execute`]) and answered in machine form, [`answer`].
+//! [`trace`] is the machine form of the steps that led there.
 mod answer;
 mod curl;
 mod decide;
@@ -14,6 +14,7 @@ mod question;
 mod replay;
 mod shell;
 mod stream;
+mod taken;
 mod trace;
 
 use self::{
