@@ -2,7 +2,7 @@
 mod common;
 
 use common::{add, fixture, object};
-use pointsman_model::{ClientContext, Finding, Kind, ObjectKey, World};
+use pointsman_model::{ClientContext, Finding, Given, Kind, ObjectKey, World};
 use pointsman_route::{Compiled, Table};
 use proptest::{collection::vec, prelude::*, sample::select};
 
@@ -312,11 +312,14 @@ fn apply(world: &mut World, step: &Step) {
             add(world, &lines);
         }
         Step::Remove(index) => {
-            // Not Services: with them everything is compiled anew, and the test tests nothing.
+            // Not Services and the Gateway: with them everything is compiled anew, and the test tests
+            // nothing.
             let keys: Vec<ObjectKey> = world
                 .metas()
                 .map(|meta| meta.key.clone())
-                .filter(|key| !matches!(key.kind, Kind::Service | Kind::ServiceEntry))
+                .filter(|key| {
+                    !matches!(key.kind, Kind::Service | Kind::ServiceEntry | Kind::Gateway)
+                })
                 .collect();
             if !keys.is_empty() {
                 world.remove(index.get(&keys));
@@ -333,12 +336,18 @@ proptest! {
         first in vec(any_document(), 0..8),
         steps in vec(vec(any_step(), 1..3), 1..14),
         namespace in select(vec!["default", "prod"]),
+        gateway in any::<bool>(),
     ) {
         let mut world = fixture();
         for lines in first {
             apply(&mut world, &Step::Upsert(lines));
         }
-        let context = ClientContext { namespace: namespace.into(), ..ClientContext::default() };
+        let given = Given { namespace: namespace.into(), ..Given::default() };
+        let mut context = given.context(&world);
+        if gateway {
+            add(&mut world, &["gw gateway ns=some", "server 80/HTTP hosts=*"]);
+            context = given.gateway(&world);
+        }
         let mut table = Table::compile(&world, &context, None).table;
         for step in &steps {
             for one in step {
