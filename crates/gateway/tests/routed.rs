@@ -224,6 +224,12 @@ const ROUTES: &[Row] = &[
         "web /",
         "/ <x-seen=1",
     ),
+    (
+        "T-H-80",
+        "headers: {request: {set: {x: '50%%'}}}",
+        "web /",
+        "/ x=50%",
+    ),
 ];
 
 /// Rules whose routes are part of the case.
