@@ -46,7 +46,7 @@ pub(crate) async fn serve(cx: &Context<'_>, mut input: Vec<u8>) {
             }
         };
         served = served.saturating_add(1);
-        let keep = handle(cx, step, &mut input, &mut out).await;
+        let keep = handle(cx, &step, &mut input, &mut out).await;
         buffers.give(out);
         if !keep || cx.lease.is_draining() {
             break;
@@ -140,15 +140,16 @@ async fn first_bytes(cx: &Context<'_>, input: &mut Vec<u8>) -> std::io::Result<u
     }
 }
 
-/// Carries out one decided request; false when the connection is to be closed.
-async fn handle(cx: &Context<'_>, step: Step, input: &mut Vec<u8>, out: &mut Vec<u8>) -> bool {
+/// Carries out one decided request; false when the connection is to be closed. The request stays
+/// with the caller: a future holds its arguments twice.
+async fn handle(cx: &Context<'_>, step: &Step, input: &mut Vec<u8>, out: &mut Vec<u8>) -> bool {
     match step {
         Step::NeedMore => false,
         Step::Refuse(refusal) => {
             cx.shard.counts.refuse(refusal.reason.as_str());
             tracing::debug!(reason = refusal.reason.as_str(), "request refused");
-            cx.access.finish(&Ending::refused(&refusal));
-            local::refuse(out, &refusal);
+            cx.access.finish(&Ending::refused(refusal));
+            local::refuse(out, refusal);
             send_and_close(cx, out).await;
             false
         }
@@ -161,13 +162,13 @@ async fn handle(cx: &Context<'_>, step: Step, input: &mut Vec<u8>, out: &mut Vec
             input.drain(..facts.head_len.min(input.len()));
             let most = cx.shard.settings.limits.discarded_body_bytes;
             let keep = facts.keeps_discarding(most);
-            local.write_changed(out, &changes, &facts, keep);
+            local.write_changed(out, changes, facts, keep);
             let ending = Ending {
                 bytes: (0, body_of(out)),
-                ..Ending::of(&local)
+                ..Ending::of(local)
             };
-            record(cx, &stats, &facts, ending);
-            answer_unread(cx, &facts, input, out).await
+            record(cx, stats, facts, ending);
+            answer_unread(cx, facts, input, out).await
         }
         Step::Answered(Answered {
             facts,
@@ -177,19 +178,19 @@ async fn handle(cx: &Context<'_>, step: Step, input: &mut Vec<u8>, out: &mut Vec
         }) => {
             input.drain(..facts.head_len.min(input.len()));
             let ending = Ending {
-                status,
+                status: *status,
                 flags: Flags::EMPTY,
                 details,
                 bytes: (0, body_of(out)),
             };
-            record(cx, &stats, &facts, ending);
-            answer_unread(cx, &facts, input, out).await
+            record(cx, stats, facts, ending);
+            answer_unread(cx, facts, input, out).await
         }
         // Boxed, so that connections nobody delays are not as large as this is.
-        Step::After(delay, step) => Box::pin(handle_after(cx, delay, *step, input, out)).await,
+        Step::After(delay, step) => Box::pin(handle_after(cx, *delay, step, input, out)).await,
         Step::Forward(forward) => {
             input.drain(..forward.facts.head_len.min(input.len()));
-            proxy(cx, &forward, input, out).await
+            proxy(cx, forward, input, out).await
         }
     }
 }
@@ -198,7 +199,7 @@ async fn handle(cx: &Context<'_>, step: Step, input: &mut Vec<u8>, out: &mut Vec
 async fn handle_after(
     cx: &Context<'_>,
     delay: Duration,
-    step: Step,
+    step: &Step,
     input: &mut Vec<u8>,
     out: &mut Vec<u8>,
 ) -> bool {
