@@ -199,9 +199,9 @@ pub const CODES: &[CodeEntry] = &[
     ),
     row(
         19,
-        &[Error],
-        SCHEMA,
-        "Ports that repeat, or whose protocol is not known",
+        &[Error, Warning],
+        SCHEMA_BOTH,
+        "Ports that repeat, have no name, or whose protocol is not known",
         SET_ASIDE,
         "Each number and name once",
     ),

@@ -150,23 +150,28 @@ fn ports(spec: &Map, kind: &ServiceKind, context: &mut Context<'_>) -> Vec<Servi
             Some(node) if node.as_text() != Some("") => context.dns_name(node, "a port"),
             _ => "".into(),
         };
+        // The API server refuses this, so it comes from files only. One port
+        // without a name is as distinct as any name is, and can be joined.
         if name.is_empty() && items.len() > 1 {
-            context.report.error(
+            context.report.warning(
                 codes::PORTS,
                 item.start(),
                 format!("port {number} has no name"),
                 "of several ports, each needs one",
+                "works here; Kubernetes refuses the Service",
                 "endpoints are joined to ports by name; the name also declares the protocol, as in http-web",
             );
         }
         let l4 = map.filled("protocol").unwrap_or("TCP");
-        if let Some(first) = names.insert(name.clone(), item.start())
-            && !name.is_empty()
-        {
+        if let Some(first) = names.insert(name.clone(), item.start()) {
             context.report.collision(
                 codes::PORTS,
                 item.start(),
-                format!("two ports have the name {name:?}"),
+                if name.is_empty() {
+                    "two ports have no name".to_owned()
+                } else {
+                    format!("two ports have the name {name:?}")
+                },
                 "again",
                 (first, "the first one"),
                 "",
