@@ -127,19 +127,99 @@ fn two_sides_are_wanted() {
     }
 }
 
-/// Silence would read as "nothing changes".
-#[test]
-fn gateways_are_said_to_be_left_out() {
-    let gateway = "---
+const EDGE: &str = "---
 apiVersion: networking.istio.io/v1
 kind: Gateway
 metadata: {name: edge}
-spec: {servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]}
+spec:
+  selector: {app: edge}
+  servers:
+  - {port: {number: 80, name: http, protocol: HTTP}, hosts: ['*.example.com']}
+  - {port: {number: 8443, name: https, protocol: HTTPS}, hosts: [shop.example.com], tls: {mode: SIMPLE, credentialName: shop}}
+  - {port: {number: 9443, name: tls, protocol: TLS}, hosts: ['*.example.com'], tls: {mode: PASSTHROUGH}}
+  - {port: {number: 15443, name: auto, protocol: TLS}, hosts: ['*.local'], tls: {mode: AUTO_PASSTHROUGH}}
+  - {port: {number: 3306, name: db, protocol: TCP}, hosts: ['*'], bind: 10.1.1.1}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: edge}
+spec:
+  hosts: [shop.example.com, db.example.com]
+  gateways: [edge]
+  http:
+  - match: [{method: {exact: POST}, headers: {user: {exact: it's}}}]
+    route: [{destination: {host: shop, port: {number: 80}}}]
+  - redirect: {uri: /old}
+  tls:
+  - match: [{sniHosts: [db.example.com]}]
+    route: [{destination: {host: shop, port: {number: 80}}}]
+  tcp:
+  - route: [{destination: {host: shop, port: {number: 80}}}]
 ";
-    let output = run(SHOP, &format!("{SHOP}{gateway}"), &BOTH);
+
+/// Every class via gateway has a command that shows the new state of it.
+#[test]
+fn what_comes_to_gateways_is_compared_and_can_be_asked_for() {
+    let with_edge = format!("{SHOP}{EDGE}");
+    for (old, new, least) in [
+        (SHOP.to_owned(), with_edge.clone(), 8),
+        (with_edge.clone(), SHOP.to_owned(), 8),
+        (with_edge.clone(), with_edge.replace("/old", "/new"), 1),
+        (with_edge.clone(), with_edge.replace("SIMPLE", "MUTUAL"), 1),
+    ] {
+        let dir = tempfile::tempdir().expect("a folder");
+        fs::write(dir.path().join("old.yaml"), &old).expect("a file");
+        fs::write(dir.path().join("new.yaml"), &new).expect("a file");
+        let label = [
+            "--gateway-label",
+            "app=edge",
+            "--gateway-namespace",
+            "default",
+        ];
+        let output = diff(dir.path(), &[&BOTH[..], &label, &["-o", "json"]].concat());
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(told["not_complete"], Value::Array(Vec::new()));
+        let classes = told["classes"].as_array().expect("a list");
+        assert!(classes.len() >= least, "{told:#}");
+        for class in classes {
+            assert_eq!(class["via"], "gateway");
+            let command = class["command"].as_str().expect("text");
+            let binary = env!("CARGO_BIN_EXE_pointsman");
+            let output = Command::new("sh")
+                .current_dir(dir.path())
+                .args([
+                    "-c",
+                    &command.replace("pointsman explain", &format!("{binary} explain")),
+                ])
+                .output()
+                .expect("it runs");
+            let answer = text(&output.stdout);
+            let code = output.status.code();
+            assert!(matches!(code, Some(0 | 4 | 5)), "{command}: {output:?}");
+            let refused =
+                class["new"]["outcome"] == "blackhole" || class["new"]["outcome"] == "notfound";
+            let json = answer.starts_with('{');
+            assert!(json || (code == Some(4)) == refused, "{class:#}\n{answer}");
+            let kind = |text: &str| answer.contains(&format!("\"kind\":\"{text}\""));
+            assert!(!json || kind("reject") == refused, "{class:#}\n{answer}");
+        }
+    }
+}
+
+#[test]
+fn a_class_of_a_gateway_says_so() {
+    let plain = "{number: 80, name: http, protocol: HTTP}";
+    let old = format!("{SHOP}{EDGE}").replace(plain, "{number: 81, name: tcp, protocol: TCP}");
+    let output = run(&old, &old.replace("/old", "/new"), &BOTH);
     let told = text(&output.stdout);
     assert!(
-        told.contains("! not complete: traffic that comes to the ports of Gateways"),
+        told.contains("GET https://shop.example.com:8443 ("),
+        "{told}"
+    );
+    assert!(told.contains(")   via gateway\n"), "{told}");
+    assert!(
+        told.contains("pointsman explain -f new.yaml --gateway https://shop.example.com:8443/\n"),
         "{told}"
     );
 }

@@ -221,8 +221,10 @@ impl HostTable {
     /// What clients may write to find each host, one for each wildcard; in no particular order.
     /// For comparing tables, not for the hot path.
     pub(crate) fn spellings(&self) -> Vec<String> {
-        let Hosts::Shared(names) = &self.hosts else {
-            return Vec::new();
+        let names = match &self.hosts {
+            Hosts::One(_) => return Vec::new(),
+            Hosts::Servers(names) => return names.spellings(),
+            Hosts::Shared(names) => names,
         };
         let mut made: Vec<String> = names.literals.keys().map(|it| it.to_string()).collect();
         for name in names.services.keys() {
@@ -306,7 +308,7 @@ impl Names {
 
 /// The host of an authority, and whether it stood in brackets (HST-10). What follows the last
 /// colon is only a port if it is all digits.
-fn without_port(authority: &str) -> (&str, bool) {
+pub(crate) fn without_port(authority: &str) -> (&str, bool) {
     if let Some(rest) = authority.strip_prefix('[')
         && let Some((inside, after)) = rest.split_once(']')
     {

@@ -48,16 +48,24 @@ fn told(diff: &Diff) -> Vec<String> {
 fn effect(table: &Table, example: &Example) -> Effect {
     match example {
         Example::Request {
-            original, request, ..
-        } => diff::of_request(table, *original, request).0,
-        Example::Connection { original, tls, sni } => {
+            original,
+            sni,
+            request,
+            ..
+        } => diff::of_request(table, *original, sni.as_deref(), request).0,
+        Example::Connection {
+            original,
+            tls,
+            sni,
+            mesh_alpn,
+        } => {
             let class = if *tls { Class::Tls } else { Class::Tcp };
             let connection = Connection {
                 original: *original,
                 source: None,
                 class,
                 sni: sni.as_deref(),
-                mesh_alpn: false,
+                mesh_alpn: *mesh_alpn,
             };
             diff::of_connection(table, &connection).0
         }
@@ -419,6 +427,7 @@ fn any_probe() -> impl Strategy<Value = Example> {
             original,
             tls,
             sni: sni.filter(|_| tls).map(str::to_owned),
+            mesh_alpn: false,
         }
     });
     let hosts = select(vec![
@@ -449,6 +458,7 @@ fn any_probe() -> impl Strategy<Value = Example> {
         .prop_map(
             |(original, (method, host, path), query, field)| Example::Request {
                 original,
+                sni: None,
                 own: true,
                 request: ExampleRequest {
                     method: method.to_owned(),

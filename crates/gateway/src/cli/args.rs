@@ -155,6 +155,56 @@ pub(crate) struct ClientArgs {
     pub(crate) gateway_labels: Vec<String>,
 }
 
+impl ClientArgs {
+    /// The flags that were given, as words of another command line.
+    pub(crate) fn words(&self) -> Vec<String> {
+        let mut made = Vec::new();
+        let mut add = |flag: &str, value: Option<String>| {
+            if let Some(value) = value {
+                made.extend([flag.to_owned(), value]);
+            }
+        };
+        let text = |value: &Option<String>| value.clone();
+        // By name, so that a new flag is not forgotten here.
+        let Self {
+            namespace,
+            labels,
+            addresses,
+            node,
+            root_namespace,
+            cluster_domain,
+            outbound_policy,
+            serviceentry_capture,
+            gateway_namespace,
+            gateway_labels,
+        } = self;
+        add("--namespace", text(namespace));
+        for label in labels {
+            add("--label", Some(label.clone()));
+        }
+        for address in addresses {
+            add("--address", Some(address.to_string()));
+        }
+        add("--node", text(node));
+        add("--root-namespace", text(root_namespace));
+        add("--cluster-domain", text(cluster_domain));
+        add("--outbound-policy", outbound_policy.as_ref().and_then(word));
+        let capture = serviceentry_capture.as_ref();
+        add("--serviceentry-capture", capture.and_then(word));
+        add("--gateway-namespace", text(gateway_namespace));
+        for label in gateway_labels {
+            add("--gateway-label", Some(label.clone()));
+        }
+        made
+    }
+}
+
+/// The word of a value on the command line.
+fn word<T: ValueEnum>(value: &T) -> Option<String> {
+    let value = value.to_possible_value()?;
+    Some(value.get_name().to_owned())
+}
+
 /// Layers under the flags.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct ConfigArgs {

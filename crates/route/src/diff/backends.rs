@@ -50,6 +50,11 @@ fn in_use(table: &Table) -> BTreeMap<ClusterName, &Arc<Cluster>> {
         for rule in listener.rules() {
             take(&rule.split);
         }
+        if let Some(gateway) = &listener.gateway {
+            for rule in gateway.rules() {
+                take(&rule.split);
+            }
+        }
     }
     let mut mirrors = Vec::new();
     for hosts in table.http_tables() {

@@ -3,16 +3,18 @@
 use super::ExampleRequest;
 use crate::{
     gateway::AfterTls,
+    listener::ListenerId,
     retries::RetriesFrom,
     rule::{Action, Origin, Rule, TcpRule},
     split::Split,
-    table::{ConnectionDecision, Matched, RequestDecision, Table},
+    table::{ConnectionDecision, HttpTableId, Matched, RequestDecision, Table},
     trace::NoTrace,
     traffic::{Class as Traffic, Connection, Request},
 };
 use pointsman_model::{
     HttpRoute,
     action::{DirectResponse, HeaderOps, Redirect, Retries},
+    gateway::{CertificateSource, ServerTls},
 };
 use std::{collections::BTreeMap, fmt, net::SocketAddr, sync::Arc};
 
@@ -78,34 +80,115 @@ pub fn of_connection<'t>(
 ) -> (Effect, Option<&'t Origin>) {
     let id = table.listener(connection.original);
     match table.connection(id, connection, &mut NoTrace) {
-        ConnectionDecision::Http(_) => (Effect::bare(Outcome::Http), None),
+        ConnectionDecision::Http(_) => (Effect::bare(Outcome::Http), server_of(table, id)),
         ConnectionDecision::Forward(rule) => (of_bytes(table, rule), Some(&rule.origin)),
         ConnectionDecision::Passthrough => (Effect::bare(Outcome::Passthrough), None),
         ConnectionDecision::Blackhole => (Effect::bare(Outcome::Blackhole), None),
         ConnectionDecision::Closed(_) => (Effect::bare(Outcome::Blackhole), None),
-        ConnectionDecision::Terminate(server) => match &server.then {
-            AfterTls::Http(_) => (Effect::bare(Outcome::Http), Some(&server.origin)),
-            AfterTls::Forward(rule) => (of_bytes(table, rule), Some(&rule.origin)),
-        },
+        ConnectionDecision::Terminate(server) => {
+            let (mut effect, origin) = match &server.then {
+                AfterTls::Http(_) => (Effect::bare(Outcome::Http), &server.origin),
+                AfterTls::Forward(rule) => (of_bytes(table, rule), &rule.origin),
+            };
+            effect.details.insert("TLS", ended(&server.tls));
+            (effect, Some(origin))
+        }
     }
 }
 
-/// What becomes of a request in clear text on a connection to `original`.
+/// The server of a gateway that has a port to itself, or the first of those that share it.
+fn server_of(table: &Table, id: ListenerId) -> Option<&Origin> {
+    let mut servers = table.listener_at(id)?.servers().iter();
+    let served = servers.find(|it| it.left_out.is_none());
+    served.map(|it| &it.origin)
+}
+
+/// How a gateway ends TLS, in words: what was asked for.
+fn ended(tls: &ServerTls) -> String {
+    // By name, so that a new field is not forgotten here.
+    let ServerTls {
+        mode,
+        // Of plain requests.
+        https_redirect: _,
+        certificates,
+        client_ca_secret,
+        client_crl,
+        subject_alt_names,
+        certificate_spki,
+        certificate_hash,
+        min_version,
+        max_version,
+        cipher_suites,
+    } = tls;
+    let mut text = match certificates {
+        CertificateSource::None => mode.as_str().to_owned(),
+        CertificateSource::Mesh => format!("{} as the mesh", mode.as_str()),
+        CertificateSource::Secrets(names) => {
+            format!("{} credentialName {}", mode.as_str(), names.join(","))
+        }
+        CertificateSource::Files(files) => format!("{} {files:?}", mode.as_str()),
+    };
+    let mut add = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            text.push_str(&format!(", {name} {value}"));
+        }
+    };
+    let list = |all: &[Arc<str>]| (!all.is_empty()).then(|| all.join(","));
+    let secret = client_ca_secret.as_ref();
+    add("caCertCredentialName", secret.map(|it| it.to_string()));
+    let crl = client_crl.as_ref();
+    add("caCrl", crl.map(|it| it.display().to_string()));
+    add("subjectAltNames", list(subject_alt_names));
+    add("verifyCertificateSpki", list(certificate_spki));
+    add("verifyCertificateHash", list(certificate_hash));
+    add("at least", min_version.map(|it| format!("{it:?}")));
+    add("at most", max_version.map(|it| format!("{it:?}")));
+    add("cipherSuites", list(cipher_suites));
+    text
+}
+
+/// The table that routes the requests of a connection, or what becomes of all of them alike.
+pub(super) fn routed<'t>(
+    table: &'t Table,
+    connection: &Connection<'_>,
+) -> Result<HttpTableId, (Effect, Option<&'t Origin>)> {
+    let id = table.listener(connection.original);
+    match table.connection(id, connection, &mut NoTrace) {
+        // A gateway's port that speaks HTTP reads TLS as a malformed request (PS-70): all fare alike.
+        ConnectionDecision::Http(_) if connection.class == Traffic::Tls => {
+            Err(of_connection(table, connection))
+        }
+        ConnectionDecision::Http(http) => Ok(http),
+        ConnectionDecision::Terminate(server) => match server.then {
+            AfterTls::Http(http) => Ok(http),
+            AfterTls::Forward(_) => Err(of_connection(table, connection)),
+        },
+        _ => Err(of_connection(table, connection)),
+    }
+}
+
+/// What becomes of a request on a connection to `original`: in TLS with this server name if its
+/// scheme is `https`, else in clear text.
 pub fn of_request<'t>(
     table: &'t Table,
     original: SocketAddr,
+    sni: Option<&str>,
     request: &ExampleRequest,
 ) -> (Effect, Option<&'t Origin>) {
+    let class = match request.scheme.as_str() {
+        "https" => Traffic::Tls,
+        _ => Traffic::Http,
+    };
     let connection = Connection {
         original,
         source: None,
-        class: Traffic::Http,
-        sni: None,
+        class,
+        sni: sni.filter(|_| class == Traffic::Tls),
         mesh_alpn: false,
     };
-    let id = table.listener(original);
-    let ConnectionDecision::Http(http) = table.connection(id, &connection, &mut NoTrace) else {
-        return of_connection(table, &connection);
+    let http = match routed(table, &connection) {
+        Ok(http) => http,
+        Err(instead) => return instead,
     };
     let request = Request {
         method: &request.method,

@@ -2,10 +2,11 @@
 //! and one of each that neither knows.
 use super::{Class, Diff, Effect, Example, Limits, Outcome, Side, effect};
 use crate::{
+    gateway::listener::{Serves, TlsChain, TlsChains},
     listener::{Listener, NameChains},
     rule::Origin,
-    table::{ConnectionDecision, HttpTableId, Table},
-    trace::NoTrace,
+    snapshot::Via,
+    table::{HttpTableId, Table},
     traffic::{Class as Traffic, Connection},
 };
 use foldhash::HashSet;
@@ -18,6 +19,10 @@ use std::{
 /// An address at which at least one of the tables routes requests one by one.
 pub(super) struct Door {
     pub(super) original: SocketAddr,
+    /// The server of a gateway ends TLS there, if this is the server name.
+    pub(super) tls: bool,
+    pub(super) sni: Option<String>,
+    pub(super) via: Via,
     pub(super) old: Option<HttpTableId>,
     pub(super) new: Option<HttpTableId>,
     /// One of the tables sends all requests to one place, as bytes.
@@ -28,6 +33,13 @@ pub(super) struct Door {
     pub(super) any_host: bool,
     /// One of them tells Hosts apart.
     pub(super) names: bool,
+}
+
+impl Door {
+    /// The scheme of its requests.
+    pub(super) fn scheme(&self) -> &'static str {
+        if self.tls { "https" } else { "http" }
+    }
 }
 
 /// Addresses that documents use for nobody (RFC 5737), and one more for when all of them are taken.
@@ -47,8 +59,47 @@ const NO_NAME: &str = "unknown.invalid";
 enum Kind {
     Bytes,
     Tls(Option<String>),
+    /// TLS of a client of the mesh, where a gateway asks for one.
+    MeshTls(String),
     /// Requests that both tables treat as bytes.
     Http,
+}
+
+impl Kind {
+    /// In a list of those that fare alike.
+    fn words(&self) -> String {
+        match self {
+            Self::Bytes => "TCP".to_owned(),
+            Self::Http => "HTTP".to_owned(),
+            Self::Tls(None) => "without a server name".to_owned(),
+            Self::Tls(Some(name)) if name == NO_NAME => "any other server name".to_owned(),
+            Self::Tls(Some(name)) | Self::MeshTls(name) => format!("sni={name}"),
+        }
+    }
+
+    fn connection(&self, original: SocketAddr) -> Connection<'_> {
+        let (class, sni) = match self {
+            Self::Bytes => (Traffic::Tcp, None),
+            Self::Tls(sni) => (Traffic::Tls, sni.as_deref()),
+            Self::MeshTls(sni) => (Traffic::Tls, Some(sni.as_str())),
+            Self::Http => (Traffic::Http, None),
+        };
+        Connection {
+            original,
+            source: None,
+            class,
+            sni,
+            mesh_alpn: matches!(self, Self::MeshTls(_)),
+        }
+    }
+}
+
+/// By which door the traffic of a table comes.
+fn via(table: &Table) -> Via {
+    match table.context().role.is_gateway() {
+        true => Via::Gateway,
+        false => Via::Mesh,
+    }
 }
 
 /// Compares connections; the doors are where requests must be compared.
@@ -62,8 +113,17 @@ pub(super) fn compare(old: &Table, new: &Table, limits: &Limits, diff: &mut Diff
                 break;
             }
             let original = SocketAddr::new(address, port);
-            doors.look(old, new, original);
-            for (kinds, old_side, new_side) in at(old, new, original, diff) {
+            let kinds = kinds(old, new, original);
+            for kind in &kinds {
+                doors.look(old, new, original, kind);
+            }
+            for (mut kinds, old_side, new_side) in at(old, new, original, kinds, diff) {
+                // The names of one server of a gateway are one class.
+                let mut names = Vec::new();
+                if via(new) == Via::Gateway {
+                    let rest = kinds.split_off(kinds.len().min(1));
+                    names = rest.iter().map(|it| it.words()).collect();
+                }
                 for kind in kinds {
                     let place = points.place(address, port);
                     let key = (
@@ -75,7 +135,10 @@ pub(super) fn compare(old: &Table, new: &Table, limits: &Limits, diff: &mut Diff
                     match found.entry(key) {
                         Entry::Occupied(mut class) => class.get_mut().also.push(place),
                         Entry::Vacant(room) => {
-                            room.insert(class(&kind, original, &place, &old_side, &new_side));
+                            let mut made = class(&kind, original, &place, &old_side, &new_side);
+                            made.via = via(new);
+                            made.also.append(&mut names);
+                            room.insert(made);
                         }
                     }
                 }
@@ -96,6 +159,7 @@ fn class(kind: &Kind, original: SocketAddr, place: &str, old: &Side, new: &Side)
     let what = match kind {
         Kind::Bytes => format!("TCP {place}"),
         Kind::Http => format!("HTTP {place}"),
+        Kind::MeshTls(name) => format!("TLS of the mesh sni={name} {place}"),
         Kind::Tls(None) => format!("TLS without a server name {place}"),
         Kind::Tls(Some(name)) if name == NO_NAME => format!("TLS of any other server name {place}"),
         Kind::Tls(Some(name)) => format!("TLS sni={name} {place}"),
@@ -105,14 +169,23 @@ fn class(kind: &Kind, original: SocketAddr, place: &str, old: &Side, new: &Side)
             original,
             tls: false,
             sni: None,
+            mesh_alpn: false,
         },
         Kind::Tls(sni) => Example::Connection {
             original,
             tls: true,
             sni: sni.clone(),
+            mesh_alpn: false,
+        },
+        Kind::MeshTls(sni) => Example::Connection {
+            original,
+            tls: true,
+            sni: Some(sni.clone()),
+            mesh_alpn: true,
         },
         Kind::Http => Example::Request {
             original,
+            sni: None,
             own: true,
             request: super::ExampleRequest {
                 method: "GET".to_owned(),
@@ -125,6 +198,7 @@ fn class(kind: &Kind, original: SocketAddr, place: &str, old: &Side, new: &Side)
     };
     Class {
         what,
+        via: Via::Mesh,
         example,
         old: old.clone(),
         new: new.clone(),
@@ -132,13 +206,8 @@ fn class(kind: &Kind, original: SocketAddr, place: &str, old: &Side, new: &Side)
     }
 }
 
-/// What differs at one address: kinds of traffic of which the same is true.
-fn at(
-    old: &Table,
-    new: &Table,
-    original: SocketAddr,
-    diff: &mut Diff,
-) -> Vec<(Vec<Kind>, Side, Side)> {
+/// What can be told apart at one address.
+fn kinds(old: &Table, new: &Table, original: SocketAddr) -> Vec<Kind> {
     let mut kinds = vec![
         Kind::Bytes,
         Kind::Tls(None),
@@ -146,26 +215,33 @@ fn at(
     ];
     let names = server_names(&[old, new], original);
     kinds.extend(names.into_iter().map(|name| Kind::Tls(Some(name))));
+    let names = gateway_names(&[old, new], original);
+    for (name, of_the_mesh) in names {
+        kinds.push(Kind::Tls(Some(name.clone())));
+        kinds.extend(of_the_mesh.then_some(Kind::MeshTls(name)));
+    }
     kinds.push(Kind::Http);
+    kinds
+}
+
+/// What differs at one address: kinds of traffic of which the same is true.
+fn at(
+    old: &Table,
+    new: &Table,
+    original: SocketAddr,
+    kinds: Vec<Kind>,
+    diff: &mut Diff,
+) -> Vec<(Vec<Kind>, Side, Side)> {
+    // That requests are routed at all is told of gateways: nothing else listens on their ports.
+    let silent = via(new) == Via::Mesh;
     let mut differing: BTreeMap<(Effect, Effect), (Vec<Kind>, Side, Side)> = BTreeMap::new();
     for kind in kinds {
-        let (class, sni) = match &kind {
-            Kind::Bytes => (Traffic::Tcp, None),
-            Kind::Tls(sni) => (Traffic::Tls, sni.as_deref()),
-            Kind::Http => (Traffic::Http, None),
-        };
-        let connection = Connection {
-            original,
-            source: None,
-            class,
-            sni,
-            mesh_alpn: false,
-        };
+        let connection = kind.connection(original);
         diff.probes += 1;
         let (before, by_old) = effect::of_connection(old, &connection);
         let (after, by_new) = effect::of_connection(new, &connection);
         let requests = before.outcome == Outcome::Http || after.outcome == Outcome::Http;
-        if before == after || requests {
+        if before == after || (requests && silent) {
             continue;
         }
         let side = |effect: &Effect, origin: Option<&Origin>| Side {
@@ -223,6 +299,37 @@ fn server_names(tables: &[&Table], original: SocketAddr) -> BTreeSet<String> {
     names
 }
 
+/// The same of the servers of gateways, and whether only clients of the mesh are let in.
+fn gateway_names(tables: &[&Table], original: SocketAddr) -> BTreeMap<String, bool> {
+    let relevant: Vec<&TlsChains> = tables
+        .iter()
+        .filter_map(|table| {
+            let listener = table.listener_at(table.listener(original))?;
+            match &listener.gateway.as_ref()?.serves {
+                Serves::Tls(chains) => Some(&**chains),
+                Serves::Http(_) | Serves::Bytes(_) => None,
+            }
+        })
+        .collect();
+    let mut names: BTreeMap<String, bool> = BTreeMap::new();
+    let mut add = |name: String, chain: &TlsChain| {
+        *names.entry(name).or_default() |= matches!(chain, TlsChain::Mesh(_));
+    };
+    for chains in &relevant {
+        for (name, chain) in &chains.exact {
+            add(name.to_string(), chain);
+        }
+        for (suffix, chain) in chains.wildcards.values() {
+            let taken = |name: &str| relevant.iter().any(|it| it.exact.contains_key(name));
+            add(sample(suffix, taken), chain);
+        }
+        if let Some(chain) = &chains.any {
+            add(NO_NAME.to_owned(), chain);
+        }
+    }
+    names
+}
+
 /// A name under a wildcard that has no entry of its own.
 pub(super) fn sample(suffix: &str, taken: impl Fn(&str) -> bool) -> String {
     let mut name = format!("any{suffix}");
@@ -232,41 +339,46 @@ pub(super) fn sample(suffix: &str, taken: impl Fn(&str) -> bool) -> String {
     name
 }
 
+/// Is it TLS, the tables of both sides, and what the side without one does instead.
+type Pair = (
+    bool,
+    Option<HttpTableId>,
+    Option<HttpTableId>,
+    Option<Effect>,
+);
+
 /// Where requests are routed one by one, each pair of tables once.
 #[derive(Default)]
 struct Doors {
     doors: Vec<Door>,
-    known: HashSet<(Option<HttpTableId>, Option<HttpTableId>, Option<Effect>)>,
+    known: HashSet<Pair>,
 }
 
 impl Doors {
-    fn look(&mut self, old: &Table, new: &Table, original: SocketAddr) {
-        let connection = Connection {
-            original,
-            source: None,
-            class: Traffic::Http,
-            sni: None,
-            mesh_alpn: false,
+    fn look(&mut self, old: &Table, new: &Table, original: SocketAddr, kind: &Kind) {
+        let (tls, sni) = match kind {
+            Kind::Http => (false, None),
+            // Only gateways end TLS.
+            Kind::Tls(sni) if via(new) == Via::Gateway => (true, sni.clone()),
+            Kind::Bytes | Kind::Tls(_) | Kind::MeshTls(_) => return,
         };
-        let id = |table: &Table| {
-            let decision = table.connection(table.listener(original), &connection, &mut NoTrace);
-            match decision {
-                ConnectionDecision::Http(id) => Some(id),
-                _ => None,
-            }
-        };
-        let (before, after) = (id(old), id(new));
+        let connection = kind.connection(original);
         // What the one that routes no requests does instead is part of what is compared.
-        let instead = match (before, after) {
-            (None, None) => return,
-            (Some(_), Some(_)) => None,
-            (None, Some(_)) => Some(effect::of_connection(old, &connection).0),
-            (Some(_), None) => Some(effect::of_connection(new, &connection).0),
+        let (before, after, instead) = match (
+            effect::routed(old, &connection),
+            effect::routed(new, &connection),
+        ) {
+            (Err(_), Err(_)) => return,
+            (Ok(old), Ok(new)) => (Some(old), Some(new), None),
+            (Err((instead, _)), Ok(new)) => (None, Some(new), Some(instead)),
+            (Ok(old), Err((instead, _))) => (Some(old), None, Some(instead)),
         };
-        let bytes = instead
-            .as_ref()
-            .is_some_and(|it| matches!(it.outcome, Outcome::Forward(_)));
-        if self.known.insert((before, after, instead)) {
+        // Of a gateway every host is told, as its hosts are few.
+        let bytes = via(new) == Via::Mesh
+            && instead
+                .as_ref()
+                .is_some_and(|it| matches!(it.outcome, Outcome::Forward(_)));
+        if self.known.insert((tls, before, after, instead)) {
             let own = |table: &Table| {
                 let listener = table.listener_at(table.listener(original));
                 listener.is_some_and(|it| it.address.is_some())
@@ -277,6 +389,9 @@ impl Doors {
             };
             self.doors.push(Door {
                 original,
+                tls,
+                sni,
+                via: via(new),
                 old: before,
                 new: after,
                 bytes,

@@ -8,6 +8,10 @@
 //! classes. An [`Effect`] is what becomes of traffic, without who says so: a rule that moved to
 //! another file is no difference. `backends` compares what traffic is sent to.
 //!
+//! Tables of gateways are compared by the same code. There a door is reached by plain requests, or
+//! by a server name whose server ends TLS; and that a port or server name is taken at all is told
+//! beside what becomes of the requests, since it is a change that clients see before any request.
+//!
 //! The tables are asked by the calls of the data path. So every example really differs; and where
 //! nothing was cut by a limit, classes are complete for all texts a table can tell apart: the
 //! divisions are those of an automaton that runs all texts at once, not of samples. Not looked at:
@@ -21,7 +25,7 @@ mod names;
 mod requests;
 mod words;
 
-use crate::{Table, rule::Origin};
+use crate::{Table, rule::Origin, snapshot::Via};
 use std::net::SocketAddr;
 
 pub use backends::BackendChange;
@@ -85,6 +89,8 @@ impl Diff {
 pub struct Class {
     /// In words: `GET reviews:9080 (any path, no end-user header)`.
     pub what: String,
+    /// By which door it comes.
+    pub via: Via,
     /// The simplest of it.
     pub example: Example,
     /// What became of it.
@@ -115,11 +121,15 @@ pub enum Example {
         tls: bool,
         /// Server name.
         sni: Option<String>,
+        /// Does the client offer a protocol of the mesh's own (GW-15)?
+        mesh_alpn: bool,
     },
-    /// A request in clear text.
+    /// A request, in clear text or, where its scheme is `https`, in TLS that a gateway ends.
     Request {
         /// The address and port dialled.
         original: SocketAddr,
+        /// Server name, in TLS.
+        sni: Option<String>,
         /// Is that address a service's own, so that another one fares otherwise?
         own: bool,
         /// Its parts.
@@ -144,7 +154,7 @@ pub struct ExampleRequest {
     pub headers: Vec<(String, String)>,
 }
 
-/// Compares what two tables do. The comparison is quickest where the second was compiled with the
+/// Compares what two tables of the same role do. The comparison is quickest where the second was compiled with the
 /// first as its predecessor, since parts that they share need not be looked at.
 pub fn compare(old: &Table, new: &Table, limits: &Limits) -> Diff {
     let mut diff = Diff::default();

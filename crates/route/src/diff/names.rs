@@ -23,7 +23,12 @@ impl Group<'_> {
             return false;
         };
         let same = |id: ClusterId| old.cluster(id).name == new.cluster(id).name;
+        let to_https = |host: &VirtualHost| {
+            let own = host.gateway.as_ref();
+            own.is_some_and(|own| own.https_redirect.is_some())
+        };
         Arc::ptr_eq(&before.rules, &after.rules)
+            && to_https(before) == to_https(after)
             && before.rules.rules().iter().all(|rule| {
                 let mut mirrors = rule.mirrors.iter().filter_map(|it| it.cluster.ok());
                 let targets = match &rule.action {

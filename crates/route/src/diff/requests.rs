@@ -10,11 +10,13 @@ use super::{
 use crate::{
     condition::{Alternative, Condition},
     hosts::VirtualHost,
+    rule::Origin,
     table::Table,
     text::Text,
 };
 use std::{
     collections::{BTreeMap, HashMap},
+    net::IpAddr,
     sync::Arc,
 };
 
@@ -81,9 +83,7 @@ pub(super) fn compare(
     };
     let decide = |point: &Point| {
         let request = space.request(point);
-        let before = effect::of_request(old, door.original, &request);
-        let after = effect::of_request(new, door.original, &request);
-        (before, after)
+        both(old, new, door, door.sni.as_deref(), &request)
     };
     let mut found: BTreeMap<(Effect, Effect), (usize, Point)> = BTreeMap::new();
     diff.probes += points.len();
@@ -105,15 +105,16 @@ pub(super) fn compare(
             let ((before, _), (after, _)) = decide(other);
             (&before, &after) == (&effects.0, &effects.1)
         });
-        let what = words::what(&space, &point, &stays, host, door.original.port());
+        let named = match door.tls {
+            true => format!("https://{host}"),
+            false => host.to_owned(),
+        };
+        let what = words::what(&space, &point, &stays, &named, door.original.port());
         let (by_old, by_new) = (by_old.cloned(), by_new.cloned());
         let class = Class {
-            example: Example::Request {
-                original: door.original,
-                own: door.own,
-                request: space.request(&point),
-            },
+            example: example(old, new, door, space.request(&point), &effects),
             what,
+            via: door.via,
             old: Side {
                 effect: effects.0,
                 origin: by_old,
@@ -137,6 +138,47 @@ pub(super) fn compare(
         if !told {
             add(class, diff);
         }
+    }
+}
+
+type Told<'t> = (Effect, Option<&'t Origin>);
+
+fn both<'t>(
+    old: &'t Table,
+    new: &'t Table,
+    door: &Door,
+    sni: Option<&str>,
+    request: &ExampleRequest,
+) -> (Told<'t>, Told<'t>) {
+    (
+        effect::of_request(old, door.original, sni, request),
+        effect::of_request(new, door.original, sni, request),
+    )
+}
+
+/// Clients send the server name that is the Host, if that comes to the same.
+fn example(
+    old: &Table,
+    new: &Table,
+    door: &Door,
+    request: ExampleRequest,
+    effects: &(Effect, Effect),
+) -> Example {
+    let mut sni = door.sni.clone();
+    if door.tls {
+        let (host, _) = crate::hosts::without_port(&request.authority);
+        if host.parse::<IpAddr>().is_err() {
+            let ((before, _), (after, _)) = both(old, new, door, Some(host), &request);
+            if (&before, &after) == (&effects.0, &effects.1) {
+                sni = Some(host.to_owned());
+            }
+        }
+    }
+    Example::Request {
+        original: door.original,
+        sni,
+        own: door.own,
+        request,
     }
 }
 
@@ -219,7 +261,7 @@ impl Space {
                     Part::Header(_) => cells::divide(&texts, &cells::FIELD, limits),
                     Part::Query(_) => cells::divide(&texts, &cells::PARAMETER, limits),
                     // TLS is not terminated for transparent clients: their scheme is http.
-                    Part::Scheme => (vec![fixed("http")], true),
+                    Part::Scheme => (vec![fixed(door.scheme())], true),
                     Part::Authority => authorities(old, new, door, group, &texts, limits),
                 };
                 complete &= all;
@@ -441,8 +483,8 @@ fn authorities(
             false => name.clone(),
         };
         // The form a client sends comes first: the port is left out where it is the scheme's.
-        let (first, second) = match port {
-            80 => (plain, with_port(name)),
+        let (first, second) = match (door.tls, port) {
+            (false, 80) | (true, 443) => (plain, with_port(name)),
             _ => (with_port(name), plain),
         };
         values.push(first);

@@ -107,6 +107,15 @@ impl GatewayListener {
         }
     }
 
+    /// The rules that take bytes, in no particular order. Not for the hot path.
+    pub(crate) fn rules(&self) -> Vec<&Arc<TcpRule>> {
+        match &self.serves {
+            Serves::Http(_) => Vec::new(),
+            Serves::Bytes(rule) => vec![rule],
+            Serves::Tls(chains) => chains.all().filter_map(TlsChain::rule).collect(),
+        }
+    }
+
     /// HTTP is looked for only to tell HTTP/2 from HTTP/1: bytes that are neither are answered as
     /// a malformed request.
     pub(crate) fn inspection(&self) -> Inspection {
@@ -118,7 +127,25 @@ impl GatewayListener {
     }
 }
 
+impl TlsChain {
+    /// What takes its bytes, if nothing looks into them.
+    fn rule(&self) -> Option<&Arc<TcpRule>> {
+        match self {
+            Self::Forward(rule) | Self::Mesh(rule) => Some(rule),
+            Self::Terminate(server) => match &server.then {
+                AfterTls::Forward(rule) => Some(rule),
+                AfterTls::Http(_) => None,
+            },
+        }
+    }
+}
+
 impl TlsChains {
+    fn all(&self) -> impl Iterator<Item = &TlsChain> {
+        let wildcards = self.wildcards.values().map(|(_, chain)| chain);
+        self.exact.values().chain(wildcards).chain(&self.any)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.exact.is_empty() && self.wildcards.is_empty() && self.any.is_none()
     }

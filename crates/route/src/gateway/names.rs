@@ -44,6 +44,20 @@ impl ServerNames {
         Some((HostForm::Any, host))
     }
 
+    /// What clients may write to find each host, one for each wildcard; the host `*` is found by
+    /// every other name.
+    pub(crate) fn spellings(&self) -> Vec<String> {
+        let mut made: Vec<String> = self.exact.keys().map(|it| it.to_string()).collect();
+        for (suffix, _) in self.wildcards.values() {
+            let mut name = format!("any{suffix}");
+            while self.exact.contains_key(&*name) {
+                name.insert(0, 'x');
+            }
+            made.push(name);
+        }
+        made
+    }
+
     pub(crate) fn insert(&mut self, pattern: &HostPattern, host: Arc<VirtualHost>) {
         match pattern {
             HostPattern::Exact(name) => drop(self.exact.insert(Arc::clone(name), host)),

@@ -1,7 +1,7 @@
 //! `pointsman diff`: which traffic goes elsewhere, or is treated otherwise, by new documents.
 //!
-//! Both sets of documents are compiled as the same client sees them, and `pointsman_route::diff`
-//! asks both tables; [`report`] tells what came of it.
+//! Both sets of documents are compiled as the same client sees them, and as the ports of Gateways
+//! do; `pointsman_route::diff` asks the tables of each door, and [`report`] tells what came of it.
 mod report;
 
 use super::{args, documents::Documents, exit, output};
@@ -10,7 +10,8 @@ use anyhow::anyhow;
 use pointsman_model::{Finding, Level};
 use pointsman_route::{
     Table,
-    diff::{Limits, compare},
+    diff::{Diff, Limits, compare},
+    snapshot::{Contexts, Tables},
 };
 use std::{
     collections::BTreeSet,
@@ -20,8 +21,10 @@ use std::{
 
 /// The two sides, and what is to be said about them.
 struct Report<'c> {
-    diff: pointsman_route::diff::Diff,
+    diff: Diff,
     new: &'c Path,
+    /// The context flags, for commands that are to see what this one saw.
+    context: Vec<String>,
     /// Findings only the new documents give, warnings and worse.
     findings: Vec<Finding>,
     /// How many findings of the old documents are gone.
@@ -41,17 +44,17 @@ pub(super) fn diff(command: &args::Diff) -> anyhow::Result<ExitCode> {
     )?
     .settings;
     let (before, was) = compiled(old, &settings, None)?;
-    let (after, is) = compiled(new, &settings, Some(&before.table))?;
-    let mut diff = compare(&before.table, &after.table, &Limits::default());
-    // Silence about them would read as "nothing changes".
-    if before.gateways || after.gateways {
-        let sentence = "traffic that comes to the ports of Gateways is not compared";
-        diff.cut.push(sentence.to_owned());
+    let (after, is) = compiled(new, &settings, Some(&before))?;
+    let limits = Limits::default();
+    let mut diff = compare(before.mesh(), after.mesh(), &limits);
+    if let (Some(before), Some(after)) = (before.gateway(), after.gateway()) {
+        add(compare(before, after, &limits), &mut diff);
     }
     let (findings, settled) = against(was, is);
     let report = Report {
         diff,
         new,
+        context: command.client.words(),
         findings,
         settled,
     };
@@ -68,29 +71,40 @@ pub(super) fn diff(command: &args::Diff) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// One side.
-struct Side {
-    table: Table,
-    /// Are there Gateways?
-    gateways: bool,
+/// What comes to the ports of Gateways, behind what is captured. A backend that changes in the eyes
+/// of both alike is told once.
+fn add(gateway: Diff, all: &mut Diff) {
+    all.classes.extend(gateway.classes);
+    for backend in gateway.backends {
+        let same = |own: &&_| **own == backend;
+        if all.backends.iter().find(same).is_none() {
+            all.backends.push(backend);
+        }
+    }
+    for sentence in gateway.cut {
+        let sentence = format!("{sentence}, via gateway");
+        all.cut.push(sentence);
+    }
+    all.probes += gateway.probes;
 }
 
 fn compiled(
     path: &PathBuf,
     settings: &Settings,
-    previous: Option<&Table>,
-) -> anyhow::Result<(Side, Vec<Finding>)> {
+    previous: Option<&Tables>,
+) -> anyhow::Result<(Tables, Vec<Finding>)> {
     let read = Documents::read(std::slice::from_ref(path), &settings.client);
     let documents = read.map_err(args::WrongUse)?;
-    let context = settings.given().context(&documents.world);
-    let compiled = Table::compile(&documents.world, &context, previous);
+    let contexts = Contexts {
+        mesh: settings.given(),
+        // On both sides, as one of them may have no Gateway: then nothing listens there.
+        gateway: Some(settings.given()),
+        known_clients: 0,
+    };
+    let compiled = Tables::compile(&documents.world, &contexts, previous, Table::compile);
     let mut findings = documents.findings;
     findings.extend(compiled.findings);
-    let side = Side {
-        table: compiled.table,
-        gateways: !documents.world.gateways.is_empty(),
-    };
-    Ok((side, findings))
+    Ok((compiled.tables, findings))
 }
 
 /// Findings are the same if they say the same of the same document, wherever it lies.

@@ -4,9 +4,14 @@ use crate::cli::output;
 use pointsman_route::{
     Origin,
     diff::{Class, Example, ExampleRequest, Side},
+    snapshot::Via,
 };
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, fmt::Write};
+use std::{
+    collections::BTreeSet,
+    fmt::Write,
+    net::{IpAddr, SocketAddr},
+};
 
 /// Hosts or addresses named that share a class with its example.
 const ALSO: usize = 5;
@@ -28,7 +33,11 @@ pub(super) fn text(report: &Report<'_>, color: bool) -> String {
         let _ = writeln!(out, "~ {many} {verb}");
     }
     for class in &diff.classes {
-        let _ = writeln!(out, "\n  {}", paint("1", &class.what));
+        let door = match class.via {
+            Via::Mesh => "",
+            Via::Gateway => "   via gateway",
+        };
+        let _ = writeln!(out, "\n  {}{door}", paint("1", &class.what));
         let [old, new] = ends(class);
         let width = old.chars().count().max(new.chars().count()).min(70);
         let place = |side: &Side| side.origin.as_ref().map(told).unwrap_or_default();
@@ -49,7 +58,7 @@ pub(super) fn text(report: &Report<'_>, color: bool) -> String {
             };
             let _ = writeln!(out, "        also: {}{more}", shown.join(", "));
         }
-        let _ = writeln!(out, "        {}", command(report, &class.example));
+        let _ = writeln!(out, "        {}", command(report, class));
     }
     if !diff.backends.is_empty() {
         let (many, verb) = plural(diff.backends.len(), "backend", "backends");
@@ -122,13 +131,30 @@ fn details(class: &Class) -> Vec<String> {
 }
 
 /// The question to `explain` that shows it.
-fn command(report: &Report<'_>, example: &Example) -> String {
-    let file = report.new.display();
-    let target = match example {
+fn command(report: &Report<'_>, class: &Class) -> String {
+    let file = quoted(&report.new.display().to_string());
+    let context: String = report
+        .context
+        .iter()
+        .map(|word| format!(" {}", quoted(word)))
+        .collect();
+    let gateway = match class.via {
+        Via::Mesh => "",
+        Via::Gateway => " --gateway",
+    };
+    let target = match &class.example {
+        // What a client offers inside TLS has no flag.
+        Example::Connection {
+            mesh_alpn: true, ..
+        } => {
+            let line = quoted(&question(class).to_string());
+            return format!("echo {line} | pointsman explain -f {file}{context} --json");
+        }
         Example::Connection {
             original,
             tls: true,
             sni,
+            mesh_alpn: false,
         } => match sni {
             Some(name) => format!("tls://{name} --to {original}"),
             None => format!("tls://{original}"),
@@ -136,10 +162,23 @@ fn command(report: &Report<'_>, example: &Example) -> String {
         Example::Connection { original, .. } => format!("tcp://{original}"),
         Example::Request {
             original,
+            sni,
             own,
             request,
+        } if request.scheme == "https" => {
+            let mut made = in_tls(original, sni.as_deref(), request);
+            if *own && sni.is_some() {
+                made.push_str(&format!(" --to {original}"));
+            }
+            made
+        }
+        Example::Request {
+            original,
+            own,
+            request,
+            ..
         } => {
-            let mut made = of_request(request);
+            let mut made = of_request(request, &request.authority);
             let host = &request.authority;
             let named = *host == original.to_string() || *host == original.ip().to_string();
             if *own && !named {
@@ -148,13 +187,34 @@ fn command(report: &Report<'_>, example: &Example) -> String {
             made
         }
     };
-    format!("pointsman explain -f {file} {target}")
+    format!("pointsman explain -f {file}{context}{gateway} {target}")
 }
 
-fn of_request(request: &ExampleRequest) -> String {
+/// The URL has the server name; a Host that is another one is a header.
+fn in_tls(original: &SocketAddr, sni: Option<&str>, request: &ExampleRequest) -> String {
+    let (port, address) = (original.port(), original.ip());
+    let address = match address {
+        IpAddr::V4(it) => it.to_string(),
+        IpAddr::V6(it) => format!("[{it}]"),
+    };
+    let authority = match (sni.unwrap_or(&address), port) {
+        (name, 443) => name.to_owned(),
+        (name, port) => format!("{name}:{port}"),
+    };
+    let mut made = of_request(request, &authority);
+    if authority != request.authority {
+        made.push_str(&format!(
+            " -H {}",
+            quoted(&format!("Host: {}", request.authority))
+        ));
+    }
+    made
+}
+
+fn of_request(request: &ExampleRequest, authority: &str) -> String {
     let query = request.query.as_ref().map(|it| format!("?{it}"));
     let query = query.unwrap_or_default();
-    let url = format!("http://{}{}{query}", request.authority, request.path);
+    let url = format!("{}://{authority}{}{query}", request.scheme, request.path);
     let mut made = quoted(&url);
     if request.method != "GET" {
         made.push_str(&format!(" -X {}", quoted(&request.method)));
@@ -191,11 +251,12 @@ pub(super) fn json(report: &Report<'_>) -> Value {
     let classes = diff.classes.iter().map(|class| {
         json!({
             "what": class.what,
+            "via": via(class),
             "old": side(&class.old),
             "new": side(&class.new),
             "also": class.also,
-            "example": question(&class.example),
-            "command": command(report, &class.example),
+            "example": question(class),
+            "command": command(report, class),
         })
     });
     let backends = diff.backends.iter().map(|backend| {
@@ -218,10 +279,30 @@ pub(super) fn json(report: &Report<'_>) -> Value {
     })
 }
 
+fn via(class: &Class) -> &'static str {
+    match class.via {
+        Via::Mesh => "mesh",
+        Via::Gateway => "gateway",
+    }
+}
+
 /// As `explain --json` reads it.
-fn question(example: &Example) -> Value {
+fn question(class: &Class) -> Value {
+    let mut made = of_example(&class.example);
+    if class.via == Via::Gateway {
+        made["via"] = via(class).into();
+    }
+    made
+}
+
+fn of_example(example: &Example) -> Value {
     match example {
-        Example::Connection { original, tls, sni } => {
+        Example::Connection {
+            original,
+            tls,
+            sni,
+            mesh_alpn,
+        } => {
             let mut made = json!({
                 "protocol": if *tls { "tls" } else { "tcp" },
                 "ip": original.ip(),
@@ -230,14 +311,20 @@ fn question(example: &Example) -> Value {
             if let Some(name) = sni {
                 made["sni"] = name.as_str().into();
             }
+            if *mesh_alpn {
+                made["alpn"] = json!(["istio"]);
+            }
             made
         }
         Example::Request {
-            original, request, ..
+            original,
+            sni,
+            request,
+            ..
         } => {
             let query = request.query.as_ref().map(|it| format!("?{it}"));
             let fields = request.headers.iter();
-            json!({
+            let mut made = json!({
                 "protocol": "http",
                 "ip": original.ip(),
                 "port": original.port(),
@@ -247,7 +334,11 @@ fn question(example: &Example) -> Value {
                 "headers": fields
                     .map(|(name, value)| (name.clone(), Value::from(value.as_str())))
                     .collect::<serde_json::Map<_, _>>(),
-            })
+            });
+            if request.scheme == "https" {
+                made["tls"] = json!({ "sni": sni });
+            }
+            made
         }
     }
 }

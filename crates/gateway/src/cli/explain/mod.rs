@@ -124,7 +124,13 @@ fn ask_for(command: &args::Explain) -> anyhow::Result<Option<(Question, Vec<Stri
         (.., Some(line)) => log_line::question(line, command.to)?,
         (None, None, None) => return Ok(None),
     };
-    if let Traffic::Http(head) = &mut question.traffic {
+    let heads = match &mut question.traffic {
+        Traffic::Http(head) => Some(head),
+        // The request in TLS that a gateway ends.
+        Traffic::Tls { .. } => question.inside.as_mut(),
+        Traffic::Tcp => None,
+    };
+    if let Some(head) = heads {
         if let Some(method) = &command.method {
             head.method.clone_from(method);
         }
