@@ -22,7 +22,7 @@ pub enum ServiceKind {
 /// One port of a Service or ServiceEntry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServicePort {
-    /// Name; endpoints are joined to ports by it (BE-115). Empty for a single unnamed port.
+    /// Name; endpoints are joined to ports by it (BE-115). Empty for an unnamed port.
     pub name: Arc<str>,
     /// The port clients dial.
     pub number: u16,

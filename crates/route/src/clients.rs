@@ -132,6 +132,18 @@ fn look(world: &World, base: &Given, limit: usize) -> Known {
     known
 }
 
+/// The Pod that a client with this address is.
+///
+/// As [`owners`] has it, for a single address: none where it is nobody's, or that of a node.
+pub fn pod_at(world: &World, address: IpAddr) -> Option<&Pod> {
+    let address = address.to_canonical();
+    let has = |pod: &&Pod| pod.addresses.iter().any(|it| it.to_canonical() == address);
+    let mut pods = world.pods.values().map(|pod| &**pod);
+    let pod = pods.by_ref().filter(|pod| !pod.host_network).find(has)?;
+    let mut rest = pods.filter(|pod| !pod.host_network);
+    rest.all(|other| !has(&other)).then_some(pod)
+}
+
 /// Each address with the one Pod that has it. An address of several Pods is that of their node,
 /// and tells nothing about who calls.
 fn owners(world: &World) -> impl Iterator<Item = (IpAddr, &Pod)> {

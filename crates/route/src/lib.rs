@@ -53,6 +53,7 @@ pub mod text;
 pub mod trace;
 pub mod traffic;
 
+pub use clients::pod_at;
 pub use cluster::{
     BALANCER_LABEL, Cluster, ClusterId, ClusterKind, Endpoint, EndpointAddress, Health, Policy,
 };

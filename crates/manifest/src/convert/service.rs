@@ -6,7 +6,7 @@ use crate::{
 };
 use foldhash::{HashMap, HashMapExt as _};
 use pointsman_model::{KubeService, Meta, Protocol, ServiceKind, ServicePort};
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 pub(super) fn service(
     meta: Meta,
@@ -147,7 +147,7 @@ fn ports(spec: &Map, kind: &ServiceKind, context: &mut Context<'_>) -> Vec<Servi
             continue;
         };
         let name = match map.get("name") {
-            Some(node) if node.as_text() != Some("") => context.dns_name(node, "a port"),
+            Some(node) if node.as_text() != Some("") => port_name(node, context),
             _ => "".into(),
         };
         // The API server refuses this, so it comes from files only. One port
@@ -211,6 +211,23 @@ fn ports(spec: &Map, kind: &ServiceKind, context: &mut Context<'_>) -> Vec<Servi
         );
     }
     ports
+}
+
+/// The name of a port declares its protocol whatever its letters' case (PS-25), so one that
+/// Kubernetes would refuse for its form is no reason to serve nothing.
+fn port_name(node: &Node, context: &mut Context<'_>) -> Arc<str> {
+    let text = node.as_text().unwrap_or_default();
+    if !form::dns_name(text) {
+        context.report.warning(
+            codes::VALUE,
+            node.span,
+            format!("{text:?} is not a name of a port"),
+            "lower case letters, digits and -, at most 63",
+            "works here; Kubernetes refuses the Service",
+            "",
+        );
+    }
+    text.into()
 }
 
 /// 0 stands for one that is not assigned yet.

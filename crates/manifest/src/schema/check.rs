@@ -147,7 +147,7 @@ fn out_of_range(label: &str) -> Option<Fault> {
 
 /// What is wrong with a scalar, if anything.
 fn fault(ty: &Type, scalar: &Scalar) -> Option<Fault> {
-    let text = (scalar.kind == Kind::Text).then_some(&*scalar.text);
+    let text = scalar.as_text();
     match ty {
         Type::Text => text.is_none().then_some(Fault::Type),
         Type::Bool => (!matches!(scalar.kind, Kind::Bool(_))).then_some(Fault::Type),
@@ -246,6 +246,16 @@ fn surprises(ty: &Type, scalar: &Scalar, span: Span, name: &str, report: &mut Re
             "a leading zero makes it octal",
             format!("{number} is used, as in Kubernetes"),
             format!("write {number}"),
+        );
+    }
+    if scalar.is_letter() && *ty == Type::Text {
+        report.warning(
+            codes::SURPRISE,
+            span,
+            format!("`{name}` is a plain {}", scalar.text),
+            "Kubernetes takes it for a boolean",
+            "it is read as text; Kubernetes would not take the document",
+            format!("write \"{}\"", scalar.text),
         );
     }
     if let Type::Enum(words) = ty

@@ -22,6 +22,19 @@ pub(crate) enum Kind {
 }
 
 impl Scalar {
+    /// The text, where text is asked for. A single letter is one: `y` is a switch to Kubernetes,
+    /// but programs that write YAML do not quote it, and what it means as a name or a value of a
+    /// header is plain.
+    pub(crate) fn as_text(&self) -> Option<&str> {
+        let text = self.kind == Kind::Text || self.is_letter();
+        text.then_some(&*self.text)
+    }
+
+    /// True for a switch of one letter.
+    pub(crate) fn is_letter(&self) -> bool {
+        matches!(self.kind, Kind::Bool(_)) && self.text.len() == 1
+    }
+
     /// A whole number; `1e3` is one, because JSON numbers are compared by value.
     pub(crate) fn int(&self) -> Option<i64> {
         match self.kind {

@@ -114,9 +114,7 @@ impl Node {
     }
 
     pub(crate) fn as_text(&self) -> Option<&str> {
-        self.as_scalar()
-            .filter(|scalar| scalar.kind == Kind::Text)
-            .map(|scalar| &*scalar.text)
+        self.as_scalar().and_then(Scalar::as_text)
     }
 
     pub(crate) fn as_int(&self) -> Option<i64> {

@@ -6,7 +6,7 @@ use super::{
 };
 use anyhow::{Context, bail};
 use pointsman_model::{Given, World, object::Labels};
-use pointsman_route::{Table, explain::Explanation};
+use pointsman_route::{Table, explain::Explanation, pod_at};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{
@@ -192,7 +192,8 @@ pub(crate) struct Answerer<'w> {
     world: &'w World,
     given: Given,
     own: Arc<Table>,
-    others: HashMap<(Arc<str>, Labels), Arc<Table>>,
+    /// By what is known of the client: namespace, labels, node, and its address if it dials itself.
+    others: HashMap<(Arc<str>, Labels, Option<Arc<str>>, Option<IpAddr>), Arc<Table>>,
     /// The table of the ports of Gateways, once somebody asks.
     gateway: Option<Arc<Table>>,
     traced: bool,
@@ -309,28 +310,42 @@ impl<'w> Answerer<'w> {
         }
         match &mut asked.source {
             None => self.own.clone(),
-            Some(source) => self.table_of(source.namespace.take(), source.labels.take()),
+            Some(source) => {
+                // A table for each address would be too many: only who dials itself needs one.
+                let itself = source.ip.filter(|&ip| asked.ip == Some(ip));
+                self.table_of(source, itself)
+            }
         }
     }
 
-    fn table_of(
-        &mut self,
-        namespace: Option<String>,
-        labels: Option<BTreeMap<String, String>>,
-    ) -> Arc<Table> {
+    /// What the question says of the client, then what the Pod with its address does, then what
+    /// the flags do.
+    fn table_of(&mut self, source: &mut Source, itself: Option<IpAddr>) -> Arc<Table> {
         let own = self.own.context();
-        let namespace = namespace.map_or_else(|| own.namespace.clone(), Into::into);
-        let labels = match labels {
-            None => own.labels.clone(),
-            Some(labels) => labels
+        let pod = source.ip.and_then(|ip| pod_at(self.world, ip));
+        let namespace = match (source.namespace.take(), pod) {
+            (Some(namespace), _) => namespace.into(),
+            (None, Some(pod)) => pod.meta.key.namespace.clone(),
+            (None, None) => own.namespace.clone(),
+        };
+        let labels = match (source.labels.take(), pod) {
+            (Some(labels), _) => labels
                 .into_iter()
                 .map(|(key, value)| (key.into(), value.into()))
                 .collect(),
+            (None, Some(pod)) => pod.labels().clone(),
+            (None, None) => own.labels.clone(),
         };
-        if own.namespace == namespace && own.labels == labels {
+        let node = match pod {
+            Some(pod) => pod.node.clone(),
+            None => own.node.clone(),
+        };
+        let itself = itself.filter(|it| !own.addresses.contains(it));
+        let same = own.namespace == namespace && own.labels == labels && own.node == node;
+        if same && itself.is_none() {
             return self.own.clone();
         }
-        let key = (namespace, labels);
+        let key = (namespace, labels, node, itself);
         if let Some(table) = self.others.get(&key) {
             return table.clone();
         }
@@ -340,6 +355,11 @@ impl<'w> Answerer<'w> {
         let given = Given {
             namespace: key.0.clone(),
             labels: key.1.clone(),
+            node: key.2.clone(),
+            addresses: match key.3 {
+                Some(address) => vec![address],
+                None => self.given.addresses.clone(),
+            },
             ..self.given.clone()
         };
         let context = given.context(self.world);
