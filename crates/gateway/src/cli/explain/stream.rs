@@ -18,6 +18,8 @@ use std::{
 
 /// Longest line, in bytes. A request head has at most 64 KiB.
 const MAX_LINE: usize = 1024 * 1024;
+/// What is known of a client: namespace, labels, node, and its address if it dials itself.
+type Client = (Arc<str>, Labels, Option<Arc<str>>, Option<IpAddr>);
 /// Tables of other clients that are kept; beyond it all of them are made anew when asked for.
 const MAX_TABLES: usize = 64;
 
@@ -192,8 +194,7 @@ pub(crate) struct Answerer<'w> {
     world: &'w World,
     given: Given,
     own: Arc<Table>,
-    /// By what is known of the client: namespace, labels, node, and its address if it dials itself.
-    others: HashMap<(Arc<str>, Labels, Option<Arc<str>>, Option<IpAddr>), Arc<Table>>,
+    others: HashMap<Client, Arc<Table>>,
     /// The table of the ports of Gateways, once somebody asks.
     gateway: Option<Arc<Table>>,
     traced: bool,
