@@ -23,7 +23,7 @@ type Client = (Arc<str>, Labels, Option<Arc<str>>, Option<IpAddr>);
 /// Tables of other clients that are kept; beyond it all of them are made anew when asked for.
 const MAX_TABLES: usize = 64;
 
-/// One question. Fields that are not known are ignored.
+/// One question. Fields that are not known are ignored, null ones are as good as left out.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct Asked {
     pub(crate) protocol: Protocol,
@@ -93,6 +93,19 @@ impl Protocol {
             Self::Http => "http",
         }
     }
+}
+
+/// Fields that are null are as good as left out, inside `tls` and `source` too.
+fn without_nulls(mut value: Value) -> Value {
+    if let Value::Object(fields) = &mut value {
+        fields.retain(|_, field| !field.is_null());
+        for name in ["tls", "source"] {
+            if let Some(field) = fields.get_mut(name) {
+                *field = without_nulls(field.take());
+            }
+        }
+    }
+    value
 }
 
 impl Asked {
@@ -284,7 +297,7 @@ impl<'w> Answerer<'w> {
         if let Some(given) = value.get_mut("id") {
             *id = given.take();
         }
-        self.ask(serde_json::from_value(value)?)
+        self.ask(serde_json::from_value(without_nulls(value))?)
     }
 
     /// Decides on one question, in the eyes of whoever asks.
