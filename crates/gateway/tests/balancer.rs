@@ -41,8 +41,8 @@ spec: {{host: web, trafficPolicy: {policy}}}
 
 #[tokio::test]
 async fn its_state_survives_a_change_of_the_documents() {
-    let a = HttpUpstream::named("a").start().await;
-    let b = HttpUpstream::named("b").start().await;
+    let a = HttpUpstream::named("a").at((fresh_ip(), 0)).start().await;
+    let b = HttpUpstream::named("b").at((fresh_ip(), 0)).start().await;
     let web = SocketAddr::new(fresh_ip(), free_port());
     let endpoints = plain(&[a.addr(), b.addr()]);
     let documents =

@@ -685,3 +685,33 @@ fn faults_cors_and_made_values_are_told() {
         })
     );
 }
+
+/// VS-H-80, VS-H-86, VS-H-90: people are told too.
+#[test]
+fn the_text_names_faults_cors_and_mirrors() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let rules = rules(
+        "web",
+        "- fault:
+    delay: {fixedDelay: 2s, percentage: {value: 12.5}}
+    abort: {httpStatus: 418, percentage: {value: 100}}
+  corsPolicy: {allowOrigins: [{exact: 'https://x.org'}]}
+  mirror: {host: web}
+  mirrorPercentage: {value: 50}
+  route: [{destination: {host: web}}]",
+    );
+    let documents = http("web", fresh_ip(), 80, ([10, 0, 0, 1], 80).into()) + &rules;
+    std::fs::write(folder.path().join("mesh.yaml"), documents).expect("a file");
+    let (code, out, _) = text(explain(folder.path()).arg("http://web/"));
+    assert_eq!(code, Some(0));
+    let policy = out.lines().find(|line| line.starts_with("5 Policy"));
+    let policy = policy.expect("a policy");
+    for part in [
+        "delay 2s for 12.5%",
+        "abort 418 for 100%",
+        "cors",
+        "mirror 50% to web.default.svc.cluster.local",
+    ] {
+        assert!(policy.contains(part), "{policy}");
+    }
+}

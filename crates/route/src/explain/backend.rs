@@ -8,7 +8,10 @@ use crate::{
     table::Table,
     trace::Reason,
 };
-use pointsman_model::policy::{Algorithm, HashKey, TlsMode};
+use pointsman_model::{
+    action::{Abort, PartsPerMillion},
+    policy::{Algorithm, HashKey, TlsMode},
+};
 use std::net::SocketAddr;
 
 /// Endpoints that are listed one by one.
@@ -158,6 +161,7 @@ fn policy(policy: &Policy, rule: Option<&Rule>) -> String {
         });
         let RetriesInForce { written, from } = rule.retries();
         parts.push(format!("retries {} ({from})", written.attempts));
+        effects(rule, &mut parts);
     }
     parts.push(match policy.tls.as_ref().map(|tls| tls.mode) {
         None | Some(TlsMode::Disable) => "tls none".to_owned(),
@@ -172,6 +176,33 @@ fn policy(policy: &Policy, rule: Option<&Rule>) -> String {
         parts.push(format!("{key} {place}"));
     }
     parts.join("  ")
+}
+
+/// What the rule does besides: drawn for each request, so all that can be told is how often.
+fn effects(rule: &Rule, parts: &mut Vec<String>) {
+    if let Some(fault) = rule.effects.as_ref().and_then(|it| it.fault.as_ref()) {
+        if let Some((delay, share)) = fault.delay {
+            parts.push(format!("delay {delay:?} for {}", percent(share)));
+        }
+        if let Some((abort, share)) = &fault.abort {
+            let status = match abort {
+                Abort::Http(status) => format!("{status}"),
+                Abort::Grpc(status) => format!("grpc-status {status}"),
+            };
+            parts.push(format!("abort {status} for {}", percent(*share)));
+        }
+    }
+    if rule.effects.as_ref().is_some_and(|it| it.cors.is_some()) {
+        parts.push("cors".to_owned());
+    }
+    for mirror in rule.model().iter().flat_map(|rule| &rule.mirrors) {
+        let host = &mirror.destination.host;
+        parts.push(format!("mirror {} to {host}", percent(mirror.share)));
+    }
+}
+
+fn percent(share: PartsPerMillion) -> String {
+    format!("{}%", f64::from(share) / 10_000.0)
 }
 
 /// What becomes of it, from all backends that can be picked. `failure` is what a client sees
