@@ -266,3 +266,18 @@ fn what_is_not_there_is_told_with_what_may_be_meant() {
         assert!(error.contains(word), "{arguments:?}: {error}");
     }
 }
+
+#[test]
+fn rules_at_gateways_are_those_in_force() {
+    let columns = ["host", "port", "rule", "match", "to"];
+    // The Service is exported to its own namespace, and the gateway is in another one.
+    let row = "shop.example.org | 80 | default/outside#0 | everything | shop.default (the host is unknown)";
+    let gateway = page("gw", "edge");
+    assert_eq!(rows(&gateway, "rules", &columns), [row]);
+    let service = page("vs", "outside");
+    assert_eq!(rows(&service, "rules_at_gateways", &columns), [row]);
+    // Nothing is said of the mesh, which it does not speak to.
+    assert_eq!(rows(&service, "hosts", &["host"]), [""; 0]);
+    let service = page("vs", "first");
+    assert_eq!(rows(&service, "rules_at_gateways", &columns), [""; 0]);
+}

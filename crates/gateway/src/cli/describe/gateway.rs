@@ -1,7 +1,16 @@
-//! A Gateway: its servers, and the VirtualServices bound to it.
-use super::{Known, destination_rule::pairs, page::Page};
-use pointsman_model::{Gateway, HostPattern};
-use std::sync::Arc;
+//! A Gateway: its servers, the VirtualServices bound to it, and their rules as they are in force.
+use super::{
+    Known,
+    destination_rule::pairs,
+    page::Page,
+    virtual_service::{asks, does},
+};
+use pointsman_model::{Gateway, HostPattern, VirtualService};
+use pointsman_route::{Rule, VirtualHost};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 pub(super) fn page(known: &Known<'_>, it: &Arc<Gateway>) -> Page {
     let key = &it.meta.key;
@@ -73,6 +82,54 @@ pub(super) fn page(known: &Known<'_>, it: &Arc<Gateway>) -> Page {
             Some(&service.meta.place),
         );
     }
+
+    // Which of its ports: a server may be translated, or be left out.
+    let ports: BTreeSet<u16> = known
+        .gateway
+        .listeners()
+        .iter()
+        .flat_map(|listener| listener.servers())
+        .filter(|server| server.origin.object == *key && server.left_out.is_none())
+        .map(|server| server.port)
+        .collect();
+    let section = page.section("rules", COLUMNS);
+    let bound = |own: &VirtualService| own.gateways.iter().any(|it| **it == *full);
+    for (host, found) in hosts(known) {
+        let speakers = found
+            .gateway
+            .as_ref()
+            .map_or(&[][..], |own| &own.virtual_services);
+        if !ports.contains(&found.port) || !speakers.iter().any(|it| bound(it)) {
+            continue;
+        }
+        for rule in found.rules.rules() {
+            section.row(row(&host, rule), Some(&rule.origin.place));
+        }
+    }
     known.findings_about(&[key], &mut page);
     page
+}
+
+/// What is told of a rule that is in force at a gateway.
+pub(super) const COLUMNS: &[&str] = &["host", "port", "rule", "match", "to"];
+
+/// The hosts of all gateways that have rules, each port once.
+pub(super) fn hosts<'w>(known: &Known<'w>) -> BTreeMap<(String, u16, usize), &'w Arc<VirtualHost>> {
+    let tables = known.gateway.http_tables().enumerate();
+    let all = tables.flat_map(|(at, table)| {
+        let hosts = table.virtual_hosts().into_iter();
+        hosts.map(move |(pattern, found)| ((pattern.to_string(), found.port, at), found))
+    });
+    all.filter(|(_, found)| found.gateway.is_some()).collect()
+}
+
+pub(super) fn row((host, port, _): &(String, u16, usize), rule: &Rule) -> [String; 5] {
+    let label = rule.origin.label.to_string();
+    [
+        host.clone(),
+        port.to_string(),
+        label,
+        asks(rule),
+        does(rule),
+    ]
 }

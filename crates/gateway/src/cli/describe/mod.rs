@@ -14,13 +14,19 @@ mod virtual_service;
 use self::{page::Page, subject::Subject};
 use super::{args, documents::Documents, exit, output};
 use pointsman_model::{Finding, ObjectKey, World};
-use pointsman_route::Table;
+use pointsman_route::{
+    Table,
+    snapshot::{Contexts, Tables},
+};
 use std::process::ExitCode;
 
 /// What pages are made of.
 struct Known<'w> {
     world: &'w World,
+    /// As the client of the context flags sees it.
     table: &'w Table,
+    /// As the ports of Gateways do.
+    gateway: &'w Table,
     findings: &'w [Finding],
 }
 
@@ -33,13 +39,19 @@ pub(super) fn describe(command: &args::Describe) -> anyhow::Result<ExitCode> {
     )?
     .settings;
     let documents = Documents::read(&command.files, &settings.client)?;
-    let context = settings.given().context(&documents.world);
-    let compiled = Table::compile(&documents.world, &context, None);
+    let contexts = Contexts {
+        mesh: settings.given(),
+        gateway: Some(settings.given()),
+        known_clients: 0,
+    };
+    let compiled = Tables::compile(&documents.world, &contexts, None, Table::compile);
+    let tables = compiled.tables;
     let mut findings = documents.findings;
     findings.extend(compiled.findings);
     let known = Known {
         world: &documents.world,
-        table: &compiled.table,
+        table: tables.mesh(),
+        gateway: tables.gateway().unwrap_or(tables.mesh()),
         findings: &findings,
     };
     let page = match Subject::find(&known, command.kind, &command.name)? {

@@ -1,5 +1,5 @@
 //! A VirtualService: whom it speaks for, what its rules ask and do, and where that leads.
-use super::{Known, host::visible_to, page::Page, refers};
+use super::{Known, gateway, host::visible_to, page::Page, refers};
 use pointsman_model::{ClusterName, VirtualService};
 use pointsman_route::{Action, Rule};
 use std::{collections::BTreeMap, sync::Arc};
@@ -36,7 +36,7 @@ pub(super) fn page(known: &Known<'_>, it: &Arc<VirtualService>) -> Page {
     let section = page.section("hosts", &["host", "port", "requests are routed by"]);
     for host in &it.hosts {
         let text = host.to_string();
-        if !speaks.keys().any(|(own, _)| *own == text) {
+        if it.applies_to_mesh() && !speaks.keys().any(|(own, _)| *own == text) {
             let why = "nobody: no HTTP port has it, or it speaks of connections";
             section.row([text, "-".to_owned(), why.to_owned()], None);
         }
@@ -53,12 +53,23 @@ pub(super) fn page(known: &Known<'_>, it: &Arc<VirtualService>) -> Page {
             section.row(cells, Some(&rule.origin.place));
         }
     }
+    let mut all = Vec::new();
+    for (host, found) in gateway::hosts(known) {
+        let own = found.rules.rules().iter();
+        let own = own.filter(|rule| rule.origin.object == *key);
+        all.extend(own.map(|rule| (gateway::row(&host, rule), &rule.origin.place)));
+    }
     for (list, index, place) in raw(it) {
         let cells = [
             format!("{name}.{list}#{index}"),
             String::new(),
             String::new(),
         ];
+        section.row(cells, Some(place));
+    }
+
+    let section = page.section("rules at gateways", gateway::COLUMNS);
+    for (cells, place) in all {
         section.row(cells, Some(place));
     }
 
