@@ -134,7 +134,7 @@ fn look(world: &World, base: &Given, limit: usize) -> Known {
 
 /// The Pod that a client with this address is.
 ///
-/// As [`owners`] has it, for a single address: none where it is nobody's, or that of a node.
+/// The Pod that has an address; none where it is nobody's, or that of several or of a node.
 pub fn pod_at(world: &World, address: IpAddr) -> Option<&Pod> {
     let address = address.to_canonical();
     let has = |pod: &&Pod| pod.addresses.iter().any(|it| it.to_canonical() == address);
