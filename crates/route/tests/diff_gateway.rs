@@ -1,11 +1,14 @@
 //! Tables of gateways are compared as those of the mesh are: by the traffic they take.
 mod common;
 
-use common::{fixture, notation};
+use common::{
+    differences::{all_examples_differ, effect, told},
+    fixture, notation,
+};
 use pointsman_model::{Given, World};
 use pointsman_route::{
-    Class, Connection, Table,
-    diff::{self, Diff, Effect, Example, ExampleRequest, Limits, compare},
+    Table,
+    diff::{Diff, Example, ExampleRequest, Limits, compare},
     snapshot::Via,
 };
 use proptest::{collection::vec, prelude::*, sample::select};
@@ -26,62 +29,10 @@ fn of(old: &[&str], new: &[&str]) -> Diff {
     let new = made(new, Some(&old));
     let diff = compare(&old, &new, &Limits::default());
     all_examples_differ(&old, &new, &diff);
+    assert!(diff.classes.iter().all(|it| it.via == Via::Gateway));
     assert!(diff.cut.is_empty(), "{:?}", diff.cut);
     assert!(compare(&new, &new, &Limits::default()).is_empty());
     diff
-}
-
-fn told(diff: &Diff) -> Vec<String> {
-    let classes = diff.classes.iter().map(|class| {
-        let (old, new) = (&class.old.effect.outcome, &class.new.effect.outcome);
-        let also = match class.also.len() {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        format!("{}{also}: {old} -> {new}", class.what)
-    });
-    let backends = diff
-        .backends
-        .iter()
-        .map(|it| format!("{}: {}", it.label, it.changes.join(", ")));
-    classes.chain(backends).collect()
-}
-
-fn effect(table: &Table, example: &Example) -> Effect {
-    match example {
-        Example::Request {
-            original,
-            sni,
-            request,
-            ..
-        } => diff::of_request(table, *original, sni.as_deref(), request).0,
-        Example::Connection {
-            original,
-            tls,
-            sni,
-            mesh_alpn,
-        } => {
-            let class = if *tls { Class::Tls } else { Class::Tcp };
-            let connection = Connection {
-                original: *original,
-                source: None,
-                class,
-                sni: sni.as_deref(),
-                mesh_alpn: *mesh_alpn,
-            };
-            diff::of_connection(table, &connection).0
-        }
-    }
-}
-
-fn all_examples_differ(old: &Table, new: &Table, diff: &Diff) {
-    for class in &diff.classes {
-        let (before, after) = (effect(old, &class.example), effect(new, &class.example));
-        assert_ne!(before, after, "{class:?}");
-        assert_eq!(before, class.old.effect, "{class:?}");
-        assert_eq!(after, class.new.effect, "{class:?}");
-        assert_eq!(class.via, Via::Gateway);
-    }
 }
 
 const GW: &str = "gw edge";

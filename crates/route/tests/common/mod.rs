@@ -6,6 +6,7 @@
 )]
 
 pub mod case;
+pub mod differences;
 pub mod notation;
 
 use pointsman_model::{Object, World};
