@@ -715,3 +715,27 @@ fn the_text_names_faults_cors_and_mirrors() {
         assert!(policy.contains(part), "{policy}");
     }
 }
+
+/// BE-96: what nothing looks up yet is not promised.
+#[test]
+fn a_name_that_nobody_looks_up_is_unavailable() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let entry = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: wild}
+spec:
+  hosts: ['*.example.org']
+  resolution: DYNAMIC_DNS
+  ports: [{name: http, number: 80, protocol: HTTP}]
+";
+    std::fs::write(folder.path().join("mesh.yaml"), entry).expect("a file");
+    let question = json!({"id": 1, "protocol": "http", "port": 80, "host": "a.example.org"});
+    let answers = answers(folder.path(), &[], &[question]);
+    has(
+        &answers[0],
+        json!({"kind": "unavailable", "reason": "no_endpoint"}),
+    );
+    let (code, out, _) = text(explain(folder.path()).arg("http://a.example.org/"));
+    assert_eq!(code, Some(5), "{out}");
+}

@@ -97,8 +97,9 @@ fn of_cluster(
             ("the address the client dialled".to_owned(), 1, vec![line])
         }
         (ClusterKind::DynamicDns, _) => (
-            "the name of the request, resolved".to_owned(),
-            1,
+            // Nothing looks it up yet, so the data path finds no endpoint either (BE-96).
+            "the name of the request, which nothing looks up yet".to_owned(),
+            0,
             Vec::new(),
         ),
         _ => (

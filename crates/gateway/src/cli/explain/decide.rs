@@ -7,8 +7,8 @@ use super::{
     trace,
 };
 use pointsman_route::{
-    AfterTls, Class, ClusterKind, Connection, ConnectionDecision, Missing, NoTrace, Request,
-    RequestDecision, Split, Table, Target, TlsServer, action::https_location,
+    AfterTls, Class, Connection, ConnectionDecision, Missing, NoTrace, Request, RequestDecision,
+    Split, Table, Target, TlsServer, action::https_location,
 };
 use pointsman_wire::{
     http1::{RequestHead, field_slots, parse_request},
@@ -267,9 +267,7 @@ impl Found {
             Some(address) => vec![address.to_string()],
             None => cluster.ready().map(|it| it.address.to_string()).collect(),
         };
-        // The name of the request itself is resolved when it is sent.
-        let resolved_later = cluster.kind == ClusterKind::DynamicDns;
-        let reason = (endpoints.is_empty() && !resolved_later).then_some("no_endpoint");
+        let reason = endpoints.is_empty().then_some("no_endpoint");
         Self {
             destination: Destination::of_cluster(cluster),
             weight,
