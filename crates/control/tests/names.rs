@@ -161,3 +161,36 @@ fn endpoints_follow_dns() {
     })
     .unwrap();
 }
+
+/// What an earlier incarnation could not look up says nothing about the next one, which tells what
+/// it finds itself.
+#[test]
+fn a_restart_forgets_what_failed_before_it() {
+    run(async {
+        let overseer = Overseer::default();
+        let (link, seat) = Link::<Catalogue>::reserve("catalogue", 64);
+        let spec = CatalogueSpec::new(Contexts::mesh(Given::default()), Vec::new());
+        let (actor, _progress) = catalogue(seat, spec);
+        overseer.start(actor);
+        let start = |dns: &Dns| {
+            overseer.start(names(Names {
+                lookup: dns.lookup(),
+                settings: NamesSettings::default(),
+                started: link.outlet(),
+                changed: link.outlet(),
+            }))
+        };
+        start(&Dns::default());
+        offer(&link.outlet(), documents(ENTRY)).expect("room");
+        eventually(DEADLINE, || async { findings(&link).await.contains(&313) }).await;
+        let works = Dns::default();
+        works.set("a.example.com", &["198.51.100.1"]);
+        start(&works);
+        eventually(DEADLINE, || async {
+            endpoints(&link).await == ["198.51.100.1:80"]
+        })
+        .await;
+        assert!(!findings(&link).await.contains(&313));
+    })
+    .unwrap();
+}

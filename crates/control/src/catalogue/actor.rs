@@ -233,6 +233,7 @@ impl Handler<NamesStarted> for Catalogue {
 
     fn handle(&mut self, started: NamesStarted, _: &mut Self::Context) {
         self.kept.borrow_mut().names.started(started.wants);
+        self.findings_changed();
     }
 }
 

@@ -56,8 +56,9 @@ pub(crate) struct NamesKept {
 }
 
 impl NamesKept {
-    /// Somebody looks names up from now on.
+    /// Somebody looks names up from now on, and tells what fails. What was known stays known.
     pub(crate) fn started(&mut self, wants: Outlet<WantNames>) {
+        self.findings.clear();
         self.wants = Some(wants);
         self.say();
     }
