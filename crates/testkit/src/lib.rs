@@ -15,12 +15,14 @@
 //! | [`tcp`] | [`TcpUpstream`]: echo, server-first, half-close, reset, source, sink, one that never accepts |
 //! | [`tls`] | (feature `tls`) a TLS echo upstream with a fresh certificate, and its client |
 //! | [`raw_http`] | [`RawHttp`]: a client that sends exactly the bytes it is given |
+//! | [`frames`] | HTTP/2 frame by frame: a client that sends any frame, and an upstream that does |
 //! | [`process`] | children killed on drop, and the CPU time of a process tree |
 //!
 //! Upstreams stop, and close their connections, when dropped. Tests call these functions to fail
 //! loudly, so a broken environment (no free port, no `/proc`) panics with a sentence.
 #![forbid(unsafe_code)]
 
+pub mod frames;
 pub mod http;
 pub mod loopback;
 pub mod message;
