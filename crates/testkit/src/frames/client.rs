@@ -59,6 +59,8 @@ pub struct Heard {
     pub settings: BTreeMap<u16, u32>,
     /// What WINDOW_UPDATE gave to each stream; 0 is the connection.
     pub windows: BTreeMap<u32, u64>,
+    /// The peer has sent SETTINGS, empty ones perhaps.
+    pub greeted: bool,
     /// ACKs of SETTINGS.
     pub acks: usize,
     /// ACKs of PING, with what they carry.
@@ -115,7 +117,10 @@ impl Heard {
             Event::Reset { stream, code } => {
                 self.streams.entry(stream).or_default().reset = Some(code);
             }
-            Event::Settings(values) => self.settings.extend(values),
+            Event::Settings(values) => {
+                self.greeted = true;
+                self.settings.extend(values);
+            }
             Event::SettingsAck => self.acks += 1,
             Event::Pong(opaque) => self.pongs.push(opaque),
             Event::GoAway { last, code, debug } => self.goaways.push((last, code, debug)),
@@ -209,10 +214,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FrameClient<S> {
     pub async fn preface(&mut self, settings: &[(u16, u32)]) -> Result<(), FrameError> {
         let hello = [PREFACE, &Frame::settings(settings).encode()].concat();
         self.frames.send_raw(&hello).await?;
-        match self
-            .until(|heard| heard.acks > 0 && !heard.settings.is_empty())
-            .await
-        {
+        match self.until(|heard| heard.acks > 0 && heard.greeted).await {
             true => Ok(()),
             false => Err(FrameError::Malformed(format!("{:?}", self.heard))),
         }
