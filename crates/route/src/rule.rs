@@ -3,13 +3,14 @@ use crate::{
     action::Effects,
     condition::Alternative,
     index::RuleIndex,
+    retries::RetriesInForce,
     split::{Missing, Split},
     trace::Trace,
     traffic::{Fields, Request},
 };
 use pointsman_model::{
     HttpRoute, ObjectKey, Place, VirtualService,
-    action::{DirectResponse, PartsPerMillion, Redirect, Retries},
+    action::{DirectResponse, PartsPerMillion, Redirect},
 };
 use std::{sync::Arc, time::Duration};
 
@@ -73,9 +74,9 @@ pub struct Rule {
     pub timeout: Option<Duration>,
     /// `mirror`, `mirrors`.
     pub mirrors: Box<[CompiledMirror]>,
-    /// The mesh's retries, for a rule that has none of its own (VS-H-71). Here and not only in the
+    /// Its own retries, or the mesh's (VS-H-71); `None`: the built-in ones. Here and not only in the
     /// table, so that rules with other retries are other rules.
-    pub(crate) mesh_retries: Option<Arc<Retries>>,
+    pub(crate) retries: Option<Arc<RetriesInForce>>,
     /// Fault, CORS and the like; `None` for most rules.
     pub effects: Option<Arc<Effects>>,
     /// The VirtualService, its delegates' rules in place, and the position in that list.

@@ -1,14 +1,14 @@
 //! Inside the rules of one VirtualService: matches that are covered, weights, timeouts.
-use crate::compile::{Effort, Findings, covering_match, shadowed, shadowed_by};
+use crate::{
+    compile::{Effort, Findings, covering_match, shadowed, shadowed_by},
+    retries::{Happened, RetriesFrom, RetriesInForce},
+};
 use pointsman_model::{
     Finding, HttpAction, HttpRoute, Level, Place, VirtualService, WeightedDestination, World,
     matches::{ClientMatch, TcpMatch},
 };
 
 use super::codes::{COVERED_MATCH, RETRIES_CUT_OFF, WEIGHTS};
-
-/// Conditions of `retryOn` by which a try that took too long is made again (VS-H-75).
-const AFTER_EXPIRY: [&str; 3] = ["5xx", "gateway-error", "reset"];
 
 pub(super) fn check(world: &World, findings: &mut Findings) {
     for service in world.virtual_services.values() {
@@ -191,11 +191,8 @@ fn retries(service: &VirtualService, rule: &HttpRoute, findings: &mut Findings) 
             .help("make `timeout` longer than the tries together, or leave it out"),
         );
     }
-    let words = retries.retry_on.as_deref().unwrap_or_default();
-    if !words
-        .split(',')
-        .any(|word| AFTER_EXPIRY.contains(&word.trim()))
-    {
+    let in_force = RetriesInForce::new(retries.clone(), RetriesFrom::Rule);
+    if !in_force.repeats(&Happened::TryTimeout, false) {
         findings.push(
             Finding::new(
                 RETRIES_CUT_OFF,

@@ -1,6 +1,7 @@
 //! Compiling the rules of a VirtualService for one port.
 use crate::{
     condition::{Alternative, Condition},
+    retries::{RetriesFrom, RetriesInForce},
     rule::{Action, CompiledMirror, Origin, Rule, RuleList, TcpRule},
     table::Table,
     text::{Pattern, Text, is_presence},
@@ -10,6 +11,7 @@ use foldhash::HashMap;
 use pointsman_model::{
     ClientContext, Finding, HttpAction, HttpRoute, Level, ObjectKey, Place, ServicePort,
     VirtualService, WeightedDestination, World,
+    action::Retries,
     matches::{ClientMatch, HttpMatch, StringMatch},
     object::Labels,
     policy::selects,
@@ -24,12 +26,20 @@ use super::{
     registry::{Registry, Service},
 };
 
+/// The mesh's retries (VS-H-71).
+fn mesh_retries(context: &ClientContext) -> Option<Arc<RetriesInForce>> {
+    let written = Retries::clone(context.retries.as_ref()?);
+    Some(Arc::new(RetriesInForce::new(written, RetriesFrom::Mesh)))
+}
+
 /// Compiles rules; each VirtualService once per port, whatever the number of its hosts.
 pub(crate) struct Compiler<'a, 'w> {
     pub(crate) destinations: Destinations<'a, 'w>,
     context: &'a ClientContext,
     previous: Option<&'a Table>,
     known: &'a Known<'a>,
+    /// One for all rules that have none of their own.
+    pub(crate) mesh_retries: Option<Arc<RetriesInForce>>,
     patterns: HashMap<Arc<str>, Pattern>,
     lists: HashMap<(ObjectKey, u16), Option<Arc<RuleList>>>,
 }
@@ -48,6 +58,7 @@ impl<'a, 'w> Compiler<'a, 'w> {
             context,
             previous,
             known,
+            mesh_retries: mesh_retries(context),
             patterns: HashMap::default(),
             lists: HashMap::default(),
         }
@@ -174,11 +185,13 @@ impl<'a, 'w> Compiler<'a, 'w> {
             action,
             timeout: rule.timeout,
             mirrors,
-            mesh_retries: self
-                .context
-                .retries
-                .clone()
-                .filter(|_| rule.retries.is_none()),
+            retries: match &rule.retries {
+                None => self.mesh_retries.clone(),
+                Some(own) => Some(Arc::new(RetriesInForce::new(
+                    own.clone(),
+                    RetriesFrom::Rule,
+                ))),
+            },
             effects: self.effects(rule, before, key, findings),
             source: Some((Arc::clone(service), index)),
         })
@@ -269,7 +282,7 @@ impl<'a, 'w> Compiler<'a, 'w> {
             action: Action::Forward(self.destinations.own_split(service, port, None)),
             timeout: None,
             mirrors: Box::default(),
-            mesh_retries: self.context.retries.clone(),
+            retries: self.mesh_retries.clone(),
             effects: None,
             source: None,
         }

@@ -41,7 +41,7 @@ impl Compiler<'_, '_> {
             action: Action::Forward(split.clone()),
             timeout: None,
             mirrors: Box::default(),
-            mesh_retries: context.retries.clone(),
+            retries: self.mesh_retries.clone(),
             effects: None,
             source: None,
         };

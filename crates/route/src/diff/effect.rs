@@ -247,7 +247,7 @@ fn of_rule(table: &Table, matched: &Matched<'_>) -> Effect {
     }
     let retries = rule.retries();
     if retries.from != RetriesFrom::BuiltIn && matches!(rule.action, Action::Forward(_)) {
-        details.insert("retries", repeated(retries.written));
+        details.insert("retries", repeated(&retries.written));
     }
     if let Some(timeout) = rule.timeout {
         details.insert("timeout", format!("{timeout:?}"));

@@ -2,7 +2,6 @@
 use super::{BackendStep, Candidate, Outcome, Verdict};
 use crate::{
     cluster::{Cluster, ClusterKind, Health, Policy},
-    retries::RetriesInForce,
     rule::Rule,
     split::{Split, Target},
     table::Table,
@@ -160,8 +159,8 @@ fn policy(policy: &Policy, rule: Option<&Rule>) -> String {
             Some(timeout) => format!("timeout {timeout:?} (rule)"),
             None => "no timeout".to_owned(),
         });
-        let RetriesInForce { written, from } = rule.retries();
-        parts.push(format!("retries {} ({from})", written.attempts));
+        let retries = rule.retries();
+        parts.push(format!("retries {} ({})", retries.attempts(), retries.from));
         effects(rule, &mut parts);
     }
     parts.push(match policy.tls.as_ref().map(|tls| tls.mode) {

@@ -38,7 +38,7 @@ fn rule(alternatives: Vec<Vec<Condition>>) -> Rule {
         }),
         timeout: None,
         mirrors: Box::default(),
-        mesh_retries: None,
+        retries: None,
         effects: None,
         source: None,
     }

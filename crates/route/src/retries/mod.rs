@@ -1,0 +1,168 @@
+//! What is tried again: as the rule says, else the mesh, else the built-in default (VS-H-70, VS-H-71).
+//!
+//! `conditions` reads the words of `retryOn` once, when the rule is compiled; `happened` is what a
+//! try came to, in the terms they speak of; [`RetriesInForce`] puts both together, and says how long
+//! to pause. Whether there is room for one more try (budgets, bodies, time) is not known here.
+mod conditions;
+mod happened;
+#[cfg(test)]
+mod tests;
+
+use crate::rule::Rule;
+use conditions::Conditions;
+pub use happened::{Happened, Replied};
+use pointsman_model::action::Retries;
+use std::{fmt, sync::LazyLock, time::Duration};
+
+/// Who says so. One replaces the other as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetriesFrom {
+    /// `retries` of the rule.
+    Rule,
+    /// `defaultHttpRetryPolicy` of the mesh.
+    Mesh,
+    /// Nobody.
+    BuiltIn,
+}
+
+impl fmt::Display for RetriesFrom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Rule => "rule",
+            Self::Mesh => "mesh",
+            Self::BuiltIn => "default",
+        })
+    }
+}
+
+/// The retries in force for a rule, compiled once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetriesInForce {
+    /// As somebody wrote them.
+    pub written: Retries,
+    /// Who did.
+    pub from: RetriesFrom,
+    conditions: Conditions,
+}
+
+/// Conditions of VS-H-70: the list of statuses that belongs to the last word is empty.
+pub const DEFAULT_RETRY_ON: &str =
+    "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes";
+
+/// VS-H-70.
+static BUILT_IN: LazyLock<RetriesInForce> = LazyLock::new(|| {
+    let retries = Retries {
+        attempts: 2,
+        ..Retries::default()
+    };
+    RetriesInForce::new(retries, RetriesFrom::BuiltIn)
+});
+
+/// VS-H-76.
+const BACKOFF: Duration = Duration::from_millis(25);
+/// A pause is never longer than this many times the base (VS-H-76).
+const LONGEST: u32 = 10;
+
+impl RetriesInForce {
+    /// Compiles what somebody wrote.
+    pub fn new(written: Retries, from: RetriesFrom) -> Self {
+        let words = words(&written);
+        Self {
+            conditions: Conditions::parse(words.unwrap_or(DEFAULT_RETRY_ON)),
+            written,
+            from,
+        }
+    }
+
+    /// Those of a request that no rule speaks for.
+    pub fn built_in() -> &'static Self {
+        &BUILT_IN
+    }
+
+    /// The words of `retryOn`; none written are the built-in ones (VS-H-74).
+    pub fn retry_on(&self) -> &str {
+        words(&self.written).unwrap_or(DEFAULT_RETRY_ON)
+    }
+
+    /// Tries after the first (VS-H-73); 0: none (VS-H-72).
+    pub fn attempts(&self) -> u32 {
+        self.written.attempts
+    }
+
+    /// How long one try may take until its response begins (VS-H-75).
+    pub fn per_try_timeout(&self) -> Option<Duration> {
+        self.written.per_try_timeout
+    }
+
+    /// Are endpoints that were not tried yet preferred (VS-H-77)?
+    pub fn other_hosts_first(&self) -> bool {
+        self.written.ignore_previous_hosts.unwrap_or(true)
+    }
+
+    /// May any response be a reason to try again? While none may, none has to be looked at before
+    /// it goes to the client.
+    pub fn heeds_responses(&self, idempotent: bool) -> bool {
+        self.written.attempts > 0
+            && (idempotent || self.is_said())
+            && self.conditions.heeds_responses()
+    }
+
+    /// Is what happened a reason to try again, were there room for it (VS-H-79c)?
+    ///
+    /// A request that may have been acted upon is repeated only if it is idempotent (RFC 9110
+    /// section 9.2.2) or if somebody wrote the condition: the built-in ones do not double an order.
+    pub fn repeats(&self, happened: &Happened, idempotent: bool) -> bool {
+        self.written.attempts > 0
+            && (idempotent || self.is_said() || happened.is_harmless())
+            && self.conditions.hold(happened)
+    }
+
+    /// The pause before try `number` (1: the first repetition): random below (2^number - 1) times
+    /// the base, and below ten times the base (VS-H-76). `draw` is asked for a number below its
+    /// argument, in microseconds.
+    pub fn pause(&self, number: u32, draw: impl FnOnce(u64) -> u64) -> Duration {
+        let base = self.written.backoff.unwrap_or(BACKOFF).as_micros();
+        let factor = 1_u32
+            .checked_shl(number)
+            .map_or(LONGEST, |power| (power - 1).min(LONGEST));
+        match u64::try_from(base.saturating_mul(factor.into())) {
+            Ok(0) => Duration::ZERO,
+            Ok(below) => Duration::from_micros(draw(below)),
+            Err(_) => Duration::from_micros(draw(u64::MAX)),
+        }
+    }
+
+    /// The same with what the headers of a believed client ask for: `x-envoy-retry-on` adds its
+    /// conditions, `x-envoy-max-retries` replaces the number. Words that are none are passed over,
+    /// as Envoy does.
+    #[must_use]
+    pub fn asked(&self, retry_on: Option<&str>, attempts: Option<u32>) -> Self {
+        let mut written = self.written.clone();
+        if let Some(more) = retry_on {
+            written.retry_on = Some(format!("{},{more}", self.retry_on()).into());
+            // Envoy's number where only conditions are asked for.
+            written.attempts = written.attempts.max(1);
+        }
+        written.attempts = attempts.unwrap_or(written.attempts);
+        Self::new(written, self.from)
+    }
+
+    /// Did somebody write what to try again, rather than only how often?
+    fn is_said(&self) -> bool {
+        words(&self.written).is_some()
+    }
+}
+
+fn words(written: &Retries) -> Option<&str> {
+    written
+        .retry_on
+        .as_deref()
+        .filter(|words| !words.is_empty())
+}
+
+impl Rule {
+    /// The retries in force for what the rule sends on.
+    pub fn retries(&self) -> &RetriesInForce {
+        self.retries.as_deref().unwrap_or(&BUILT_IN)
+    }
+}
