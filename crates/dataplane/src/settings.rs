@@ -87,6 +87,8 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// How much of each thing there may be.
     pub limits: Limits,
+    /// HTTP/2, towards clients and endpoints.
+    pub http2: Http2,
     /// Copies of requests for mirrors.
     pub mirrors: Mirrors,
     /// Whom to believe.
@@ -212,6 +214,58 @@ impl Default for Limits {
             backlog: 4096,
             access_log_ring: 16_384,
             splice_after: 256 * 1024,
+        }
+    }
+}
+
+/// HTTP/2 (RFC 9113), towards clients and endpoints.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http2 {
+    /// Streams a client may have at a time on one connection (MAX_CONCURRENT_STREAMS).
+    pub client_streams: u32,
+    /// Streams at a time on one connection to an endpoint, which may allow less; beyond it another
+    /// connection is opened.
+    pub endpoint_streams: u32,
+    /// Connections of a shard to one endpoint; requests beyond what they have room for wait for
+    /// the time of connecting, and get a 503 then.
+    pub endpoint_connections: u32,
+    /// Bytes of body that a peer may send on a stream before they are read: what a stream keeps in
+    /// memory at most, in this direction (INITIAL_WINDOW_SIZE).
+    pub stream_window_bytes: u32,
+    /// The same for all streams of a connection together.
+    pub connection_window_bytes: u32,
+    /// Bytes of body that a stream keeps in memory for a peer that does not take them yet.
+    pub send_buffer_bytes: u32,
+    /// The largest frame that is taken (MAX_FRAME_SIZE), 16384 to 16777215.
+    pub frame_bytes: u32,
+    /// Bytes of the table of fields a peer may refer to (HEADER_TABLE_SIZE).
+    pub header_table_bytes: u32,
+    /// Streams of a connection that this side has reset and whose late frames are still ignored;
+    /// late frames of others end the connection.
+    pub remembered_resets: u32,
+    /// Streams of a connection that the client has reset before they were served; one more ends
+    /// the connection (rapid reset).
+    pub unserved_resets: u32,
+    /// Streams of a connection that were reset because they broke the protocol, in all its time;
+    /// one more ends the connection.
+    pub faulty_streams: u32,
+}
+
+impl Default for Http2 {
+    fn default() -> Self {
+        Self {
+            client_streams: 100,
+            endpoint_streams: 100,
+            endpoint_connections: 512,
+            stream_window_bytes: 256 * 1024,
+            connection_window_bytes: 1024 * 1024,
+            send_buffer_bytes: 64 * 1024,
+            frame_bytes: 16 * 1024,
+            header_table_bytes: 4096,
+            remembered_resets: 50,
+            unserved_resets: 20,
+            faulty_streams: 1024,
         }
     }
 }

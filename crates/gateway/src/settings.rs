@@ -6,7 +6,7 @@ use config::{
 use pointsman_control::NamesSettings;
 use pointsman_dataplane::{
     Capture,
-    settings::{Detection, Duration, Limits, Mirrors, Timeouts, Trust},
+    settings::{Detection, Duration, Http2, Limits, Mirrors, Timeouts, Trust},
 };
 use pointsman_model::{
     Given, OutboundPolicy,
@@ -45,6 +45,8 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// How much of each thing there may be.
     pub limits: Limits,
+    /// HTTP/2, towards clients and endpoints.
+    pub http2: Http2,
     /// Copies of requests for mirrors.
     pub mirrors: Mirrors,
     /// Whom to believe.
@@ -324,6 +326,34 @@ impl Settings {
             limits.access_log_ring > 0,
             "limits.access_log_ring must be 1 or more; log.access: off switches the log off",
         );
+        let http2 = &self.http2;
+        for (name, number) in [
+            ("http2.client_streams", http2.client_streams),
+            ("http2.endpoint_streams", http2.endpoint_streams),
+            ("http2.endpoint_connections", http2.endpoint_connections),
+        ] {
+            demand(number > 0, &format!("{name} must be 1 or more"));
+        }
+        for (name, bytes) in [
+            ("http2.stream_window_bytes", http2.stream_window_bytes),
+            (
+                "http2.connection_window_bytes",
+                http2.connection_window_bytes,
+            ),
+        ] {
+            demand(
+                (65_535..1 << 31).contains(&bytes),
+                &format!("{name} must be 65535 to 2147483647"),
+            );
+        }
+        demand(
+            (16_384..1 << 24).contains(&http2.frame_bytes),
+            "http2.frame_bytes must be 16384 to 16777215",
+        );
+        demand(
+            http2.send_buffer_bytes >= 16_384,
+            "http2.send_buffer_bytes must be 16384 or more",
+        );
         for (name, limit) in [
             ("timeouts.connect", timeouts.connect),
             ("timeouts.request_head", timeouts.request_head),
@@ -381,6 +411,7 @@ impl Settings {
             detection: self.detection.clone(),
             timeouts: self.timeouts.clone(),
             limits: self.limits.clone(),
+            http2: self.http2.clone(),
             mirrors: self.mirrors.clone(),
             trust: self.trust.clone(),
         }
@@ -589,6 +620,10 @@ mod tests {
             ("limits.connections", "0"),
             ("limits.fields", "500"),
             ("limits.head_bytes", "1"),
+            ("http2.endpoint_streams", "0"),
+            ("http2.stream_window_bytes", "1000"),
+            ("http2.frame_bytes", "16777216"),
+            ("http2.send_buffer_bytes", "0"),
             ("timeouts.connect", "0"),
             ("sources.poll", "0"),
             ("capture.port", "0"),

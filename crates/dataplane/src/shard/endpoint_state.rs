@@ -1,12 +1,13 @@
 //! What a shard knows about one endpoint address. Lives beside the snapshot and survives it.
+use super::http2_pool::Http2Pool;
 use crate::{shard::Shard, stream};
 use pointsman_route::EndpointAddress;
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     io,
     net::SocketAddr,
     rc::Rc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 use tokio::net::TcpStream;
 
@@ -20,6 +21,8 @@ pub struct EndpointState {
     pub address: EndpointAddress,
     active: Cell<u32>,
     idle: RefCell<Vec<Idle>>,
+    /// Made on first use: most endpoints speak HTTP/1.
+    http2: OnceCell<Rc<Http2Pool>>,
 }
 
 #[derive(Debug)]
@@ -35,6 +38,7 @@ impl EndpointState {
             address,
             active: Cell::new(0),
             idle: RefCell::default(),
+            http2: OnceCell::new(),
         }
     }
 
@@ -68,13 +72,28 @@ impl EndpointState {
         }
     }
 
-    /// Idle connections.
+    /// Connections of HTTP/2.
+    #[allow(dead_code)] // Nothing forwards by HTTP/2 yet.
+    pub(crate) fn http2(&self) -> &Rc<Http2Pool> {
+        self.http2.get_or_init(Http2Pool::new)
+    }
+
+    /// Idle connections of HTTP/1.
     pub fn idle(&self) -> usize {
         self.idle.borrow().len()
     }
 
-    /// Closes idle connections that are older than `limit` or that the endpoint has closed.
-    pub(crate) fn prune(&self, now: Instant, limit: std::time::Duration) {
+    /// Connections that are kept for requests to come: idle ones, and those of HTTP/2.
+    pub fn pooled(&self) -> usize {
+        self.idle() + self.http2.get().map_or(0, |pool| pool.len())
+    }
+
+    /// Closes idle connections that are older than `limit` or that the endpoint has closed, and
+    /// those of HTTP/2 to which nothing could be written for `stall`.
+    pub(crate) fn prune(&self, now: Instant, limit: Duration, stall: Duration) {
+        if let Some(http2) = self.http2.get() {
+            http2.prune(now, limit, stall);
+        }
         self.idle.borrow_mut().retain(|idle| {
             now.saturating_duration_since(idle.since) < limit && !stream::is_disturbed(&idle.stream)
         });
@@ -195,9 +214,17 @@ mod tests {
             peers.push(theirs);
         }
         assert_eq!(state.idle(), 2);
-        state.prune(now + Duration::from_secs(1), Duration::from_secs(2));
+        state.prune(
+            now + Duration::from_secs(1),
+            Duration::from_secs(2),
+            Duration::ZERO,
+        );
         assert_eq!(state.idle(), 2);
-        state.prune(now + Duration::from_secs(3), Duration::from_secs(2));
+        state.prune(
+            now + Duration::from_secs(3),
+            Duration::from_secs(2),
+            Duration::ZERO,
+        );
         assert_eq!(state.idle(), 0);
     }
 

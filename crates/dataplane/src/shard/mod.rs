@@ -2,6 +2,9 @@
 pub mod buffers;
 pub mod cluster_state;
 pub mod endpoint_state;
+// Nothing forwards by HTTP/2 yet.
+#[allow(dead_code, unused_imports)]
+pub(crate) mod http2_pool;
 pub(crate) mod ourselves;
 pub mod registry;
 pub mod view;
@@ -344,8 +347,8 @@ impl Shard {
         });
         let limit = self.settings.timeouts.upstream_idle.0;
         self.endpoints.borrow_mut().retain(|_, state| {
-            state.prune(now, limit);
-            Rc::strong_count(state) > 1 || state.idle() > 0
+            state.prune(now, limit, self.settings.timeouts.write.0);
+            Rc::strong_count(state) > 1 || state.pooled() > 0
         });
     }
 

@@ -1,0 +1,388 @@
+//! One connection of the pool: opened, driven by a task of its own, lent to one stream at a time
+//! per lease.
+use super::{
+    ConnectionLimits, Http2OpenError, Http2Pool,
+    fault::StreamFault,
+    socket::{Socket, Wire},
+};
+use crate::{
+    settings::Settings,
+    shard::{Shard, endpoint_state::EndpointState, endpoint_state::is_ourselves},
+    stream::{self, Peer},
+};
+use bytes::Bytes;
+use h2::{
+    SendStream,
+    client::{self, ResponseFuture, SendRequest},
+};
+use http::Request;
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    pin::Pin,
+    rc::{Rc, Weak},
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+use tokio::{net::TcpStream, task::AbortHandle};
+
+/// What h2 is told the peer allows until the peer's SETTINGS are here: a number the peer cannot
+/// say, since it has 32 bits, and not the one h2 takes for "no limit".
+const UNKNOWN: usize = usize::MAX - 1;
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pool: Weak<Http2Pool>,
+    wire: Rc<Wire>,
+    /// `None` once it takes no more streams: h2 closes a connection that nobody can use any more,
+    /// as soon as its streams have ended.
+    send: RefCell<Option<SendRequest<Bytes>>>,
+    driver: RefCell<Option<AbortHandle>>,
+    in_use: Cell<u32>,
+    served: Cell<u32>,
+    idle_since: Cell<Instant>,
+    idle_limit: Cell<Option<Duration>>,
+}
+
+/// What a connection has for one more stream.
+pub(super) enum Room {
+    Free(Http2Lease),
+    Full,
+    /// The peer has said something that is not read yet, while nothing was expected of it.
+    Unread,
+    /// Not usable any more.
+    Over,
+}
+
+impl Connection {
+    /// Connects, says what this side accepts, waits for the peer's SETTINGS, and starts the task
+    /// that carries the connection from then on.
+    ///
+    /// SETTINGS are waited for, once per connection, because a stream the peer does not allow is a
+    /// refused request, and because a peer that does not speak HTTP/2 shows it before any request
+    /// was sent to it.
+    pub(super) async fn open(
+        pool: &Rc<Http2Pool>,
+        endpoint: &EndpointState,
+        shard: &Shard,
+        limits: &ConnectionLimits,
+    ) -> Result<Rc<Self>, Http2OpenError> {
+        let stage = Cell::new(Http2OpenError::ConnectTimeout);
+        let opening = async {
+            let socket = endpoint.connect(shard).await.map_err(|error| {
+                let ourselves = is_ourselves(&error);
+                let error = Rc::new(error);
+                if ourselves {
+                    Http2OpenError::Ourselves(error)
+                } else {
+                    Http2OpenError::Connect(error)
+                }
+            })?;
+            stage.set(Http2OpenError::HandshakeTimeout);
+            let wire = Wire::new(socket);
+            let (send, http2) = builder(&shard.settings)
+                .handshake::<_, Bytes>(Socket(wire.clone()))
+                .await
+                .map_err(|error| Http2OpenError::Handshake(Some(Rc::new(error))))?;
+            let none = || stage.set(Http2OpenError::NoStreams);
+            let http2 = settled(http2, send.clone(), none).await?;
+            Ok((wire, send, http2))
+        };
+        let (wire, send, http2) = match tokio::time::timeout(limits.connect, opening).await {
+            Ok(opened) => opened?,
+            Err(_) => return Err(stage.into_inner()),
+        };
+        let connection = Rc::new(Self {
+            pool: Rc::downgrade(pool),
+            wire,
+            send: RefCell::new(Some(send)),
+            driver: RefCell::default(),
+            in_use: Cell::new(0),
+            served: Cell::new(0),
+            idle_since: Cell::new(Instant::now()),
+            idle_limit: Cell::new(limits.idle),
+        });
+        let driver = actix::spawn(drive(http2, Driven(connection.clone())));
+        *connection.driver.borrow_mut() = Some(driver.abort_handle());
+        Ok(connection)
+    }
+
+    /// One more stream, if there is room. `looked`: whether the peer has said something while the
+    /// connection was idle was seen to.
+    pub(super) fn room(self: &Rc<Self>, limits: &ConnectionLimits, looked: bool) -> Room {
+        let send = self.send.borrow();
+        let Some(send) = send.as_ref() else {
+            return Room::Over;
+        };
+        let in_use = self.in_use.get();
+        if in_use >= limits.streams || in_use as usize >= send.current_max_send_streams() {
+            return Room::Full;
+        }
+        // An idle connection may have ended without its task having been told yet.
+        if in_use == 0 && !looked {
+            match stream::peek(&self.wire.stream) {
+                Peer::Silent => {}
+                Peer::Spoke => return Room::Unread,
+                Peer::Ended | Peer::Gone => return Room::Over,
+            }
+        }
+        let mut send = send.clone();
+        if is_usable(&mut send).is_err() || self.is_stale(limits) {
+            return Room::Over;
+        }
+        self.in_use.set(in_use + 1);
+        self.served.set(self.served.get().saturating_add(1));
+        self.idle_limit.set(limits.idle);
+        Room::Free(Http2Lease {
+            send,
+            written: self.wire.written(),
+            reused: self.served.get() > 1,
+            stream: InUse(self.clone()),
+        })
+    }
+
+    /// Is it too old, or does its peer take nothing any more?
+    fn is_stale(&self, limits: &ConnectionLimits) -> bool {
+        let stalled = || {
+            self.wire
+                .stalled()
+                .is_some_and(|since| !limits.stall.is_zero() && since.elapsed() >= limits.stall)
+        };
+        // One that has served nobody yet must do so, or opening connections might never end.
+        let idle = || {
+            limits.idle.is_some_and(|limit| {
+                !limit.is_zero()
+                    && self.in_use.get() == 0
+                    && self.served.get() > 0
+                    && self.idle_since.get().elapsed() >= limit
+            })
+        };
+        stalled() || idle()
+    }
+
+    /// Has it served as many requests as it may?
+    pub(super) fn is_spent(&self, limits: &ConnectionLimits) -> bool {
+        limits.requests > 0 && self.served.get() >= limits.requests
+    }
+
+    /// Streams the peer allows on it at present.
+    pub(super) fn allowed(&self) -> u32 {
+        let send = self.send.borrow();
+        let allowed = send
+            .as_ref()
+            .map_or(0, SendRequest::current_max_send_streams);
+        u32::try_from(allowed).unwrap_or(u32::MAX)
+    }
+
+    /// Takes no streams from now on: it closes when the present ones have ended.
+    pub(super) fn retire(&self) {
+        self.idle_since.set(Instant::now());
+        drop(self.send.take());
+    }
+
+    /// No stream for `limit`, or for what the last policy it was used with says.
+    pub(super) fn is_idle(&self, now: Instant, limit: Duration) -> bool {
+        let limit = self.idle_limit.get().unwrap_or(limit);
+        !limit.is_zero()
+            && self.in_use.get() == 0
+            && now.saturating_duration_since(self.idle_since.get()) >= limit
+    }
+
+    /// Has the peer taken nothing for `limit`?
+    pub(super) fn is_stalled(&self, now: Instant, limit: Duration) -> bool {
+        let since = self.wire.stalled();
+        !limit.is_zero() && since.is_some_and(|since| now.saturating_duration_since(since) >= limit)
+    }
+
+    /// Does it take streams?
+    #[cfg(test)]
+    pub(super) fn takes(&self) -> bool {
+        let send = self.send.borrow();
+        send.as_ref()
+            .is_some_and(|send| is_usable(&mut send.clone()).is_ok())
+    }
+
+    /// Has it no stream, and still not ended, `limit` after it was retired or its last stream ended?
+    pub(super) fn is_overdue(&self, now: Instant, limit: Duration) -> bool {
+        self.in_use.get() == 0 && now.saturating_duration_since(self.idle_since.get()) >= limit
+    }
+
+    /// Closes it at once.
+    pub(super) fn abort(&self) {
+        if let Some(driver) = self.driver.take() {
+            driver.abort();
+        }
+    }
+}
+
+/// No GOAWAY, no error, stream numbers left?
+fn is_usable(send: &mut SendRequest<Bytes>) -> Result<(), h2::Error> {
+    // Only a stream of the same clone that waits to be opened makes this pending.
+    match send.poll_ready(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(usable) => usable,
+        Poll::Pending => Ok(()),
+    }
+}
+
+fn builder(settings: &Settings) -> client::Builder {
+    let (http2, limits) = (&settings.http2, &settings.limits);
+    let mut builder = client::Builder::new();
+    builder
+        .enable_push(false)
+        .initial_max_send_streams(UNKNOWN)
+        .initial_window_size(http2.stream_window_bytes)
+        .initial_connection_window_size(http2.connection_window_bytes)
+        .max_frame_size(http2.frame_bytes)
+        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
+        .header_table_size(http2.header_table_bytes)
+        .max_send_buffer_size(http2.send_buffer_bytes as usize)
+        .max_concurrent_reset_streams(http2.remembered_resets as usize)
+        .max_local_error_reset_streams(Some(http2.faulty_streams as usize));
+    builder
+}
+
+type Http2 = client::Connection<Socket, Bytes>;
+
+/// Waits until the peer's SETTINGS are here and allow a stream. A peer may allow none for a short
+/// time (RFC 9113 section 6.5.2), so that is waited out; `none` is called then.
+async fn settled(
+    mut http2: Http2,
+    mut send: SendRequest<Bytes>,
+    none: impl Fn(),
+) -> Result<Http2, Http2OpenError> {
+    poll_fn(|cx| {
+        let ended = match Pin::new(&mut http2).poll(cx) {
+            Poll::Ready(Ok(())) => Some(None),
+            Poll::Ready(Err(error)) => Some(Some(error)),
+            Poll::Pending => is_usable(&mut send).err().map(Some),
+        };
+        if let Some(error) = ended {
+            return Poll::Ready(Err(Http2OpenError::Handshake(error.map(Rc::new))));
+        }
+        match send.current_max_send_streams() {
+            UNKNOWN => Poll::Pending,
+            0 => {
+                none();
+                Poll::Pending
+            }
+            _ => Poll::Ready(Ok(())),
+        }
+    })
+    .await?;
+    Ok(http2)
+}
+
+/// Carries a connection until it ends.
+async fn drive(mut http2: Http2, driven: Driven) {
+    let ended = poll_fn(|cx| {
+        let polled = Pin::new(&mut http2).poll(cx);
+        // The peer may allow more streams than before.
+        if let Some(pool) = driven.0.pool.upgrade() {
+            pool.serve();
+        }
+        polled
+    })
+    .await;
+    if let Err(error) = ended {
+        tracing::debug!(%error, "an HTTP/2 connection to an endpoint ended");
+    }
+}
+
+/// Takes a connection out of the pool when its task ends, however that is.
+struct Driven(Rc<Connection>);
+
+impl Drop for Driven {
+    fn drop(&mut self) {
+        if let Some(pool) = self.0.pool.upgrade() {
+            pool.ended(&self.0);
+        }
+    }
+}
+
+/// Room for one stream, until dropped.
+///
+/// The stream itself ends with its handles: dropping `ResponseFuture`, `SendStream` and
+/// `RecvStream` before the stream has ended resets it (CANCEL). They are to be dropped before this.
+pub(crate) struct Http2Lease {
+    send: SendRequest<Bytes>,
+    /// What had been written when this was taken.
+    written: u64,
+    reused: bool,
+    stream: InUse,
+}
+
+impl Http2Lease {
+    /// Begins the stream. Nothing waits here: what the peer's limits leave no room for is kept by
+    /// h2, and the limits were looked at when this was made.
+    ///
+    /// # Errors
+    /// The connection has ended since; a head that h2 refuses is [`StreamFault::Ours`].
+    pub(crate) fn send(
+        &mut self,
+        request: Request<()>,
+        end_of_stream: bool,
+    ) -> Result<(ResponseFuture, SendStream<Bytes>), StreamFault> {
+        let sent = self.send.send_request(request, end_of_stream);
+        sent.map_err(|error| match StreamFault::of(&error) {
+            StreamFault::Ours => StreamFault::Ours,
+            _ => StreamFault::Unsent,
+        })
+    }
+
+    /// What an error of the stream means. An error before the first byte of the stream can have
+    /// been written is [`StreamFault::Unsent`].
+    pub(crate) fn fault(&self, error: &h2::Error) -> StreamFault {
+        match StreamFault::of(error) {
+            StreamFault::Closed if self.stream.0.wire.written() == self.written => {
+                StreamFault::Unsent
+            }
+            fault => fault,
+        }
+    }
+
+    /// Has the connection served requests before? Then it may have been closed by the endpoint for
+    /// being idle, at the very time this request was sent.
+    pub(crate) fn is_reused(&self) -> bool {
+        self.reused
+    }
+
+    /// Does the endpoint take extended CONNECT (RFC 8441)?
+    pub(crate) fn extended_connect(&self) -> bool {
+        self.send.is_extended_connect_protocol_enabled()
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_open(&self) -> bool {
+        is_usable(&mut self.send.clone()).is_ok()
+    }
+
+    /// The socket, for its addresses.
+    pub(crate) fn socket(&self) -> &TcpStream {
+        &self.stream.0.wire.stream
+    }
+}
+
+impl std::fmt::Debug for Http2Lease {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Http2Lease")
+            .field("reused", &self.reused)
+            .finish_non_exhaustive()
+    }
+}
+
+struct InUse(Rc<Connection>);
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        let connection = &*self.0;
+        let left = connection.in_use.get() - 1;
+        connection.in_use.set(left);
+        if left == 0 {
+            connection.idle_since.set(Instant::now());
+        }
+        if let Some(pool) = connection.pool.upgrade() {
+            pool.serve();
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The socket under an HTTP/2 connection: it can be looked at while the connection owns it, and
+//! knows what was written to it.
+use std::{
+    cell::Cell,
+    io::{self, ErrorKind, IoSlice},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::Instant,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
+    net::TcpStream,
+};
+
+/// A socket and what is known of it.
+#[derive(Debug)]
+pub(super) struct Wire {
+    pub(super) stream: TcpStream,
+    written: Cell<u64>,
+    stalled: Cell<Option<Instant>>,
+}
+
+impl Wire {
+    pub(super) fn new(stream: TcpStream) -> Rc<Self> {
+        Rc::new(Self {
+            stream,
+            written: Cell::new(0),
+            stalled: Cell::new(None),
+        })
+    }
+
+    /// Bytes the kernel has taken so far. As long as they do not grow, nothing that was asked for
+    /// meanwhile can have reached the peer.
+    pub(super) fn written(&self) -> u64 {
+        self.written.get()
+    }
+
+    /// Since when the peer takes nothing of what is to be written to it.
+    pub(super) fn stalled(&self) -> Option<Instant> {
+        self.stalled.get()
+    }
+}
+
+/// What the HTTP/2 connection reads and writes.
+#[derive(Debug)]
+pub(super) struct Socket(pub(super) Rc<Wire>);
+
+impl Socket {
+    fn poll_write_with(
+        &self,
+        cx: &mut Context<'_>,
+        write: impl Fn(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        let wire = &*self.0;
+        loop {
+            match wire.stream.poll_write_ready(cx) {
+                Poll::Ready(ready) => ready?,
+                Poll::Pending => {
+                    if wire.stalled.get().is_none() {
+                        wire.stalled.set(Some(Instant::now()));
+                    }
+                    return Poll::Pending;
+                }
+            }
+            match write(&wire.stream) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Ok(count) => {
+                    wire.written.set(wire.written.get() + count as u64);
+                    wire.stalled.set(None);
+                    return Poll::Ready(Ok(count));
+                }
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let stream = &self.0.stream;
+        loop {
+            ready!(stream.poll_read_ready(cx))?;
+            match stream.try_read_buf(buffer) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Ok(read) => {
+                    // A read that leaves room has emptied the socket, see `stream::try_read`.
+                    if read > 0 && buffer.remaining() > 0 {
+                        let _ = stream.try_io(Interest::READABLE, || {
+                            Err::<(), _>(ErrorKind::WouldBlock.into())
+                        });
+                    }
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_with(cx, |stream| stream.try_write(bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_with(cx, |stream| stream.try_write_vectored(pieces))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        crate::stream::half_close(&self.0.stream);
+        Poll::Ready(Ok(()))
+    }
+}
