@@ -41,17 +41,17 @@
 mod chunked;
 mod connection;
 mod diagnose;
-mod field;
+pub(crate) mod field;
 mod field_set;
-mod framing;
-mod host;
+pub(crate) mod framing;
+pub(crate) mod host;
 mod limits;
 mod local;
 mod refusal;
 mod request;
 mod response;
 mod target;
-mod trailers;
+pub(crate) mod trailers;
 mod write;
 
 pub use chunked::{ChunkDecoder, ChunkEvent};
@@ -82,15 +82,19 @@ pub enum Version {
     Http10,
     /// HTTP/1.1.
     Http11,
+    /// HTTP/2. Only [`http2`](crate::http2) reads and writes such messages: what the writers of this
+    /// module put out for one is HTTP/1.1.
+    Http2,
 }
 
 impl Version {
-    /// As written on the first line.
+    /// As logs and rules name it: for HTTP/1 what stands on the first line.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Http10 => "HTTP/1.0",
             Self::Http11 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2",
         }
     }
 

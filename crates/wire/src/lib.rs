@@ -1,4 +1,5 @@
-//! Protocol code without I/O: sniffing, HTTP/1 heads, framing and chunks, TLS ClientHello.
+//! Protocol code without I/O: sniffing, HTTP/1 heads, framing and chunks, HTTP/2 messages as
+//! HTTP/1 reads them, TLS ClientHello.
 //!
 //! Every function takes bytes that somebody else read and says what they mean, or appends bytes
 //! that somebody else will write. Nothing here owns a socket, a timer or a task, so all of it can
@@ -12,10 +13,12 @@
 //! 2. [`sniff`]: what do the first bytes say: TLS, HTTP/2, HTTP/1, or something else?
 //! 3. [`tls`]: the ClientHello of a connection that is passed on or terminated.
 //! 4. [`http1`]: heads in, heads out, body framing and chunks.
-//! 5. [`path`]: the one path that routing, logs and backends see.
+//! 5. [`http2`]: messages of HTTP/2 in the form of `http1`, and back.
+//! 6. [`path`]: the one path that routing, logs and backends see.
 #![forbid(unsafe_code)]
 
 pub mod http1;
+pub mod http2;
 pub mod path;
 pub mod proxy_protocol;
 pub mod sniff;

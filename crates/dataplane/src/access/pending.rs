@@ -5,7 +5,7 @@ use pointsman_telemetry::{
     AccessRecord, Flags,
     access_log::{FIELD_LIMIT, Value, clip},
 };
-use pointsman_wire::http1::{RequestHead, Version};
+use pointsman_wire::http1::RequestHead;
 use std::{
     cell::RefCell,
     net::SocketAddr,
@@ -86,10 +86,7 @@ impl Pending {
         self.edit(|record| {
             record.method = text(head.method);
             record.path = text(head.target);
-            record.protocol = Some(match head.version {
-                Version::Http10 => "HTTP/1.0",
-                Version::Http11 => "HTTP/1.1",
-            });
+            record.protocol = Some(head.version.as_str());
             record.authority = head.host.and_then(text);
             for field in head.fields {
                 let slot = if field.name.eq_ignore_ascii_case("user-agent") {

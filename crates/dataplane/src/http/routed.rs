@@ -16,7 +16,7 @@ use pointsman_route::{
     action::{self, Aborted, Asked, Cors, Effects, Incoming, Verdict},
 };
 use pointsman_telemetry::{ClusterStats, Flags};
-use pointsman_wire::http1::{FieldSet, RequestHead, RequestRewrite, Version, write_request};
+use pointsman_wire::http1::{FieldSet, RequestHead, RequestRewrite, write_request};
 use std::rc::Rc;
 
 /// A request that a rule has taken.
@@ -76,10 +76,7 @@ impl Routed<'_, '_> {
         let origin = &self.matched.rule.origin;
         ask(&Asked {
             request: &self.request,
-            protocol: match self.facts.version {
-                Version::Http10 => "HTTP/1.0",
-                Version::Http11 => "HTTP/1.1",
-            },
+            protocol: self.facts.version.as_str(),
             remote: Some(self.cx.peer),
             local: self.cx.original,
             route: origin.name.as_ref().unwrap_or(&origin.label),

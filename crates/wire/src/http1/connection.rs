@@ -38,7 +38,7 @@ impl Connection {
 
     /// Whether the sender keeps the connection open after this message.
     pub(super) fn persists(&self, version: Version) -> bool {
-        !self.close && (version == Version::Http11 || self.keep_alive)
+        !self.close && (version != Version::Http10 || self.keep_alive)
     }
 
     /// Whether the sender asks for, or confirms, another protocol.

@@ -8,7 +8,7 @@ pub use httparse::Header as Field;
 
 /// What a field is to the one pass over a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Host,
     ContentLength,
     TransferEncoding,
@@ -24,7 +24,7 @@ pub(super) enum Kind {
 
 /// Classifies a field name by its length first, so that most names cost one comparison of integers.
 #[inline]
-pub(super) fn kind(name: &str) -> Kind {
+pub(crate) fn kind(name: &str) -> Kind {
     let is = |word: &str| name.eq_ignore_ascii_case(word);
     match name.len() {
         2 if is("te") => Kind::Te,
@@ -43,7 +43,7 @@ pub(super) fn kind(name: &str) -> Kind {
 
 /// Names that a `Connection` option cannot remove: what proxies add must not be taken out again by
 /// the client whose address it states.
-pub(super) fn is_protected(name: &str) -> bool {
+pub(crate) fn is_protected(name: &str) -> bool {
     let starts = |prefix: &str| {
         name.get(..prefix.len())
             .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
@@ -95,12 +95,12 @@ pub fn is_value(bytes: &[u8]) -> bool {
 }
 
 /// The elements of a comma-separated list, outer blanks taken off. Empty elements are kept.
-pub(super) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(trim)
 }
 
 /// Takes blanks and tabs off both ends.
-pub(super) fn trim(mut bytes: &[u8]) -> &[u8] {
+pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
         bytes = rest;
     }
@@ -109,7 +109,7 @@ pub(super) fn trim(mut bytes: &[u8]) -> &[u8] {
 
 /// Reads one field line whose CR LF is taken off already: the strict grammar, for trailers and for
 /// naming what is wrong with a head.
-pub(super) fn parse_line(line: &[u8]) -> Result<(&str, &[u8]), Reason> {
+pub(crate) fn parse_line(line: &[u8]) -> Result<(&str, &[u8]), Reason> {
     if line.contains(&0) {
         return Err(Reason::NulByte);
     }

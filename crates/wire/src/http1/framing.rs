@@ -38,7 +38,7 @@ impl ResponseBody {
     pub const fn towards(self, version: Version) -> Self {
         match (self, version) {
             (Self::Chunked, Version::Http10) => Self::UntilClose,
-            (Self::UntilClose, Version::Http11) => Self::Chunked,
+            (Self::UntilClose, Version::Http11 | Version::Http2) => Self::Chunked,
             _ => self,
         }
     }
@@ -46,7 +46,7 @@ impl ResponseBody {
 
 /// What the framing fields of one head say, gathered field by field.
 #[derive(Default)]
-pub(super) struct Framing {
+pub(crate) struct Framing {
     length: Option<u64>,
     coding: Option<Coding>,
 }
@@ -59,7 +59,7 @@ enum Coding {
 
 impl Framing {
     /// One `Content-Length` field.
-    pub(super) fn content_length(&mut self, value: &[u8]) -> Result<(), Reason> {
+    pub(crate) fn content_length(&mut self, value: &[u8]) -> Result<(), Reason> {
         if value.contains(&b',') {
             return Err(Reason::DuplicateContentLength);
         }
@@ -71,7 +71,7 @@ impl Framing {
     }
 
     /// One `Transfer-Encoding` field.
-    pub(super) fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), Reason> {
+    pub(crate) fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), Reason> {
         if self.coding.is_some() {
             return Err(Reason::DuplicateTransferEncoding);
         }
@@ -84,7 +84,7 @@ impl Framing {
     }
 
     /// What all fields say together.
-    pub(super) fn finish(&self, version: Version) -> Result<BodyLength, Reason> {
+    pub(crate) fn finish(&self, version: Version) -> Result<BodyLength, Reason> {
         match (self.length, self.coding) {
             (Some(_), Some(_)) => Err(Reason::ClAndTe),
             (None, Some(_)) if version == Version::Http10 => Err(Reason::TeInHttp10),

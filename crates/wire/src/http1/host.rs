@@ -46,7 +46,7 @@ pub fn is_valid_host(value: &[u8]) -> bool {
 }
 
 /// Splits a host that is not empty from its port; `None` when either is malformed.
-pub(super) fn split(value: &[u8]) -> Option<(&[u8], Option<u16>)> {
+pub(crate) fn split(value: &[u8]) -> Option<(&[u8], Option<u16>)> {
     let (name, rest) = match value {
         [b'[', rest @ ..] => {
             let end = rest.iter().position(|&byte| byte == b']')?;

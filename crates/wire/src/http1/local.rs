@@ -48,7 +48,7 @@ pub fn write_local_response(out: &mut Vec<u8>, response: &LocalResponse<'_>) {
         match (response.keep_alive, response.to) {
             (false, _) => ConnectionOption::Close,
             (true, Version::Http10) => ConnectionOption::Keep10,
-            (true, Version::Http11) => ConnectionOption::KeepAlive,
+            (true, Version::Http11 | Version::Http2) => ConnectionOption::KeepAlive,
         },
     );
     out.extend_from_slice(b"\r\n");

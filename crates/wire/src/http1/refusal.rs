@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// A message that is not passed on. After it the connection is closed: where the next message
-/// would begin is not known.
+/// A message that is not passed on. In HTTP/1 the connection is closed after it: where the next
+/// message would begin is not known. In HTTP/2 only its stream ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Refusal {
     /// The status to answer with: 400, 414, 431, 501 or 505 for a request, 502 for a response.
@@ -99,7 +99,7 @@ reasons! {
     TooManyFields "too_many_fields" 431 "The head has more fields than the limit.",
     HeadTooLarge "head_too_large" 431 "The head is larger than the limit.",
     // Host (RFC 9112 section 3.2).
-    MissingHost "missing_host" 400 "An HTTP/1.1 request has no Host field.",
+    MissingHost "missing_host" 400 "An HTTP/1.1 request has no Host field, or one in HTTP/2 no authority either.",
     DuplicateHost "duplicate_host" 400 "The request has more than one Host field.",
     BadHost "bad_host" 400 "The Host field or the authority of the target is not a host with an optional port.",
     // Connection (RFC 9110 section 7.6.1).
@@ -113,6 +113,15 @@ reasons! {
     DuplicateTransferEncoding "duplicate_transfer_encoding" 400 "Transfer-Encoding is given more than once.",
     UnknownTransferCoding "unknown_transfer_coding" 501 "Transfer-Encoding names a coding other than `chunked`.",
     TeInHttp10 "te_in_http10" 400 "An HTTP/1.0 message has a Transfer-Encoding.",
+    LengthWithoutBody "length_without_body" 400 "Content-Length promises a body where none can follow.",
+    // HTTP/2 (RFC 9113 section 8).
+    ConnectionField "connection_field" 400 "An HTTP/2 message has a field that speaks of one connection.",
+    BadTe "bad_te" 400 "The TE field of an HTTP/2 request says something other than `trailers`.",
+    BlankAroundValue "blank_around_value" 400 "A field value of an HTTP/2 message begins or ends with a blank.",
+    AuthorityMismatch "authority_mismatch" 400 "The Host field of an HTTP/2 request differs from its authority.",
+    BadScheme "bad_scheme" 400 "The scheme of an HTTP/2 request is neither `http` nor `https`.",
+    UnknownProtocol "unknown_protocol" 501 "An extended CONNECT asks for a protocol other than WebSocket.",
+    BadInterim "bad_interim" 502 "An HTTP/2 response has status 101, or ends with an interim head.",
     // Chunks (RFC 9112 section 7).
     BadChunkSize "bad_chunk_size" 400 "A chunk size is not 1 to 16 hexadecimal digits, or is 2^63 or more.",
     BadChunkExtension "bad_chunk_extension" 400 "A chunk extension is malformed.",

@@ -13,11 +13,12 @@ pub struct RequestHead<'h> {
     pub method: &'h str,
     /// The target as sent.
     pub target: &'h str,
-    /// HTTP/1.0 or HTTP/1.1.
+    /// The version it came in.
     pub version: Version,
     /// All fields as sent, in order.
     pub fields: &'h [Field<'h>],
-    /// Bytes of the head, a tolerated empty line before it and the final empty line included.
+    /// Bytes of the head, a tolerated empty line before it and the final empty line included. From
+    /// HTTP/2 the bytes it would have in HTTP/1.1.
     pub len: usize,
     /// How the body is delimited.
     pub body: BodyLength,

@@ -32,7 +32,7 @@ impl RequestKind {
 /// A response head that parsed strictly, pointing into the received bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct ResponseHead<'h> {
-    /// HTTP/1.0 or HTTP/1.1.
+    /// The version it came in.
     pub version: Version,
     /// 100 to 999.
     pub status: u16,
@@ -40,7 +40,8 @@ pub struct ResponseHead<'h> {
     pub reason: &'h str,
     /// All fields as sent, in order.
     pub fields: &'h [Field<'h>],
-    /// Bytes of the head, the final empty line included.
+    /// Bytes of the head, the final empty line included. From HTTP/2 the bytes it would have in
+    /// HTTP/1.1.
     pub len: usize,
     /// How the body is delimited on the connection it came from.
     pub body: ResponseBody,

@@ -116,7 +116,7 @@ impl ExactSizeIterator for Trailers<'_> {}
 /// routing, authentication, caching or how the body is read: they were acted on already, and a
 /// receiver that merges trailers into the head would let a client change them afterwards (RFC 9110
 /// section 6.5.1).
-fn may_be_trailer(name: &str) -> bool {
+pub(crate) fn may_be_trailer(name: &str) -> bool {
     const NEVER: [&str; 18] = [
         "age",
         "authorization",

@@ -182,7 +182,7 @@ pub(super) fn put_status_line(out: &mut Vec<u8>, version: Version, status: u16, 
     put(
         out,
         &[
-            version.as_str().as_bytes(),
+            first_line(version).as_bytes(),
             b" ",
             digits.format(status).as_bytes(),
             b" ",
@@ -190,6 +190,14 @@ pub(super) fn put_status_line(out: &mut Vec<u8>, version: Version, status: u16, 
             b"\r\n",
         ],
     );
+}
+
+/// The version to put on a first line: none of HTTP/1 says HTTP/2, whoever asked for it.
+const fn first_line(version: Version) -> &'static str {
+    match version {
+        Version::Http10 => Version::Http10.as_str(),
+        Version::Http11 | Version::Http2 => Version::Http11.as_str(),
+    }
 }
 
 pub(super) fn put_length(out: &mut Vec<u8>, length: u64) {

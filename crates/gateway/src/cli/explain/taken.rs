@@ -16,7 +16,7 @@ use pointsman_route::{
     Action, Matched, Request, Split, Table,
     action::{self, Asked, Facts, Injected, Levels, Nothing, Received, Verdict, location},
 };
-use pointsman_wire::http1::{RequestHead, Version};
+use pointsman_wire::http1::RequestHead;
 use serde_json::{Map, Value};
 use std::net::SocketAddr;
 
@@ -149,10 +149,7 @@ impl Taken<'_, '_> {
         let origin = &self.matched.rule.origin;
         Shown(Asked {
             request: self.request,
-            protocol: match self.head.version {
-                Version::Http10 => "HTTP/1.0",
-                Version::Http11 => "HTTP/1.1",
-            },
+            protocol: self.head.version.as_str(),
             // Without a port it is known by half.
             remote: self.source.filter(|source| source.port() > 0),
             local: self.original,

@@ -1,0 +1,627 @@
+//! HTTP/2 messages read as HTTP/1 reads them, and built from what HTTP/1 read.
+
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
+use pointsman_wire::http1::{
+    BodyLength, ConnectionOption, HeadLimits, Reason, RequestKind, RequestRewrite, ResponseBody,
+    Version, is_token_byte, is_value, parse_request, parse_response, write_request, write_response,
+};
+use pointsman_wire::{http1, http2};
+
+/// Method, scheme (may be empty), authority (may be empty), path and fields.
+type Asked<'a> = (&'a str, &'a str, &'a str, &'a str, &'a [(&'a str, &'a str)]);
+
+fn parts((method, scheme, authority, path, fields): Asked<'_>) -> http::request::Parts {
+    let mut uri = http::uri::Parts::default();
+    uri.scheme = (!scheme.is_empty()).then(|| scheme.parse().unwrap());
+    uri.authority = (!authority.is_empty()).then(|| authority.parse().unwrap());
+    uri.path_and_query = (!path.is_empty()).then(|| path.parse().unwrap());
+    let mut request = Request::new(());
+    *request.method_mut() = method.parse().unwrap();
+    *request.uri_mut() = http::Uri::from_parts(uri).unwrap();
+    *request.headers_mut() = map(fields);
+    request.into_parts().0
+}
+
+fn map(fields: &[(&str, &str)]) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    for (name, value) in fields {
+        map.append(
+            HeaderName::from_lowercase(name.as_bytes()).unwrap(), // as `h2` does
+            HeaderValue::from_bytes(value.as_bytes()).unwrap(),
+        );
+    }
+    map
+}
+
+/// What an HTTP/1 endpoint would get.
+fn written(
+    asked: Asked<'_>,
+    protocol: Option<&str>,
+    end_stream: bool,
+) -> Result<(String, BodyLength), Reason> {
+    let parts = parts(asked);
+    let mut slots = http2::field_slots();
+    let head = http2::request_head(
+        &parts,
+        protocol,
+        end_stream,
+        &mut slots,
+        &HeadLimits::default(),
+    )
+    .map_err(|refusal| refusal.reason)?;
+    assert!(head.keep_alive && head.version == Version::Http2);
+    let mut out = Vec::new();
+    let connection = head.upgrade.map_or(ConnectionOption::KeepAlive, |upgrade| {
+        ConnectionOption::Upgrade(upgrade.protocols)
+    });
+    let rewrite = RequestRewrite {
+        connection,
+        ..RequestRewrite::default()
+    };
+    write_request(&mut out, &head, &rewrite, head.body, &[]);
+    Ok((String::from_utf8(out).unwrap(), head.body))
+}
+
+#[test]
+fn requests_read_as_http1_reads_them() {
+    use BodyLength::{Chunked, Length, None as Empty};
+    let cases: &[(Asked<'_>, bool, &str, BodyLength)] = &[
+        (
+            (
+                "GET",
+                "http",
+                "a.example:8080",
+                "/x?y=1",
+                &[("accept", "*/*")],
+            ),
+            true,
+            "GET /x?y=1 HTTP/1.1\r\nHost: a.example:8080\r\naccept: */*\r\n\r\n",
+            Empty,
+        ),
+        (
+            (
+                "GET",
+                "https",
+                "a",
+                "/",
+                &[("host", "A"), ("te", "trailers")],
+            ),
+            true,
+            "GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: TE\r\n\r\n",
+            Empty,
+        ),
+        (
+            (
+                "POST",
+                "",
+                "",
+                "/up",
+                &[("host", "b"), ("content-length", "3")],
+            ),
+            false,
+            "POST /up HTTP/1.1\r\nHost: b\r\nContent-Length: 3\r\n\r\n",
+            Length(3),
+        ),
+        (
+            ("POST", "http", "a", "/up", &[("content-length", "0")]),
+            true,
+            "POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+            Length(0),
+        ),
+        (
+            ("POST", "http", "a", "/up", &[("expect", "100-continue")]),
+            false,
+            "POST /up HTTP/1.1\r\nHost: a\r\nexpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n",
+            Chunked,
+        ),
+        (
+            ("OPTIONS", "http", "a", "*", &[]),
+            true,
+            "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
+            Empty,
+        ),
+        (
+            ("CONNECT", "", "a:443", "", &[]),
+            false,
+            "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n",
+            Empty,
+        ),
+    ];
+    for (asked, end_stream, text, body) in cases {
+        let expected = Ok(((*text).to_owned(), *body));
+        assert_eq!(written(*asked, None, *end_stream), expected, "{asked:?}");
+    }
+}
+
+/// RFC 8441 section 5: in HTTP/1 it is a GET with an upgrade.
+#[test]
+fn an_extended_connect_reads_as_an_upgrade() {
+    let asked: Asked<'_> = (
+        "CONNECT",
+        "https",
+        "a",
+        "/chat",
+        &[("sec-websocket-version", "13")],
+    );
+    let (text, body) = written(asked, Some("websocket"), false).unwrap();
+    assert_eq!(
+        text,
+        "GET /chat HTTP/1.1\r\nHost: a\r\nsec-websocket-version: 13\r\n\
+         Connection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+    );
+    assert_eq!(body, BodyLength::None);
+    for (protocol, reason) in [
+        ("connect-udp", Reason::UnknownProtocol),
+        ("", Reason::UnknownProtocol),
+    ] {
+        assert_eq!(written(asked, Some(protocol), false), Err(reason));
+    }
+    let get: Asked<'_> = ("GET", "https", "a", "/chat", &[]);
+    assert_eq!(
+        written(get, Some("websocket"), false),
+        Err(Reason::UnknownProtocol)
+    );
+}
+
+#[test]
+fn what_http1_could_not_carry_is_refused() {
+    use Reason::*;
+    let long = "x".repeat(33);
+    let deep = format!("/{}", "a".repeat(20_000));
+    let many: Vec<(&str, &str)> = vec![("a", "1"); 101];
+    let large = "v".repeat(40_000);
+    let huge = [("a", large.as_str()), ("b", large.as_str())];
+    let cases: &[(Asked<'_>, bool, Reason)] = &[
+        ((&long, "http", "a", "/", &[]), true, MethodTooLong),
+        (("GET", "ftp", "a", "/", &[]), true, BadScheme),
+        (("GET", "http", "u@a", "/", &[]), true, BadHost),
+        (("GET", "http", "a,b", "/", &[]), true, BadHost),
+        (
+            ("GET", "http", "a", "/", &[("host", "b")]),
+            true,
+            AuthorityMismatch,
+        ),
+        (
+            ("GET", "http", "a", "/", &[("host", "")]),
+            true,
+            AuthorityMismatch,
+        ),
+        (
+            ("GET", "http", "a", "/", &[("host", "a"), ("host", "a")]),
+            true,
+            DuplicateHost,
+        ),
+        (("GET", "", "", "/", &[("host", "a b")]), true, BadHost),
+        (("GET", "", "", "/", &[]), true, MissingHost),
+        (("GET", "http", "a", "*", &[]), true, BadTarget),
+        (("GET", "http", "a", "?x", &[]), true, BadTarget),
+        (("GET", "http", "a", "/caf\u{e9}", &[]), true, BadTarget),
+        (("GET", "", "", "", &[("host", "a")]), true, BadTarget),
+        (("GET", "http", "a", &deep, &[]), true, TargetTooLong),
+        (("CONNECT", "", "a", "", &[]), false, BadTarget),
+        (("CONNECT", "http", "a:1", "/", &[]), false, BadTarget),
+        (
+            ("CONNECT", "", "a:1", "", &[("content-length", "1")]),
+            false,
+            LengthWithoutBody,
+        ),
+        (("GET", "http", "a", "/", &many), true, TooManyFields),
+        (("GET", "http", "a", "/", &huge), true, HeadTooLarge),
+        (
+            ("GET", "http", "a", "/", &[("a\"b", "1")]),
+            true,
+            BadFieldName,
+        ),
+        (
+            ("GET", "http", "a", "/", &[("a", " 1")]),
+            true,
+            BlankAroundValue,
+        ),
+        (
+            ("GET", "http", "a", "/", &[("a", "1\t")]),
+            true,
+            BlankAroundValue,
+        ),
+        (
+            ("GET", "http", "a", "/", &[("connection", "close")]),
+            true,
+            ConnectionField,
+        ),
+        (
+            ("GET", "http", "a", "/", &[("keep-alive", "1")]),
+            true,
+            ConnectionField,
+        ),
+        (
+            ("GET", "http", "a", "/", &[("proxy-connection", "close")]),
+            true,
+            ConnectionField,
+        ),
+        (
+            ("GET", "http", "a", "/", &[("transfer-encoding", "chunked")]),
+            true,
+            ConnectionField,
+        ),
+        (
+            ("GET", "http", "a", "/", &[("upgrade", "websocket")]),
+            true,
+            ConnectionField,
+        ),
+        (
+            ("GET", "http", "a", "/", &[("http2-settings", "AAMAAABk")]),
+            true,
+            ConnectionField,
+        ),
+        (("GET", "http", "a", "/", &[("te", "gzip")]), true, BadTe),
+        (
+            ("GET", "http", "a", "/", &[("te", "trailers, gzip")]),
+            true,
+            BadTe,
+        ),
+        (
+            ("PUT", "http", "a", "/", &[("content-length", "+1")]),
+            false,
+            BadContentLength,
+        ),
+        (
+            ("PUT", "http", "a", "/", &[("content-length", "1,1")]),
+            false,
+            DuplicateContentLength,
+        ),
+        (
+            (
+                "PUT",
+                "http",
+                "a",
+                "/",
+                &[("content-length", "1"), ("content-length", "2")],
+            ),
+            false,
+            DuplicateContentLength,
+        ),
+        (
+            ("PUT", "http", "a", "/", &[("content-length", "1")]),
+            true,
+            LengthWithoutBody,
+        ),
+    ];
+    for (asked, end_stream, reason) in cases {
+        let got = written(*asked, None, *end_stream);
+        assert_eq!(got, Err(*reason), "{:.80}", format!("{asked:?}"));
+    }
+}
+
+/// The reader leans on these promises of the `http` crate.
+#[test]
+fn the_library_holds_names_and_values_to_the_grammar() {
+    for byte in 0..=255u8 {
+        let name = HeaderName::from_lowercase(&[b'a', byte]);
+        let token = is_token_byte(byte) && !byte.is_ascii_uppercase();
+        assert_eq!(name.is_ok(), token || byte == b'"', "{byte:#x}");
+        let value = HeaderValue::from_bytes(&[b'a', byte]);
+        assert_eq!(value.is_ok(), is_value(&[byte]), "{byte:#x}");
+    }
+}
+
+/// RFC 9113 section 8.2.3.
+#[test]
+fn cookies_are_joined() {
+    for (crumbs, joined) in [
+        (&[][..], None),
+        (&["a=1"], Some("a=1")),
+        (&["a=1", "b=2", "c=3"], Some("a=1; b=2; c=3")),
+    ] {
+        let mut fields: Vec<(&str, &str)> = crumbs.iter().map(|crumb| ("cookie", *crumb)).collect();
+        fields.insert(crumbs.len() / 2, ("x", "y"));
+        let mut fields = map(&fields);
+        http2::join_cookies(&mut fields);
+        let cookies: Vec<_> = fields.get_all("cookie").iter().collect();
+        assert_eq!(cookies, Vec::from_iter(joined), "{crumbs:?}");
+        assert_eq!(fields["x"], "y");
+    }
+}
+
+fn answered(
+    status: u16,
+    fields: &[(&str, &str)],
+    end_stream: bool,
+    kind: RequestKind,
+) -> Result<(String, ResponseBody), Reason> {
+    let map = map(fields);
+    let mut slots = http2::field_slots();
+    let head = http2::response_head(
+        StatusCode::from_u16(status).unwrap(),
+        &map,
+        end_stream,
+        &mut slots,
+        &HeadLimits::default(),
+        kind,
+    )
+    .map_err(|refusal| {
+        assert_eq!(refusal.status, 502);
+        refusal.reason
+    })?;
+    let mut out = Vec::new();
+    write_response(
+        &mut out,
+        &head,
+        ConnectionOption::KeepAlive,
+        Version::Http2, // the writer says HTTP/1.1
+        head.body.towards(Version::Http2),
+        &[],
+    );
+    Ok((String::from_utf8(out).unwrap(), head.body))
+}
+
+#[test]
+fn responses_read_as_http1_reads_them() {
+    use RequestKind::{Connect, Head, Other};
+    use ResponseBody::{Chunked, Length, None as Empty};
+    let length: &[(&str, &str)] = &[("content-length", "5")];
+    for (status, fields, end, kind, text, body) in [
+        (
+            200,
+            &[("a", "b")][..],
+            false,
+            Other,
+            "200 OK\r\na: b\r\nTransfer-Encoding: chunked",
+            Chunked,
+        ),
+        (
+            200,
+            &[("a", "b")],
+            true,
+            Other,
+            "200 OK\r\na: b\r\nContent-Length: 0",
+            Length(0),
+        ),
+        (
+            200,
+            length,
+            false,
+            Other,
+            "200 OK\r\nContent-Length: 5",
+            Length(5),
+        ),
+        (
+            200,
+            length,
+            true,
+            Head,
+            "200 OK\r\nContent-Length: 5",
+            Empty,
+        ),
+        (
+            304,
+            length,
+            true,
+            Other,
+            "304 Not Modified\r\nContent-Length: 5",
+            Empty,
+        ),
+        (204, length, true, Other, "204 No Content", Empty),
+        (200, &[], false, Connect, "200 OK", Empty),
+        (
+            103,
+            &[("link", "</a>")],
+            false,
+            Other,
+            "103 \r\nlink: </a>",
+            Empty,
+        ),
+        (100, &[], false, Other, "100 Continue", Empty),
+    ] {
+        let expected = Ok((format!("HTTP/1.1 {text}\r\n\r\n"), body));
+        assert_eq!(
+            answered(status, fields, end, kind),
+            expected,
+            "{status} {fields:?}"
+        );
+    }
+    for (status, fields, end, reason) in [
+        (101, &[][..], false, Reason::BadInterim),
+        (100, &[], true, Reason::BadInterim),
+        (200, length, true, Reason::LengthWithoutBody),
+        (
+            200,
+            &[("content-length", "5"), ("content-length", "6")],
+            false,
+            Reason::DuplicateContentLength,
+        ),
+        (200, &[("te", "trailers")], false, Reason::ConnectionField),
+        (
+            200,
+            &[("connection", "close")],
+            false,
+            Reason::ConnectionField,
+        ),
+        (
+            200,
+            &[("transfer-encoding", "chunked")],
+            false,
+            Reason::ConnectionField,
+        ),
+        (200, &[("a", "b ")], false, Reason::BlankAroundValue),
+    ] {
+        assert_eq!(
+            answered(status, fields, end, Other),
+            Err(reason),
+            "{status} {fields:?}"
+        );
+    }
+}
+
+fn lines(head: &http::HeaderMap) -> Vec<String> {
+    head.iter()
+        .map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())))
+        .collect()
+}
+
+fn built(
+    bytes: &str,
+    rewrite: &RequestRewrite<'_>,
+    extra: &[(&str, &[u8])],
+) -> Result<String, Reason> {
+    let mut slots = http1::field_slots();
+    let head = parse_request(bytes.as_bytes(), &mut slots, &HeadLimits::default())
+        .unwrap()
+        .unwrap();
+    let request = http2::to_request(&head, rewrite, "https", head.body, extra)
+        .map_err(|refusal| refusal.reason)?;
+    Ok(format!(
+        "{} {} {:?} {}",
+        request.method(),
+        request.uri(),
+        request.version(),
+        lines(request.headers()).join("|")
+    ))
+}
+
+#[test]
+fn requests_are_built_for_http2() {
+    let plain = RequestRewrite::default();
+    let websocket = RequestRewrite {
+        connection: ConnectionOption::Upgrade("websocket"),
+        ..plain
+    };
+    let moved = RequestRewrite {
+        target: Some("/neu \u{e9}#x"),
+        host: Some("b:1"),
+        ..plain
+    };
+    let handshake = "GET /c HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
+                     Sec-WebSocket-Key: x\r\nSec-WebSocket-Version: 13\r\n\r\n";
+    type Case<'a> = (
+        &'a str,
+        &'a RequestRewrite<'a>,
+        &'a [(&'a str, &'a [u8])],
+        &'a str,
+    );
+    let cases: &[Case<'_>] = &[
+        (
+            "GET /x?y HTTP/1.1\r\nHost: a\r\nConnection: X-Hop, close\r\nX-Hop: 1\r\nX-A: 1\r\nx-a: 2\r\n\r\n",
+            &plain,
+            &[],
+            "GET https://a/x?y HTTP/2.0 x-a: 1|x-a: 2",
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTE: trailers, gzip\r\nConnection: TE\r\n\r\n",
+            &plain,
+            &[
+                ("X-B", b" c "),
+                ("b d", b""),
+                ("e", b"\n"),
+                ("Connection", b"close"),
+                ("te", b"gzip"),
+            ],
+            "POST https://a/ HTTP/2.0 x-b: c|te: trailers|content-length: 3",
+        ),
+        (
+            "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+            &plain,
+            &[],
+            "PUT https://a/ HTTP/2.0 ",
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            &moved,
+            &[],
+            "GET https://b:1/neu%20%C3%A9%23x HTTP/2.0 ",
+        ),
+        (
+            handshake,
+            &websocket,
+            &[],
+            "CONNECT https://a/c HTTP/2.0 sec-websocket-version: 13",
+        ),
+        (
+            "CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n",
+            &plain,
+            &[],
+            "CONNECT a:1 HTTP/2.0 ",
+        ),
+        (
+            "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
+            &plain,
+            &[],
+            "OPTIONS https://a* HTTP/2.0 ",
+        ),
+        ("GET /x HTTP/1.0\r\n\r\n", &plain, &[], "GET /x HTTP/1.1 "),
+        (
+            "GET /<\"`>?<\"`> HTTP/1.1\r\nHost: a\r\n\r\n",
+            &plain,
+            &[],
+            "GET https://a/%3C%22%60%3E?%3C%22%60%3E HTTP/2.0 ",
+        ),
+    ];
+    for (bytes, rewrite, extra, expected) in cases {
+        assert_eq!(built(bytes, rewrite, extra).as_deref(), Ok(*expected));
+    }
+    assert_eq!(
+        built("GET / HTTP/1.1\r\nHost: a%41\r\n\r\n", &plain, &[]),
+        Err(Reason::BadHost)
+    );
+}
+
+#[test]
+fn responses_are_built_for_http2() {
+    for (bytes, kind, expected) in [
+        (
+            "HTTP/1.1 200 OK\r\nX-A: 1\r\nConnection: x-b\r\nX-B: 1\r\nContent-Length: 3\r\n\r\n",
+            RequestKind::Other,
+            "200 OK x-a: 1|content-length: 3",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n",
+            RequestKind::Head,
+            "200 OK content-length: 3",
+        ),
+        (
+            "HTTP/1.0 200 OK\r\nKeep-Alive: 3\r\n\r\n",
+            RequestKind::Other,
+            "200 OK ",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            RequestKind::Other,
+            "200 OK ",
+        ),
+        (
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Accept: x\r\nSec-WebSocket-Protocol: chat\r\n\r\n",
+            RequestKind::Other,
+            "200 OK sec-websocket-protocol: chat",
+        ),
+        (
+            "HTTP/1.1 999 X\r\n\r\n",
+            RequestKind::Other,
+            "999 <unknown status code> ",
+        ),
+    ] {
+        let mut slots = http1::field_slots();
+        let head = parse_response(bytes.as_bytes(), &mut slots, &HeadLimits::default(), kind)
+            .unwrap()
+            .unwrap();
+        let response = http2::to_response(&head, head.body.towards(Version::Http2), &[]).unwrap();
+        let text = format!(
+            "{} {}",
+            response.status(),
+            lines(response.headers()).join("|")
+        );
+        assert_eq!(text, expected);
+    }
+    // What only ended its stream is told no length.
+    let map = map(&[("grpc-status", "12")]);
+    let mut slots = http2::field_slots();
+    let head = http2::response_head(
+        StatusCode::OK,
+        &map,
+        true,
+        &mut slots,
+        &HeadLimits::default(),
+        RequestKind::Other,
+    )
+    .unwrap();
+    let response = http2::to_response(&head, head.body, &[]).unwrap();
+    assert_eq!(lines(response.headers()), ["grpc-status: 12"]);
+}
