@@ -162,9 +162,21 @@ pub(crate) fn decide(
         Ok(None) => return Step::NeedMore,
         Err(refusal) => return Step::Refuse(refusal),
     };
+    decide_head(cx, cache, &head, out, last)
+}
+
+/// Routes a head, whichever version of HTTP it came in. What is to be sent is appended to `out`, or
+/// in the step where it is HTTP/2.
+pub(crate) fn decide_head(
+    cx: &Context<'_>,
+    cache: &mut TableCache,
+    head: &RequestHead<'_>,
+    out: &mut Vec<u8>,
+    last: bool,
+) -> Step {
     let view = cx.view();
     let started = Instant::now();
-    cx.access.request(&head, view.generation(), started);
+    cx.access.request(head, view.generation(), started);
     let path = match path::normalize(head.path) {
         Ok(path) => path,
         Err(refusal) => return Step::Refuse(refusal),
@@ -197,15 +209,15 @@ pub(crate) fn decide(
         authority: head.host.unwrap_or_default(),
         path: &path,
         query: head.query,
-        scheme: scheme(cx, &head),
-        fields: &HeadFields(&head),
+        scheme: scheme(cx, head),
+        fields: &HeadFields(head),
     };
     let decision = match cache.find(&view, cx) {
         Found::Table(table) => view.table().request(table, &request, &mut NoTrace),
         Found::Bytes => match cx.decide(&view, Class::Http, None) {
             ConnectionDecision::Forward(rule) => {
                 cx.access.decided_by(&rule.origin);
-                return forward_bytes(cx, &view, facts, &rule.split, &head, &path, out);
+                return forward_bytes(cx, &view, facts, &rule.split, head, &path, out);
             }
             ConnectionDecision::Blackhole => RequestDecision::Blackhole,
             // The port of a gateway is for something else by now; nothing passes through there.
@@ -263,7 +275,7 @@ pub(crate) fn decide(
         }
         RequestDecision::Passthrough => {
             cx.access.passthrough();
-            write_plain(&facts, &head, &path, out);
+            write_plain(&facts, head, &path, out);
             Step::Forward(Forward {
                 facts,
                 to: To::Original(cx.shard.original(cx.original), cx.shard.passthrough.clone()),
@@ -273,7 +285,6 @@ pub(crate) fn decide(
             })
         }
         RequestDecision::Rule(matched) => {
-            let head = &head;
             let view = &view;
             let routed = Routed {
                 cx,

@@ -41,6 +41,7 @@ impl From<Elapsed> for IdleEnd {
 /// is accuracy of one tick, which no deadline here needs better. Rule timeouts use real timers.
 pub struct Registry {
     slots: RefCell<Slab<Rc<Slot>>>,
+    connections: Cell<usize>,
     started: Instant,
     /// Milliseconds since `started`, as of the last sweep.
     now: Cell<u64>,
@@ -55,11 +56,13 @@ struct Slot {
     generation: Cell<u64>,
 }
 
-/// Membership of one connection; leaving is dropping it.
+/// Membership of one connection, or of one of its streams; leaving is dropping it.
 pub struct Lease {
     registry: Rc<Registry>,
     slot: Rc<Slot>,
     key: usize,
+    /// A stream waits for itself, but is no connection and holds no generation.
+    stream: bool,
 }
 
 impl Registry {
@@ -67,6 +70,7 @@ impl Registry {
     pub fn new() -> Self {
         Self {
             slots: RefCell::default(),
+            connections: Cell::new(0),
             started: Instant::now(),
             now: Cell::new(0),
             draining: Cell::new(false),
@@ -76,24 +80,30 @@ impl Registry {
 
     /// Adds a connection that begins with `generation`.
     pub fn join(self: &Rc<Self>, generation: u64) -> Lease {
+        *self.generations.borrow_mut().entry(generation).or_default() += 1;
+        self.connections.set(self.connections.get() + 1);
+        self.lease(generation, false)
+    }
+
+    fn lease(self: &Rc<Self>, generation: u64, stream: bool) -> Lease {
         let slot = Rc::new(Slot {
             deadline: Cell::new(NEVER),
             fired: Cell::new(false),
             waker: RefCell::new(None),
             generation: Cell::new(generation),
         });
-        *self.generations.borrow_mut().entry(generation).or_default() += 1;
         let key = self.slots.borrow_mut().insert(slot.clone());
         Lease {
             registry: self.clone(),
             slot,
             key,
+            stream,
         }
     }
 
     /// Open connections.
     pub fn len(&self) -> usize {
-        self.slots.borrow().len()
+        self.connections.get()
     }
 
     /// True when none is open.
@@ -166,6 +176,11 @@ impl Slot {
 }
 
 impl Lease {
+    /// A lease for one stream of this connection: it has a deadline of its own, and counts nowhere.
+    pub fn stream(&self) -> Self {
+        self.registry.lease(self.slot.generation.get(), true)
+    }
+
     /// A point in time `limit` from now, for several waits that share one deadline. Zero: never.
     pub fn after(&self, limit: Duration) -> Deadline {
         if limit.is_zero() {
@@ -237,7 +252,7 @@ impl Lease {
     /// The connection now holds `generation`.
     pub fn hold(&self, generation: u64) {
         let old = self.slot.generation.replace(generation);
-        if old != generation {
+        if old != generation && !self.stream {
             self.registry.leave_generation(old);
             *self
                 .registry
@@ -260,7 +275,11 @@ pub struct Deadline(u64);
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.registry.leave_generation(self.slot.generation.get());
+        if !self.stream {
+            let connections = &self.registry.connections;
+            connections.set(connections.get().saturating_sub(1));
+            self.registry.leave_generation(self.slot.generation.get());
+        }
         self.registry.slots.borrow_mut().try_remove(self.key);
     }
 }
@@ -339,5 +358,25 @@ mod tests {
         assert_eq!(registry.len(), 1);
         drop(two);
         assert!(registry.is_empty() && registry.generations().is_empty());
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_stream_waits_for_itself_and_counts_nowhere() {
+        let registry = Rc::new(Registry::new());
+        let connection = registry.join(4);
+        let stream = connection.stream();
+        stream.hold(5);
+        assert_eq!(registry.len(), 1);
+        assert_eq!(registry.generations(), BTreeMap::from([(4, 1)]));
+        let hour = Duration::from_secs(3600);
+        let mut waiting = pin!(connection.within(hour, pending::<()>()));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        let short = Duration::from_millis(50);
+        let end = swept(&registry, stream.within(short, pending::<()>())).await;
+        assert_eq!(end, Err(Elapsed));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        drop(stream);
+        assert_eq!(registry.len(), 1);
+        assert_eq!(registry.generations(), BTreeMap::from([(4, 1)]));
     }
 }
