@@ -1,12 +1,14 @@
 //! HTTP/1: requests parsed strictly, routed one by one, written anew, streamed both ways.
 //!
 //! In the order a request travels: `serve` reads heads off a connection, `decide` parses one and
-//! finds its rule, `routed` does what that says (no await in either), `exchange` finds a connection
-//! to an endpoint and replays what is safe to replay, `upload` streams the request body, `download`
-//! the response, in which `changes` says what the rule alters; `local` and `answer` make the replies
+//! finds its rule, `routed` does what that says (no await in either), `attempts` finds a connection to
+//! an endpoint and tries again what is safe to try again, `exchange` is one such try from HTTP/1 to
+//! HTTP/1 (`watched` says for how long): `upload` streams the request body, `download` the
+//! response, in which `changes` says what the rule alters; `local` and `answer` make the replies
 //! that no upstream made, behind which `discard` reads what is left of the request. `mirror` sends
 //! copies, which nobody waits for.
 mod answer;
+mod attempts;
 mod changes;
 mod decide;
 mod discard;
@@ -18,6 +20,7 @@ mod mirror;
 mod routed;
 mod serve;
 mod upload;
+mod watched;
 
 use crate::context::Context;
 use pointsman_telemetry::Flags;

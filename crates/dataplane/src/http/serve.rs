@@ -1,10 +1,12 @@
 //! The life of one HTTP/1 client connection.
 use super::{
     Context, RequestFacts,
+    attempts::{self, Outcome},
     decide::{Answered, Forward, Reply, Step, TableCache, decide},
     discard::discard,
-    exchange::{Outcome, exchange, watched},
+    exchange::Http1Request,
     local::{self, Local},
+    watched::watched,
 };
 use crate::{
     access::pending::Ending,
@@ -229,7 +231,10 @@ async fn proxy(
     out: &mut Vec<u8>,
 ) -> bool {
     let progress = Progress::default();
-    let outcome = exchange(cx, forward, out, input, &progress).await;
+    let outcome = {
+        let mut request = Http1Request::new(cx, forward, out, input, &progress);
+        attempts::exchange(cx, forward, &mut request, &progress).await
+    };
     let facts = &forward.facts;
     let record = |status, flags, details| {
         let ending = Ending {

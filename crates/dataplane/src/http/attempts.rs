@@ -1,0 +1,227 @@
+//! One routed request: choose an endpoint, find a connection to it, try, and try again where that is
+//! safe. Whoever asks and whatever the endpoint speaks, this is the one loop.
+use super::{
+    Context,
+    decide::{Forward, To},
+    local::{self, Local},
+};
+use crate::{
+    shard::{
+        cluster_state::{Dialled, Tried},
+        endpoint_state::{self, EndpointState, InFlight},
+    },
+    tunnel::Progress,
+};
+use pointsman_telemetry::Flags;
+use pointsman_wire::http1::Refusal;
+use std::{rc::Rc, time::Instant};
+use tokio::net::TcpStream;
+
+/// Further tries after a connect failure, each on another endpoint where there is one (VS-H-70).
+/// Nothing was sent, so any request may be tried again.
+const CONNECT_RETRIES: usize = 2;
+
+/// What became of a request.
+pub(crate) enum Outcome {
+    /// Answered whole.
+    Answered { status: u16, keep: bool },
+    /// The endpoint switched protocols; both sides speak HTTP/1.
+    Upgraded {
+        upstream: TcpStream,
+        in_flight: InFlight,
+        reply: Vec<u8>,
+    },
+    /// Nothing was sent to the client; this is to be.
+    Reply(Local),
+    /// As `Reply`, for a body with wrong framing.
+    Refused(Refusal),
+    /// The client must see a cut.
+    Abort { status: u16, flags: Flags },
+}
+
+/// How one try ended.
+pub(super) enum End {
+    /// The response was passed on.
+    Finished {
+        status: u16,
+        /// The endpoint's connection can carry another request.
+        reusable: bool,
+        keep: bool,
+    },
+    /// As [`Outcome::Upgraded`].
+    Upgraded(Vec<u8>),
+    /// Nothing was sent to the client.
+    Failed(Failure),
+    /// There is nothing to be tried again.
+    Other(Outcome),
+}
+
+/// A try that gave the client nothing.
+pub(super) struct Failure {
+    pub(super) kind: FailureKind,
+    /// What the client is told if it stays at this.
+    pub(super) local: Local,
+}
+
+/// What is known of a request whose try failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FailureKind {
+    /// There was no connection to send it on.
+    Connect,
+    /// The connection ended without a byte of a response.
+    Silent,
+    /// The response was cut in its head, or reset.
+    Reset,
+}
+
+/// A request as the loop sees it.
+pub(super) trait Attempt {
+    /// An endpoint was found: copies of a complete request may go out.
+    fn begins(&mut self);
+
+    /// Sends it over a connection to an HTTP/1 endpoint.
+    async fn http1(&mut self, upstream: &TcpStream) -> End;
+
+    /// Is all of it still there to be sent again?
+    fn replayable(&self) -> bool;
+}
+
+/// Carries out a forwarded request, within the time that its rule gives it.
+pub(super) async fn exchange(
+    cx: &Context<'_>,
+    forward: &Forward,
+    attempt: &mut impl Attempt,
+    progress: &Progress,
+) -> Outcome {
+    match forward.timeout {
+        None => attempts(cx, forward, attempt).await,
+        Some(limit) => {
+            match tokio::time::timeout(limit, attempts(cx, forward, attempt)).await {
+                Ok(outcome) => outcome,
+                // Bytes of the response are with the client already: it must see a cut.
+                Err(_) if progress.answering.get() => Outcome::Abort {
+                    status: 200,
+                    flags: Flags::UT,
+                },
+                Err(_) => Outcome::Reply(local::TIMEOUT),
+            }
+        }
+    }
+}
+
+async fn attempts(cx: &Context<'_>, forward: &Forward, attempt: &mut impl Attempt) -> Outcome {
+    let mut tried = Tried::new();
+    let mut fresh_only = false;
+    loop {
+        let in_flight = match pick(cx, forward, &tried) {
+            Ok(in_flight) => in_flight,
+            Err(local) => return Outcome::Reply(local),
+        };
+        attempt.begins();
+        let endpoint = in_flight.endpoint();
+        cx.access.chosen(endpoint);
+        let pooled = if fresh_only {
+            None
+        } else {
+            endpoint.take_idle()
+        };
+        let reused = pooled.is_some();
+        let upstream = match pooled {
+            Some(upstream) => Ok(upstream),
+            None => connect(cx, forward, endpoint).await,
+        };
+        let end = match &upstream {
+            Ok(upstream) => {
+                cx.access.connected(upstream);
+                attempt.http1(upstream).await
+            }
+            Err(local) => End::Failed(Failure {
+                kind: FailureKind::Connect,
+                local: *local,
+            }),
+        };
+        match end {
+            End::Finished {
+                status,
+                reusable,
+                keep,
+            } => {
+                if let Ok(upstream) = upstream
+                    && reusable
+                {
+                    let most = cx.shard.settings.limits.pooled_per_endpoint;
+                    endpoint.keep(upstream, most, Instant::now());
+                }
+                return Outcome::Answered { status, keep };
+            }
+            End::Upgraded(reply) => {
+                return match upstream {
+                    Ok(upstream) => Outcome::Upgraded {
+                        upstream,
+                        in_flight,
+                        reply,
+                    },
+                    Err(local) => Outcome::Reply(local),
+                };
+            }
+            End::Failed(Failure { kind, local }) => match kind {
+                FailureKind::Connect => {
+                    tried.push(Rc::as_ptr(endpoint));
+                    if tried.len() > CONNECT_RETRIES || pick(cx, forward, &tried).is_err() {
+                        return Outcome::Reply(local);
+                    }
+                }
+                // The endpoint may have closed it while it was idle, unseen (RFC 9112 section 9.3.1).
+                FailureKind::Silent
+                    if reused && forward.facts.idempotent && attempt.replayable() =>
+                {
+                    fresh_only = true;
+                }
+                _ => return Outcome::Reply(local),
+            },
+            End::Other(outcome) => return outcome,
+        }
+    }
+}
+
+fn pick(cx: &Context<'_>, forward: &Forward, tried: &Tried) -> Result<InFlight, Local> {
+    let cluster = match &forward.to {
+        To::Original(endpoint, _) if tried.is_empty() => return Ok(endpoint.enter()),
+        To::Original(..) => return Err(local::CONNECT_FAILED),
+        To::Cluster(cluster) => cluster,
+    };
+    let dialled = match cluster.dialled(cx.original, cx.original_is_self) {
+        None | Some(Dialled::Any) => None,
+        Some(Dialled::Endpoint(endpoint)) => Some(endpoint),
+        Some(Dialled::Address(address)) => Some(cx.shard.original(address)),
+        Some(Dialled::Ourselves) => {
+            cx.shard.counts.self_connect(&cluster.cluster.label);
+            return Err(local::SELF_CONNECT);
+        }
+    };
+    match dialled {
+        Some(endpoint) if tried.is_empty() => return Ok(endpoint.enter()),
+        Some(_) => return Err(local::CONNECT_FAILED),
+        None => {}
+    }
+    cluster
+        .pick(tried, &cx.shard.random)
+        .ok_or(local::NO_ENDPOINT)
+}
+
+async fn connect(
+    cx: &Context<'_>,
+    forward: &Forward,
+    endpoint: &EndpointState,
+) -> Result<TcpStream, Local> {
+    let limit = forward.connect_timeout(&cx.shard.settings);
+    match cx.lease.within(limit, endpoint.connect(cx.shard)).await {
+        Ok(Ok(upstream)) => Ok(upstream),
+        Ok(Err(error)) if endpoint_state::is_ourselves(&error) => {
+            cx.shard.counts.self_connect(&error);
+            Err(local::SELF_ENDPOINT)
+        }
+        Ok(Err(_)) => Err(local::CONNECT_FAILED),
+        Err(_) => Err(local::CONNECT_TIMEOUT),
+    }
+}

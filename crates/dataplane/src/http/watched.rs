@@ -1,0 +1,103 @@
+//! Waiting for an exchange as long as its bytes move.
+use super::{
+    Context,
+    attempts::{End, Outcome},
+    local::Local,
+};
+use crate::{shard::registry, stream, tunnel::Progress};
+use pointsman_telemetry::Flags;
+use std::{
+    future::Future,
+    pin::pin,
+    time::{Duration, Instant},
+};
+
+/// Why an exchange was given up while it waited.
+pub(crate) enum Stall {
+    /// Nothing moved for too long.
+    Idle,
+    /// The client has reset its connection, or ended its side long ago and got nothing since.
+    ClientGone,
+}
+
+impl Stall {
+    /// What the client gets: `late` if it has got nothing yet.
+    pub(super) fn end(self, progress: &Progress, late: Local) -> End {
+        match self {
+            Self::ClientGone => End::Other(Outcome::Abort {
+                status: 0,
+                flags: Flags::DC,
+            }),
+            Self::Idle if progress.answering.get() => End::Other(Outcome::Abort {
+                status: 200,
+                flags: Flags::SI,
+            }),
+            Self::Idle => End::Other(Outcome::Reply(late)),
+        }
+    }
+}
+
+/// How often a waiting exchange looks whether its client is still there. A look is a system call,
+/// which no exchange that ends sooner pays.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Runs `future` as long as bytes move: given up after `limit` without any, or after
+/// `timeouts.write` in which the client took none of what was written to it.
+pub(crate) async fn watched<T>(
+    cx: &Context<'_>,
+    progress: &Progress,
+    limit: impl Fn() -> Duration,
+    future: impl Future<Output = T>,
+) -> Result<T, Stall> {
+    let mut future = pin!(future);
+    let timeouts = &cx.shard.settings.timeouts;
+    let moved = || {
+        let (received, sent) = (progress.received.get(), progress.sent.get());
+        (
+            received,
+            sent,
+            progress.unwritten.get(),
+            progress.unsent.get(),
+        )
+    };
+    let mut seen = moved();
+    let mut since = Instant::now();
+    // A FIN may mean "that was my request" or "I am gone"; only time tells.
+    let mut ended: Option<Instant> = None;
+    loop {
+        // Who is waited for may change meanwhile, so the shorter limit sets the pace.
+        let nearest = [limit(), timeouts.write.0]
+            .into_iter()
+            .filter(|limit| !limit.is_zero())
+            .map(|limit| limit.saturating_sub(since.elapsed()))
+            .min();
+        let pace = nearest.unwrap_or(LOOK).clamp(registry::TICK, LOOK);
+        if let Ok(output) = cx.lease.within(pace, future.as_mut()).await {
+            return Ok(output);
+        }
+        if moved() != seen {
+            seen = moved();
+            since = Instant::now();
+        }
+        match stream::peek(cx.client) {
+            stream::Peer::Gone => return Err(Stall::ClientGone),
+            stream::Peer::Ended if !progress.answering.get() => {
+                let gone = ended.get_or_insert_with(Instant::now).elapsed();
+                let patience = timeouts.half_closed.0;
+                if !patience.is_zero() && gone >= patience {
+                    return Err(Stall::ClientGone);
+                }
+            }
+            _ => ended = None,
+        }
+        let waits_for_client = progress.unwritten.get() > 0;
+        let most = if waits_for_client {
+            timeouts.write.0
+        } else {
+            limit()
+        };
+        if !most.is_zero() && since.elapsed() >= most {
+            return Err(Stall::Idle);
+        }
+    }
+}
