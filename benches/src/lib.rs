@@ -11,17 +11,25 @@
 //! | --- | --- |
 //! | [`epoll`] | a safe, thin face on epoll, and CPU pinning |
 //! | [`relay`] | the floor: a relay that parses nothing (also the binary `relay`) |
-//! | [`upstream`] | the servers behind the proxies: fixed HTTP answers, echo, source |
-//! | [`load`] | the clients in front: keep-alive HTTP, connect-and-close, bulk |
+//! | [`http2`] | frames and fields, as much of them as a fixed load needs |
+//! | [`upstream`] | the servers behind the proxies: HTTP/1 and HTTP/2 answers, echo, source |
+//! | [`load`] | the clients in front: keep-alive HTTP, large bodies, h2load, a fixed rate, connect-and-close, bulk |
 //! | [`traffic`] | the exact bytes sent and expected, a built ClientHello among them |
 //! | [`proxies`] | how each proxy is configured and started |
 //! | [`loading`] | how long a configuration takes to load, and its memory |
 //! | [`rows`] | what is measured: one row per kind of traffic |
+//! | [`check`] | one exchange of a row's kind, every byte looked at |
 //! | [`measure`] | check, warm up, measure; rounds that alternate proxies; medians |
+//! | [`idle`] | memory of connections that do nothing |
+//! | [`bars`] | what this project asks of itself |
 //! | [`report`] | the table, Markdown and JSON |
 #![forbid(unsafe_code)]
 
+pub mod bars;
+pub mod check;
 pub mod epoll;
+pub mod http2;
+pub mod idle;
 pub mod load;
 pub mod loading;
 pub mod measure;

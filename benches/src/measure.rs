@@ -1,20 +1,23 @@
 //! Check, warm up, measure. Rounds alternate between the proxies, so that whatever else the
 //! machine does hits all of them alike; a figure is the median over rounds.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use pointsman_testkit::Child;
-use pointsman_testkit::process::{machine_cpu_time, own_cpu_time};
+use pointsman_testkit::process::{cpu_time, machine_cpu_time, own_cpu_time};
+
+use crate::check::await_correct;
 
 use crate::epoll::pin;
 use crate::load::{Load, Progress};
-use crate::proxies::Running;
-use crate::rows::Row;
-use crate::traffic::answer_length;
+use crate::proxies::{Kind, Running};
+use crate::rows::{Row, Unit};
+
+/// How much longer a load runs that has to be told its end beforehand.
+const MARGIN: Duration = Duration::from_millis(300);
 
 /// How long and how often.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +37,7 @@ pub struct Plan {
 /// One measured part.
 #[derive(Debug, Clone, Copy)]
 pub struct Sample {
-    /// CPU time per unit, in the row's unit.
+    /// What a unit costs, in the row's unit: CPU time, memory, or the time of the slowest hundredth.
     pub cost: f64,
     /// Units per second, in the row's unit.
     pub rate: f64,
@@ -50,6 +53,8 @@ pub struct Sample {
 pub struct Contestant<'p> {
     /// The proxy.
     pub proxy: &'p mut Running,
+    /// Whether the row's other figures are compared with this one as the floor.
+    pub is_floor: bool,
     /// Its load.
     pub load: Load,
 }
@@ -57,10 +62,10 @@ pub struct Contestant<'p> {
 /// What one proxy did in one row.
 #[derive(Debug)]
 pub struct Outcome {
+    /// What it is.
+    pub kind: Kind,
     /// Its name in the table.
     pub name: String,
-    /// Whether it counts for "best peer".
-    pub is_peer: bool,
     /// Whether the row's other figures are compared with this one as the floor.
     pub is_floor: bool,
     /// One per round; empty after a failure.
@@ -70,6 +75,28 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Nothing measured yet.
+    #[must_use]
+    pub fn new(proxy: &Running, is_floor: bool) -> Outcome {
+        Outcome {
+            kind: proxy.kind,
+            name: proxy.name.clone(),
+            is_floor,
+            samples: Vec::new(),
+            failure: None,
+        }
+    }
+
+    /// Takes what a round gave; a failure ends the proxy's part in the row.
+    pub fn take(&mut self, result: Result<Sample, String>) {
+        match result {
+            Ok(sample) => self.samples.push(sample),
+            Err(why) => {
+                self.samples.clear();
+                self.failure = Some(why);
+            }
+        }
+    }
     /// The median of a figure over the rounds.
     #[must_use]
     pub fn median(&self, figure: impl Fn(&Sample) -> f64) -> Option<f64> {
@@ -88,44 +115,44 @@ impl Outcome {
     }
 }
 
-/// Measures one row. A proxy that does not answer correctly drops out of the row and says why.
+/// Measures one row. A proxy that does not answer correctly drops out of the row and says why; one
+/// that has no entry for it takes no part.
 pub fn row(row: Row, contestants: &mut [Contestant<'_>], plan: &Plan) -> Vec<Outcome> {
-    let mut outcomes: Vec<Outcome> = contestants
+    let mut parts: Vec<_> = contestants
         .iter_mut()
-        .map(|contestant| Outcome {
-            name: contestant.proxy.name.clone(),
-            is_peer: contestant.proxy.kind.is_peer(),
-            is_floor: false,
-            samples: Vec::new(),
-            failure: await_correct(row, contestant, plan.ready).err(),
+        .filter_map(|contestant| Some((row.front(&contestant.proxy.fronts)?, contestant)))
+        .map(|(front, contestant)| {
+            let mut outcome = Outcome::new(contestant.proxy, contestant.is_floor);
+            outcome.failure = await_correct(front, contestant, plan.ready).err();
+            (front, contestant, outcome)
         })
         .collect();
     for round in 0..plan.rounds {
-        for (contestant, outcome) in contestants.iter_mut().zip(&mut outcomes) {
-            if outcome.failure.is_some() {
-                continue;
-            }
-            eprintln!(
-                "{} round {} of {}: {}",
-                row.name(),
-                round + 1,
-                plan.rounds,
-                outcome.name
-            );
-            match sample(row, contestant, plan) {
-                Ok(sample) => outcome.samples.push(sample),
-                Err(why) => {
-                    outcome.samples.clear();
-                    outcome.failure = Some(why);
-                }
+        for (front, contestant, outcome) in &mut parts {
+            if outcome.failure.is_none() {
+                plan.tell(row, round, &outcome.name);
+                outcome.take(sample(row, *front, contestant, plan));
             }
         }
     }
-    outcomes
+    parts.into_iter().map(|(.., outcome)| outcome).collect()
 }
 
-fn sample(row: Row, contestant: &Contestant<'_>, plan: &Plan) -> Result<Sample, String> {
-    let front = row.front(&contestant.proxy.fronts);
+impl Plan {
+    /// Says what is being measured.
+    pub fn tell(&self, row: Row, round: usize, name: &str) {
+        let (row, round, rounds) = (row.name(), round + 1, self.rounds);
+        eprintln!("{row} round {round} of {rounds}: {name}");
+    }
+}
+
+fn sample(
+    row: Row,
+    front: SocketAddr,
+    contestant: &Contestant<'_>,
+    plan: &Plan,
+) -> Result<Sample, String> {
+    let length = plan.warm_up + plan.measured + MARGIN;
     let progress = Arc::new(Progress::default());
     let driver = {
         let (progress, load, cpu) = (Arc::clone(&progress), contestant.load.clone(), plan.cpu);
@@ -133,11 +160,11 @@ fn sample(row: Row, contestant: &Contestant<'_>, plan: &Plan) -> Result<Sample, 
             .name("load".into())
             .spawn(move || {
                 let _ = pin(cpu);
-                load.run(front, &progress);
+                load.run(front, length, &progress);
             })
             .map_err(|error| error.to_string())?
     };
-    let read = || Reading::take(&contestant.proxy.child, &progress);
+    let read = || Reading::take(&contestant.proxy.child, &contestant.load, &progress);
     thread::sleep(plan.warm_up);
     let before = read();
     thread::sleep(plan.measured);
@@ -147,6 +174,7 @@ fn sample(row: Row, contestant: &Contestant<'_>, plan: &Plan) -> Result<Sample, 
         .join()
         .map_err(|_| "the load generator panicked".to_owned())?;
     let (before, after) = (before?, after?);
+    let latencies = progress.latencies();
     if let Some(failure) = progress.failure() {
         return Err(failure);
     }
@@ -161,13 +189,27 @@ fn sample(row: Row, contestant: &Contestant<'_>, plan: &Plan) -> Result<Sample, 
     let others = seconds(|reading| reading.machine) - seconds(|reading| reading.own) - cpu;
     // Counts stay far below 2^53.
     #[expect(clippy::cast_precision_loss)]
-    let units = units as f64 / row.units_per_rate();
+    let units = units as f64 / row.unit().units_per_rate();
+    let cost = if row.unit() == Unit::Tail {
+        let within = |(due, _): &&(Instant, Duration)| (before.at..after.at).contains(due);
+        let took = latencies.iter().filter(within).map(|(_, took)| *took);
+        slowest_hundredth(took.collect()).ok_or("no request was measured")?
+    } else {
+        cpu * row.unit().costs_per_second() / units
+    };
     Ok(Sample {
-        cost: cpu * row.costs_per_second() / units,
+        cost,
         rate: units / wall,
         busy: cpu / wall,
         others: (others / wall).max(0.0),
     })
+}
+
+/// The 99th percentile in microseconds.
+fn slowest_hundredth(mut took: Vec<Duration>) -> Option<f64> {
+    took.sort_unstable();
+    let index = (took.len() * 99).div_ceil(100).checked_sub(1)?;
+    Some(took.get(index)?.as_secs_f64() * 1e6)
 }
 
 /// All the counters at one instant.
@@ -176,128 +218,27 @@ struct Reading {
     units: u64,
     /// CPU time of the proxy.
     proxy: Duration,
-    /// CPU time of this process: load and upstreams.
+    /// CPU time of this process, load and upstreams, and of a load generator of its own.
     own: Duration,
     /// CPU time of the whole machine.
     machine: Duration,
 }
 
 impl Reading {
-    fn take(proxy: &Child, progress: &Progress) -> Result<Reading, String> {
+    fn take(proxy: &Child, load: &Load, progress: &Progress) -> Result<Reading, String> {
         let told = |error: std::io::Error| error.to_string();
+        // One that has ended early has failed, and says so itself.
+        let helper = progress.helper().and_then(|pid| cpu_time(pid).ok());
         Ok(Reading {
             at: Instant::now(),
-            units: progress.units(),
+            units: load.units(progress),
             proxy: proxy
                 .cpu_time()
                 .map_err(|error| format!("it died: {error}"))?,
-            own: own_cpu_time().map_err(told)?,
+            own: own_cpu_time().map_err(told)? + helper.unwrap_or_default(),
             machine: machine_cpu_time().map_err(told)?,
         })
     }
-}
-
-/// Tries until the proxy answers exactly as it should.
-fn await_correct(row: Row, contestant: &mut Contestant<'_>, ready: Duration) -> Result<(), String> {
-    let front = row.front(&contestant.proxy.fronts);
-    let end = Instant::now() + ready;
-    loop {
-        let Err(why) = check(front, &contestant.load) else {
-            return Ok(());
-        };
-        let exited = contestant.proxy.child.exited();
-        if exited.is_none() && Instant::now() < end {
-            thread::sleep(Duration::from_millis(50));
-            continue;
-        }
-        let status = exited
-            .map(|status| format!("{status}; "))
-            .unwrap_or_default();
-        return Err(format!(
-            "{status}{why}{}",
-            last_words(&contestant.proxy.log)
-        ));
-    }
-}
-
-/// The end of a log, for a message.
-fn last_words(log: &std::path::Path) -> String {
-    let text = std::fs::read(log).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    match text.lines().rfind(|line| !line.trim().is_empty()) {
-        Some(line) => format!(" (log: {})", line.chars().take(300).collect::<String>()),
-        None => String::new(),
-    }
-}
-
-/// One exchange of the row's kind, every byte of the answer's body looked at.
-fn check(front: SocketAddr, load: &Load) -> Result<(), String> {
-    let mut stream = TcpStream::connect(front).map_err(|error| format!("connect: {error}"))?;
-    let limit = Some(Duration::from_secs(2));
-    stream
-        .set_read_timeout(limit)
-        .map_err(|error| error.to_string())?;
-    match load {
-        Load::Http { requests, body, .. } => {
-            // The last host is the one an index is most likely to have lost.
-            for request in requests.first().into_iter().chain(requests.last()) {
-                check_http(&mut stream, request, *body)?;
-            }
-            Ok(())
-        }
-        Load::Connect { payload, .. } => {
-            stream
-                .write_all(payload)
-                .map_err(|error| error.to_string())?;
-            let echoed = receive(&mut stream, payload.len())?;
-            if echoed == *payload {
-                Ok(())
-            } else {
-                Err("the echo is not what was sent".into())
-            }
-        }
-        Load::Bulk { .. } => {
-            stream.write_all(b"!").map_err(|error| error.to_string())?;
-            let zeros = receive(&mut stream, 1 << 20)?;
-            if zeros.iter().all(|byte| *byte == 0) {
-                Ok(())
-            } else {
-                Err("not the stream".into())
-            }
-        }
-    }
-}
-
-fn check_http(stream: &mut TcpStream, request: &[u8], body: usize) -> Result<(), String> {
-    stream
-        .write_all(request)
-        .map_err(|error| error.to_string())?;
-    let mut answer = Vec::new();
-    loop {
-        if let Some(length) = answer_length(&answer, body)? {
-            let content = answer.get(length - body..).unwrap_or_default();
-            let right = length == answer.len() && content.iter().all(|byte| *byte == b'x');
-            return if right {
-                Ok(())
-            } else {
-                Err("the body is not what was sent".into())
-            };
-        }
-        let mut byte = [0; 4096];
-        match stream.read(&mut byte) {
-            Ok(0) => return Err("closed without a whole answer".into()),
-            Ok(got) => answer.extend(byte.iter().take(got)),
-            Err(error) => return Err(format!("no answer: {error}")),
-        }
-    }
-}
-
-fn receive(stream: &mut TcpStream, length: usize) -> Result<Vec<u8>, String> {
-    let mut bytes = vec![0; length];
-    stream
-        .read_exact(&mut bytes)
-        .map_err(|error| format!("no answer: {error}"))?;
-    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -307,8 +248,8 @@ mod tests {
     #[test]
     fn medians_and_ranges() {
         let of = |costs: &[f64]| Outcome {
+            kind: Kind::Pointsman,
             name: String::new(),
-            is_peer: false,
             is_floor: false,
             samples: costs
                 .iter()
@@ -326,5 +267,15 @@ mod tests {
         assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
         assert_eq!(of(&[3.0, 1.0, 2.0]).cost_range(), Some((1.0, 3.0)));
+    }
+
+    #[test]
+    fn the_slowest_hundredth_is_a_percentile() {
+        let micros = |range: std::ops::RangeInclusive<u64>| {
+            slowest_hundredth(range.rev().map(Duration::from_micros).collect())
+        };
+        assert_eq!(micros(1..=200), Some(198.0));
+        assert_eq!(micros(7..=7), Some(7.0));
+        assert_eq!(slowest_hundredth(Vec::new()), None);
     }
 }

@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use crate::bars;
 use crate::measure::Outcome;
-use crate::rows::Row;
+use crate::rows::{Row, Unit};
 
 /// A measured row.
 #[derive(Debug)]
@@ -34,7 +35,7 @@ const NOISY: f64 = 0.1;
 const HEADINGS: [&str; 7] = [
     "row",
     "proxy",
-    "CPU cost (median)",
+    "cost (median)",
     "min to max",
     "rate",
     "CPU busy",
@@ -43,7 +44,10 @@ const HEADINGS: [&str; 7] = [
 
 impl Measured {
     fn best_peer(&self) -> Option<f64> {
-        let peers = self.outcomes.iter().filter(|outcome| outcome.is_peer);
+        let peers = self
+            .outcomes
+            .iter()
+            .filter(|outcome| outcome.kind.is_peer());
         peers
             .filter_map(|outcome| outcome.median(|sample| sample.cost))
             .reduce(f64::min)
@@ -80,6 +84,24 @@ impl Measured {
             .collect()
     }
 
+    fn verdicts(&self) -> Vec<[String; 4]> {
+        let unit = self.row.unit().cost();
+        let verdicts = bars::judge(self.row, &self.outcomes)
+            .into_iter()
+            .enumerate();
+        let cells = verdicts.map(|(index, verdict)| {
+            let name = if index == 0 { self.row.name() } else { "" };
+            let here = verdict.here.map_or("-".into(), |here| format!("{here:.2}"));
+            [
+                name.to_owned(),
+                verdict.bar.text(unit),
+                here,
+                verdict.text().to_owned(),
+            ]
+        });
+        cells.collect()
+    }
+
     fn figures(&self, outcome: &Outcome) -> [String; 5] {
         let Some((cost, (least, most))) = outcome
             .median(|sample| sample.cost)
@@ -99,10 +121,14 @@ impl Measured {
         let busy = outcome.median(|sample| sample.busy).unwrap_or_default() * 100.0;
         let ratio = |to: Option<f64>| to.map_or("-".into(), |to| format!("{:.2}", cost / to));
         [
-            format!("{cost:.digits$} {}", self.row.cost_unit()),
+            format!("{cost:.digits$} {}", self.row.unit().cost()),
             format!("{least:.digits$} to {most:.digits$}"),
-            format!("{rate:.rate_digits$} {}", self.row.rate_unit()),
-            format!("{busy:.0} %"),
+            format!("{rate:.rate_digits$} {}", self.row.unit().rate()),
+            if self.row.unit() == Unit::Memory {
+                "-".to_owned()
+            } else {
+                format!("{busy:.0} %")
+            },
             format!("{} / {}", ratio(self.best_peer()), ratio(self.floor())),
         ]
     }
@@ -131,11 +157,22 @@ impl Measured {
                 })
             })
             .collect();
+        let bars: Vec<Value> = bars::judge(self.row, &self.outcomes)
+            .iter()
+            .map(|verdict| {
+                json!({
+                    "bar": verdict.bar.text(self.row.unit().cost()),
+                    "here": verdict.here,
+                    "verdict": verdict.text(),
+                })
+            })
+            .collect();
         json!({
             "row": self.row.name(),
-            "cost_unit": self.row.cost_unit(),
-            "rate_unit": self.row.rate_unit(),
+            "cost_unit": self.row.unit().cost(),
+            "rate_unit": self.row.unit().rate(),
             "outcomes": outcomes,
+            "bars": bars,
             "notes": self.notes,
         })
     }
@@ -153,37 +190,16 @@ pub fn json(rows: &[Measured], versions: &[(String, String)]) -> String {
     format!("{:#}", json!({"versions": versions, "rows": rows}))
 }
 
-/// The table, then the versions, then notes, and why whatever failed did.
+/// The table, what it makes of the bars, then the versions, notes, and why whatever failed did.
 #[must_use]
 pub fn table(rows: &[Measured], versions: &[(String, String)], style: Style) -> String {
-    let groups: Vec<Vec<[String; 7]>> = rows.iter().map(Measured::cells).collect();
-    let mut widths = HEADINGS.map(|heading| heading.chars().count());
-    for line in groups.iter().flatten() {
-        for (width, cell) in widths.iter_mut().zip(line) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
     let mut out = String::new();
-    match style {
-        Style::Lines => {
-            rule(&mut out, &widths, ['┌', '┬', '┐']);
-            line(&mut out, &widths, &HEADINGS.map(str::to_owned), '│');
-            for group in &groups {
-                rule(&mut out, &widths, ['├', '┼', '┤']);
-                group
-                    .iter()
-                    .for_each(|cells| line(&mut out, &widths, cells, '│'));
-            }
-            rule(&mut out, &widths, ['└', '┴', '┘']);
-        }
-        Style::Markdown => {
-            line(&mut out, &widths, &HEADINGS.map(str::to_owned), '|');
-            line(&mut out, &widths, &HEADINGS.map(|_| "---".to_owned()), '|');
-            groups
-                .iter()
-                .flatten()
-                .for_each(|cells| line(&mut out, &widths, cells, '|'));
-        }
+    let figures: Vec<_> = rows.iter().map(Measured::cells).collect();
+    draw(&mut out, &HEADINGS, &figures, style);
+    let bars: Vec<_> = rows.iter().map(Measured::verdicts).collect();
+    if bars.iter().any(|group| !group.is_empty()) {
+        out.push('\n');
+        draw(&mut out, &["row", "bar", "here", "verdict"], &bars, style);
     }
     // Writing into a String cannot fail.
     let _ = writeln!(out);
@@ -199,29 +215,62 @@ pub fn table(rows: &[Measured], versions: &[(String, String)], style: Style) -> 
         );
     }
     for measured in rows {
+        let row = measured.row.name();
         for note in &measured.notes {
-            let _ = writeln!(out, "- {}, {note}", measured.row.name());
+            let _ = writeln!(out, "- {row}, {note}");
         }
         for outcome in &measured.outcomes {
             if let Some(why) = &outcome.failure {
-                let _ = writeln!(
-                    out,
-                    "- {}, {}: failed: {why}",
-                    measured.row.name(),
-                    outcome.name
-                );
+                let _ = writeln!(out, "- {row}, {}: failed: {why}", outcome.name);
             }
         }
     }
     out
 }
 
-fn rule(out: &mut String, widths: &[usize; 7], [left, middle, right]: [char; 3]) {
+/// Draws lines of cells in groups.
+fn draw<const N: usize>(
+    out: &mut String,
+    headings: &[&str; N],
+    groups: &[Vec<[String; N]>],
+    style: Style,
+) {
+    let mut widths = headings.map(|heading| heading.chars().count());
+    for line in groups.iter().flatten() {
+        for (width, cell) in widths.iter_mut().zip(line) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let headings = headings.map(str::to_owned);
+    match style {
+        Style::Lines => {
+            rule(out, &widths, ['┌', '┬', '┐']);
+            line(out, &widths, &headings, '│');
+            for group in groups.iter().filter(|group| !group.is_empty()) {
+                rule(out, &widths, ['├', '┼', '┤']);
+                group
+                    .iter()
+                    .for_each(|cells| line(out, &widths, cells, '│'));
+            }
+            rule(out, &widths, ['└', '┴', '┘']);
+        }
+        Style::Markdown => {
+            line(out, &widths, &headings, '|');
+            line(out, &widths, &headings.map(|_| "---".to_owned()), '|');
+            groups
+                .iter()
+                .flatten()
+                .for_each(|cells| line(out, &widths, cells, '|'));
+        }
+    }
+}
+
+fn rule<const N: usize>(out: &mut String, widths: &[usize; N], [left, middle, right]: [char; 3]) {
     let bars: Vec<String> = widths.iter().map(|width| "─".repeat(width + 2)).collect();
     let _ = writeln!(out, "{left}{}{right}", bars.join(&middle.to_string()));
 }
 
-fn line(out: &mut String, widths: &[usize; 7], cells: &[String; 7], bar: char) {
+fn line<const N: usize>(out: &mut String, widths: &[usize; N], cells: &[String; N], bar: char) {
     let cells: Vec<String> = cells
         .iter()
         .zip(widths)
@@ -234,8 +283,9 @@ fn line(out: &mut String, widths: &[usize; 7], cells: &[String; 7], bar: char) {
 mod tests {
     use super::*;
     use crate::measure::Sample;
+    use crate::proxies::Kind;
 
-    fn outcome(name: &str, is_peer: bool, is_floor: bool, costs: &[f64]) -> Outcome {
+    fn outcome(kind: Kind, costs: &[f64]) -> Outcome {
         let samples = costs
             .iter()
             .map(|cost| Sample {
@@ -247,9 +297,9 @@ mod tests {
             .collect();
         let failure = costs.is_empty().then(|| "closed".to_owned());
         Outcome {
-            name: name.into(),
-            is_peer,
-            is_floor,
+            kind,
+            name: kind.name().into(),
+            is_floor: kind == Kind::Relay,
             samples,
             failure,
         }
@@ -257,11 +307,11 @@ mod tests {
 
     fn measured() -> Vec<Measured> {
         let outcomes = vec![
-            outcome("pointsman", false, false, &[18.0]),
-            outcome("nginx", true, false, &[24.0, 20.0]),
-            outcome("haproxy", true, false, &[20.0]),
-            outcome("envoy", true, false, &[]),
-            outcome("relay", false, true, &[15.0]),
+            outcome(Kind::Pointsman, &[18.0]),
+            outcome(Kind::Nginx, &[24.0, 20.0]),
+            outcome(Kind::Haproxy, &[20.0]),
+            outcome(Kind::Envoy, &[]),
+            outcome(Kind::Relay, &[15.0]),
         ];
         vec![Measured {
             row: Row::HttpSmall,
@@ -281,6 +331,12 @@ mod tests {
         assert!(text.contains("- http-small, envoy: failed: closed"));
         assert!(text.contains("- http-small, pointsman: ready at once"));
         assert!(text.contains("up to 0.3 CPUs busy"));
+        let squeezed = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            squeezed.contains("| http-small | 0.80 × haproxy | 0.90 | missed |"),
+            "{text}"
+        );
+        assert!(squeezed.contains("| 1.30 × floor | 1.20 | met |"), "{text}");
         let lines = table(&measured(), &[], Style::Lines);
         let widths: Vec<_> = lines
             .lines()

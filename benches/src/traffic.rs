@@ -8,14 +8,80 @@ pub const SNI_HOST: &str = "sni.bench.test";
 pub const SMALL_BODY: usize = 100;
 /// Body of the realistic answer.
 pub const REALISTIC_BODY: usize = 1024;
-/// First bytes of a request for the realistic answer; any other request gets the small one.
+/// First bytes of a request for the realistic answer.
 pub const REALISTIC_PREFIX: &[u8] = b"GET /r";
+/// First bytes of a request for a body of as many bytes as follow in digits. Any request that
+/// begins with neither gets the small answer.
+pub const LARGE_PREFIX: &[u8] = b"GET /large/";
+/// A gRPC message: not compressed, its length, 50 bytes.
+pub const GRPC_REQUEST: [u8; 55] = grpc_message();
+/// The answer to it, 100 bytes.
+pub const GRPC_ANSWER: [u8; 105] = grpc_message();
+
+/// Rules of the three lists of `rules-1`, `rules-10` and `rules-100`.
+pub const RULE_LISTS: [u32; 3] = [1, 10, 100];
+
+/// The host that has so many rules.
+#[must_use]
+pub fn rules_host(rules: u32) -> String {
+    format!("rules-{rules}.bench.svc.cluster.local")
+}
+
+/// The prefix that rule `number`, counted from 0, matches.
+#[must_use]
+pub fn rule_prefix(number: u32) -> String {
+    format!("/area-{number}/")
+}
+
+/// As [`small_request`], for the path that only the last of `rules` rules matches.
+#[must_use]
+pub fn last_rule_request(rules: u32) -> Vec<u8> {
+    small_request_for(
+        &rules_host(rules),
+        &format!("{}item", rule_prefix(rules - 1)),
+    )
+}
+
+/// A request for a body of `length` bytes.
+#[must_use]
+pub fn large_request(length: u64) -> Vec<u8> {
+    small_request_for(HTTP_HOST, &format!("/large/{length}"))
+}
+
+/// The head of a request that brings a body of `length` bytes; the small answer follows.
+#[must_use]
+pub fn upload_head(length: u64) -> Vec<u8> {
+    format!(
+        "POST /upload HTTP/1.1\r\nHost: {HTTP_HOST}\r\nUser-Agent: side-by-side\r\n\
+         Content-Type: application/octet-stream\r\nContent-Length: {length}\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+/// A length-prefixed message of gRPC: all of `N` but the five bytes of its prefix is content.
+const fn grpc_message<const N: usize>() -> [u8; N] {
+    let mut message = [b'x'; N];
+    // Shorter than 256 bytes.
+    let prefix = [0, 0, 0, 0, (N - 5) as u8];
+    let mut index = 0;
+    while index < prefix.len() {
+        message[index] = prefix[index];
+        index += 1;
+    }
+    message
+}
 
 /// About 120 bytes: a health check or an internal call.
 #[must_use]
 pub fn small_request(host: &str) -> Vec<u8> {
-    format!("GET /s HTTP/1.1\r\nHost: {host}\r\nUser-Agent: side-by-side\r\nAccept: */*\r\n\r\n")
-        .into_bytes()
+    small_request_for(host, "/s")
+}
+
+fn small_request_for(host: &str, path: &str) -> Vec<u8> {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: side-by-side\r\nAccept: */*\r\n\r\n"
+    )
+    .into_bytes()
 }
 
 /// About 700 bytes and 12 fields: what a browser or a traced service call sends.
@@ -42,11 +108,16 @@ pub fn realistic_request(host: &str) -> Vec<u8> {
 /// The upstream's answer with a body of this size.
 #[must_use]
 pub fn answer(body: usize) -> Vec<u8> {
-    let mut bytes =
-        format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {body}\r\n\r\n")
-            .into_bytes();
+    let mut bytes = answer_head(body as u64);
     bytes.resize(bytes.len() + body, b'x');
     bytes
+}
+
+/// The head of [`answer`].
+#[must_use]
+pub fn answer_head(body: u64) -> Vec<u8> {
+    format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {body}\r\n\r\n")
+        .into_bytes()
 }
 
 /// The length of a whole answer at the start of `bytes`; `None` while it is not all there.
@@ -55,6 +126,16 @@ pub fn answer(body: usize) -> Vec<u8> {
 /// Any status but 200, a body of any other length than `body`, or no `Content-Length`: every proxy
 /// must pass on what the upstream sent.
 pub fn answer_length(bytes: &[u8], body: usize) -> Result<Option<usize>, String> {
+    let head = answer_head_length(bytes, body as u64)?;
+    let total = head.map(|head| head + body);
+    Ok(total.filter(|total| bytes.len() >= *total))
+}
+
+/// The length of the head of an answer at the start of `bytes`; `None` while it is not all there.
+///
+/// # Errors
+/// As [`answer_length`].
+pub fn answer_head_length(bytes: &[u8], body: u64) -> Result<Option<usize>, String> {
     let Some(end) = memchr::memmem::find(bytes, b"\r\n\r\n") else {
         return Ok(None);
     };
@@ -76,14 +157,11 @@ pub fn answer_length(bytes: &[u8], body: usize) -> Result<Option<usize>, String>
             std::str::from_utf8(line.get(15..)?)
                 .ok()?
                 .trim()
-                .parse::<usize>()
+                .parse::<u64>()
                 .ok()
         });
     match length {
-        Some(length) if length == body => {
-            let total = end + 4 + body;
-            Ok((bytes.len() >= total).then_some(total))
-        }
+        Some(length) if length == body => Ok(Some(end + 4)),
         Some(length) => Err(format!("body of {length} bytes, not {body}")),
         None => Err(format!("no Content-Length in {:?}", text())),
     }
@@ -144,6 +222,12 @@ mod tests {
         assert!((680..780).contains(&realistic.len()), "{}", realistic.len());
         assert!(realistic.starts_with(REALISTIC_PREFIX));
         assert_eq!(client_hello(SNI_HOST).len(), 517);
+    }
+
+    #[test]
+    fn grpc_messages_tell_their_length() {
+        assert_eq!(GRPC_REQUEST[..6], [0, 0, 0, 0, 50, b'x']);
+        assert_eq!(GRPC_ANSWER[..6], [0, 0, 0, 0, 100, b'x']);
     }
 
     #[test]

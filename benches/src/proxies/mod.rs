@@ -68,8 +68,18 @@ impl Kind {
 /// Where a proxy is reached, by kind of traffic.
 #[derive(Debug, Clone, Copy)]
 pub struct Fronts {
-    /// HTTP by `Host`.
+    /// HTTP/1 by `Host`.
     pub http: SocketAddr,
+    /// HTTP/1 with large bodies, where a proxy's manual advises settings of their own for them.
+    pub large: SocketAddr,
+    /// HTTP/1 through each of [`RULE_LISTS`](crate::traffic::RULE_LISTS).
+    pub rules: [SocketAddr; 3],
+    /// HTTP/2 by prior knowledge to an HTTP/1 upstream; `None` for what parses no HTTP.
+    pub h2_h1: Option<SocketAddr>,
+    /// HTTP/2 to an HTTP/2 upstream; `None` where that is not possible.
+    pub h2_h2: Option<SocketAddr>,
+    /// gRPC to a gRPC upstream.
+    pub grpc: Option<SocketAddr>,
     /// Raw TCP to the echo server.
     pub tcp: SocketAddr,
     /// Raw TCP to the source.
@@ -85,11 +95,21 @@ impl Fronts {
         let next = || SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         Fronts {
             http: next(),
+            large: next(),
+            rules: [next(), next(), next()],
+            h2_h1: Some(next()),
+            h2_h2: Some(next()),
+            grpc: Some(next()),
             tcp: next(),
             bulk: next(),
             sni: next(),
         }
     }
+}
+
+/// An entry that [`Fronts::allocate`] gave, as configurations write it.
+fn entry(front: Option<SocketAddr>) -> String {
+    front.map(|front| front.to_string()).unwrap_or_default()
 }
 
 /// What starting a proxy needs to know.

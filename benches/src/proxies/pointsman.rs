@@ -11,7 +11,7 @@ use pointsman_testkit::free_port;
 
 use super::{Fronts, Kind, Running, Site, version};
 use crate::loading::{Loading, await_ready};
-use crate::traffic::{HTTP_HOST, SNI_HOST};
+use crate::traffic::{HTTP_HOST, RULE_LISTS, SNI_HOST, rule_prefix, rules_host};
 
 /// Cluster IP of the one service that all rows but `hosts-100k` use.
 const VIP: Ipv4Addr = Ipv4Addr::new(127, 88, 0, 10);
@@ -26,6 +26,10 @@ pub(super) fn start(site: &Site<'_>) -> anyhow::Result<Running> {
     // A raw TCP port belongs to the service's address; HTTP and TLS are told apart by name.
     fronts.tcp.set_ip(IpAddr::V4(VIP));
     fronts.bulk.set_ip(IpAddr::V4(VIP));
+    // All of HTTP is one port: hosts and versions are told apart on it, large bodies by nothing.
+    fronts.large = fronts.http;
+    fronts.rules = [fronts.http; 3];
+    fronts.h2_h1 = Some(fronts.http);
     let files = [manifests(site, &fronts)];
     Ok(launch(site, "pointsman".into(), fronts, &files)?.running)
 }
@@ -41,8 +45,9 @@ pub struct ManyHosts {
     pub loading: Loading,
 }
 
-/// Starts Pointsman with `hosts` HTTP services on one port, all with the same single endpoint, and
-/// waits until it is ready.
+/// Starts Pointsman with `hosts` HTTP services on one port, and waits until it is ready. Each has a
+/// VirtualService that leads to the first, so that requests to hosts at random share its upstream
+/// connections: what differs is the lookup.
 ///
 /// # Errors
 /// When the binary is missing, the manifests cannot be written, or it does not get ready.
@@ -56,7 +61,9 @@ pub fn with_hosts(site: &Site<'_>, hosts: u32) -> anyhow::Result<ManyHosts> {
         let name = format!("s{number}");
         let ports = [("http", fronts.http.port(), site.upstreams.http)];
         service(&mut yaml, &name, vip, &ports);
-        names.push(format!("{name}.bench.svc.cluster.local"));
+        let host = format!("{name}.bench.svc.cluster.local");
+        lead(&mut yaml, &name, &host);
+        names.push(host);
         if yaml.len() > FILE_BYTES {
             files.push(std::mem::take(&mut yaml));
         }
@@ -127,10 +134,20 @@ fn manifests(site: &Site<'_>, fronts: &Fronts) -> String {
     let name = HTTP_HOST.split('.').next().unwrap_or_default();
     let ports = [
         ("http", fronts.http.port(), to.http),
+        ("http2", port(fronts.h2_h2), to.http2),
+        ("grpc", port(fronts.grpc), to.grpc),
         ("tcp-echo", fronts.tcp.port(), to.echo),
         ("tcp-bulk", fronts.bulk.port(), to.source),
     ];
     service(&mut yaml, name, VIP, &ports);
+    for (number, rules) in (1..).zip(RULE_LISTS) {
+        let vip = Ipv4Addr::from(u32::from(VIP) + number);
+        let host = rules_host(rules);
+        let name = host.split('.').next().unwrap_or_default();
+        let ports = [("http", fronts.http.port(), to.http)];
+        service(&mut yaml, name, vip, &ports);
+        rule_list(&mut yaml, &host, rules);
+    }
     let _ = write!(
         yaml,
         "apiVersion: networking.istio.io/v1
@@ -151,6 +168,48 @@ spec:
         address = to.echo.ip(),
     );
     yaml
+}
+
+/// A VirtualService that leads a host to the service `s0`.
+fn lead(yaml: &mut String, name: &str, host: &str) {
+    let _ = write!(
+        yaml,
+        "apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{ name: {name}, namespace: bench }}
+spec:
+  hosts: [{host}]
+  http: [ {{ route: [ {{ destination: {{ host: s0.bench.svc.cluster.local }} }} ] }} ]
+---
+"
+    );
+}
+
+fn port(front: Option<SocketAddr>) -> u16 {
+    front.map_or(0, |front| front.port())
+}
+
+/// A VirtualService for `host`, whose rules all lead to it.
+fn rule_list(yaml: &mut String, host: &str, rules: u32) {
+    let _ = write!(
+        yaml,
+        "apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{ name: rules-{rules}, namespace: bench }}
+spec:
+  hosts: [{host}]
+  http:
+"
+    );
+    for number in 0..rules {
+        let prefix = rule_prefix(number);
+        let _ = writeln!(
+            yaml,
+            "  - match: [ {{ uri: {{ prefix: {prefix} }} }} ]
+    route: [ {{ destination: {{ host: {host} }} }} ]"
+        );
+    }
+    yaml.push_str("---\n");
 }
 
 /// A Service and its EndpointSlice: name, port and the one endpoint of each port.

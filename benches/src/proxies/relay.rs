@@ -17,7 +17,11 @@ pub(super) fn start(site: &Site<'_>) -> anyhow::Result<Running> {
         "{} is missing: build it with `cargo build --release -p pointsman-benches`",
         binary.display()
     );
-    let fronts = Fronts::allocate();
+    let mut fronts = Fronts::allocate();
+    fronts.large = fronts.http;
+    fronts.rules = [fronts.http; 3];
+    // What it copies is the client's version, so it cannot show what a translation costs.
+    (fronts.h2_h1, fronts.h2_h2, fronts.grpc) = (None, None, None);
     let to = site.upstreams;
     let mut command = Command::new(binary);
     for (front, upstream) in [

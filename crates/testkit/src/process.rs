@@ -1,4 +1,4 @@
-//! Children that die with their test, and what a process tree has cost in CPU time.
+//! Children that die with their test, and what a process tree costs in CPU time and memory.
 
 use std::fs;
 use std::io;
@@ -100,6 +100,22 @@ pub fn cpu_time(pid: u32) -> io::Result<Duration> {
         .into_iter()
         .filter_map(|pid| threads_cpu_time(pid).or_else(|_| ticks_cpu_time(pid)).ok())
         .sum())
+}
+
+/// Resident memory of process `pid` and of its descendants, bytes. What they share counts for each.
+///
+/// # Errors
+/// When `pid` does not exist.
+pub fn resident(pid: u32) -> io::Result<u64> {
+    fs::metadata(format!("/proc/{pid}"))?;
+    // A descendant may end between being listed and being read.
+    let sizes = tree(pid).into_iter().filter_map(|pid| {
+        let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let kibibytes = line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?;
+        Some(kibibytes.saturating_mul(1024))
+    });
+    Ok(sizes.sum())
 }
 
 /// CPU time used so far by the calling process, descendants not included; precision as
@@ -261,7 +277,18 @@ mod tests {
     }
 
     #[test]
+    fn memory_in_use_is_resident() {
+        let before = resident(std::process::id()).expect("/proc");
+        assert!(before > 100 * 1024, "{before}");
+        let bytes = vec![1_u8; 64 << 20];
+        let after = resident(std::process::id()).expect("/proc");
+        assert!(after > before + (48 << 20), "{before} {after}");
+        assert_eq!(bytes.last(), Some(&1));
+    }
+
+    #[test]
     fn a_process_that_is_gone_is_an_error() {
         assert!(cpu_time(u32::MAX - 1).is_err());
+        assert!(resident(u32::MAX - 1).is_err());
     }
 }
