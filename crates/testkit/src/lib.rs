@@ -15,6 +15,7 @@
 //! | [`tcp`] | [`TcpUpstream`]: echo, server-first, half-close, reset, source, sink, one that never accepts |
 //! | [`tls`] | (feature `tls`) a TLS echo upstream with a fresh certificate, and its client |
 //! | [`raw_http`] | [`RawHttp`]: a client that sends exactly the bytes it is given |
+//! | [`http2`] | [`Http2Upstream`]: the same over HTTP/2, and gRPC; [`Http2Client`]: requests, bodies, trailers, resets |
 //! | [`frames`] | HTTP/2 frame by frame: a client that sends any frame, and an upstream that does |
 //! | [`process`] | children killed on drop, and the CPU time of a process tree |
 //!
@@ -24,6 +25,7 @@
 
 pub mod frames;
 pub mod http;
+pub mod http2;
 pub mod loopback;
 pub mod message;
 pub mod process;
@@ -35,6 +37,10 @@ pub mod tls;
 pub mod wait;
 
 pub use http::{HttpUpstream, Reply, Seen};
+pub use http2::{
+    Http2Client, Http2Error, Http2Reply, Http2Request, Http2Response, Http2Seen, Http2Stream,
+    Http2Upstream, grpc,
+};
 pub use loopback::{free_port, fresh_ip};
 pub use process::{Child, cpu_time};
 pub use raw_http::{RawHttp, Response};
