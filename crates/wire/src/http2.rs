@@ -6,7 +6,7 @@
 //! (RFC 9113 section 10.3). What HTTP/1 refuses is refused with the same word.
 //!
 //! Read in this order: `fields` (what one field may be), `request` and `response` (messages coming
-//! in), `build` (messages going out), `trailers`.
+//! in), `build` (messages going out), `trailers`; then `watch`, which looks at frames.
 //!
 //! ```
 //! use pointsman_wire::http1::{HeadLimits, RequestRewrite, write_request};
@@ -36,9 +36,11 @@ mod fields;
 mod request;
 mod response;
 mod trailers;
+mod watch;
 
 pub use build::{to_request, to_response};
 pub use fields::{FieldSlots, field_slots};
 pub use request::{join_cookies, request_head};
 pub use response::response_head;
 pub use trailers::{retain_trailers, trailers_to_map, write_trailers};
+pub use watch::{Budget, Flood, FloodLimits, FrameWatch};

@@ -14,9 +14,12 @@
 //! 3. [`tls`]: the ClientHello of a connection that is passed on or terminated.
 //! 4. [`http1`]: heads in, heads out, body framing and chunks.
 //! 5. [`http2`]: messages of HTTP/2 in the form of `http1`, and back.
-//! 6. [`path`]: the one path that routing, logs and backends see.
+//! 6. [`grpc`] and [`grpc_web`]: what HTTP fields and bodies mean to gRPC.
+//! 7. [`path`]: the one path that routing, logs and backends see.
 #![forbid(unsafe_code)]
 
+pub mod grpc;
+pub mod grpc_web;
 pub mod http1;
 pub mod http2;
 pub mod path;

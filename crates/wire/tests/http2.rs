@@ -6,6 +6,7 @@ use pointsman_wire::http1::{
     Version, is_token_byte, is_value, parse_request, parse_response, write_request, write_response,
 };
 use pointsman_wire::{http1, http2};
+use proptest::prelude::*;
 
 /// Method, scheme (may be empty), authority (may be empty), path and fields.
 type Asked<'a> = (&'a str, &'a str, &'a str, &'a str, &'a [(&'a str, &'a str)]);
@@ -624,4 +625,107 @@ fn responses_are_built_for_http2() {
     .unwrap();
     let response = http2::to_response(&head, head.body, &[]).unwrap();
     assert_eq!(lines(response.headers()), ["grpc-status: 12"]);
+}
+
+#[test]
+fn trailers_pass_without_what_may_not_be_late() {
+    let asked: &[(&str, &str)] = &[
+        ("grpc-status", "0"),
+        ("content-length", "3"),
+        ("host", "b"),
+        ("x-forwarded-for", "1.1.1.1"),
+        ("authorization", "x"),
+        ("connection", "close"),
+        ("a\"b", "1"),
+        ("x", " 1 "),
+    ];
+    let mut out = Vec::new();
+    http2::write_trailers(&mut out, &map(asked));
+    assert_eq!(out, b"0\r\ngrpc-status: 0\r\nx: 1\r\n\r\n");
+
+    let limits = http1::ChunkLimits::default();
+    let mut trailers = map(asked);
+    http2::retain_trailers(&mut trailers, &limits).unwrap();
+    assert_eq!(lines(&trailers), ["grpc-status: 0", "x:  1 "]);
+    let mut trailers = map(&[("a", "1"); 65]);
+    assert_eq!(
+        http2::retain_trailers(&mut trailers, &limits),
+        Err(Reason::TooManyTrailers)
+    );
+    let large = "v".repeat(16_384);
+    let mut trailers = map(&[("a", &large)]);
+    assert_eq!(
+        http2::retain_trailers(&mut trailers, &limits),
+        Err(Reason::TrailersTooLarge)
+    );
+
+    let field = |name, value| http1::Field { name, value };
+    let late = [
+        field("X-Sum", &b"1"[..]),
+        field("Set-Cookie", b"a"),
+        field("x-sum", b"2"),
+    ];
+    let map = http2::trailers_to_map(late.into_iter());
+    assert_eq!(lines(&map), ["x-sum: 1", "x-sum: 2"]);
+}
+
+/// The lines of a head in lower case and in the order of the alphabet.
+fn normal(head: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(head).to_ascii_lowercase();
+    let mut lines: Vec<String> = text.split("\r\n").map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+fn field_line() -> impl Strategy<Value = String> {
+    let name = prop::sample::select(vec![
+        "Accept",
+        "X-A",
+        "x-a",
+        "Cookie",
+        "User-Agent",
+        "X-Very-Long-Name-Of-No-Standard",
+        "Expect",
+        "Keep-Alive",
+        "Proxy-Connection",
+    ]);
+    let free = (name, "[!-~\u{e9}]?([ -~\t]{0,20}[!-~])?")
+        .prop_map(|(name, value)| format!("{name}: {value}"));
+    let told = prop::sample::select(vec!["Expect: 100-continue", "TE: trailers", "TE: gzip"]);
+    prop_oneof![4 => free, 1 => told.prop_map(str::to_owned)]
+}
+
+proptest! {
+    /// What HTTP/1 accepts goes through HTTP/2 and comes out as HTTP/1 would have sent it, beside
+    /// letter case and order.
+    #[test]
+    fn http1_survives_http2(
+        method in prop::sample::select(vec!["GET", "POST", "HEAD", "DELETE", "OPTIONS", "X!y"]),
+        target in "/[!$-;=?-_a-z~]{0,30}",
+        host in "[a-z0-9.-]{1,10}(:[0-9]{1,4})?",
+        fields in prop::collection::vec(field_line(), 0..12),
+        framing in prop::sample::select(vec![
+            "", "Content-Length: 0\r\n", "Content-Length: 12\r\n", "Transfer-Encoding: chunked\r\n",
+        ]),
+    ) {
+        let text = format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\n{framing}{}\r\n",
+            fields.iter().map(|line| format!("{line}\r\n")).collect::<String>());
+        let limits = HeadLimits::default();
+        let mut slots = http1::field_slots();
+        let head = parse_request(text.as_bytes(), &mut slots, &limits).unwrap().unwrap();
+        let plain = RequestRewrite::default();
+        let mut direct = Vec::new();
+        write_request(&mut direct, &head, &plain, head.body, &[]);
+
+        let parts = http2::to_request(&head, &plain, "http", head.body, &[]).unwrap().into_parts().0;
+        let end_stream = matches!(head.body, BodyLength::None | BodyLength::Length(0));
+        let mut slots = http2::field_slots();
+        let again = http2::request_head(&parts, None, end_stream, &mut slots, &limits).unwrap();
+        let mut through = Vec::new();
+        write_request(&mut through, &again, &plain, again.body, &[]);
+        prop_assert_eq!(normal(&through), normal(&direct));
+        prop_assert_eq!(again.expect_continue, head.expect_continue);
+        prop_assert_eq!((again.path, again.query, again.te_trailers), (head.path, head.query, head.te_trailers));
+        prop_assert!(again.len <= through.len() + 64 && through.len() <= again.len + 64);
+    }
 }

@@ -1,0 +1,261 @@
+//! What a client sends in HTTP/2 frames, tallied: floods of frames that cost it nothing.
+//!
+//! A library answers or skips many frames before anything of ours runs: PING, SETTINGS, PRIORITY,
+//! empty DATA and so on (CVE-2019-9511 to 9518), CONTINUATION without end (CVE-2024-27316), streams
+//! that are opened and reset at once (CVE-2023-44487). [`FrameWatch`] is shown the same bytes and
+//! reads the nine-byte frame headers only. Each kind has a [`Budget`] that such a frame takes one
+//! from; time, and work that such frames go with, give back. A client that does something else
+//! besides never comes near the end of one.
+
+/// A kind of frames that come in greater number than the budget allows. The answer is GOAWAY with
+/// ENHANCE_YOUR_CALM (RFC 9113 section 10.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Flood {
+    /// PING. Acknowledgements count too.
+    Ping,
+    /// SETTINGS. Acknowledgements count too.
+    Settings,
+    /// PRIORITY.
+    Priority,
+    /// WINDOW_UPDATE.
+    WindowUpdate,
+    /// RST_STREAM.
+    Reset,
+    /// DATA without data that does not end its stream.
+    EmptyData,
+    /// CONTINUATION.
+    Continuation,
+    /// Every other frame: unknown types, PUSH_PROMISE, GOAWAY, HEADERS that open no stream.
+    Other,
+}
+
+impl Flood {
+    /// Every kind.
+    pub const ALL: &[Self] = &[
+        Self::Ping,
+        Self::Settings,
+        Self::Priority,
+        Self::WindowUpdate,
+        Self::Reset,
+        Self::EmptyData,
+        Self::Continuation,
+        Self::Other,
+    ];
+
+    /// A stable `snake_case` word for logs and metric labels.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ping => "ping_flood",
+            Self::Settings => "settings_flood",
+            Self::Priority => "priority_flood",
+            Self::WindowUpdate => "window_update_flood",
+            Self::Reset => "reset_flood",
+            Self::EmptyData => "empty_data_flood",
+            Self::Continuation => "continuation_flood",
+            Self::Other => "other_frame_flood",
+        }
+    }
+}
+
+/// How many frames of one kind a connection may send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// At once, and the most that is ever saved up.
+    pub burst: u32,
+    /// More for each second.
+    pub second: u32,
+    /// More for each stream that the client opens.
+    pub stream: u32,
+    /// More for each DATA frame with data that the client sends.
+    pub received: u32,
+    /// More for each piece of data that is sent to the client.
+    pub sent: u32,
+}
+
+impl Budget {
+    const fn new(burst: u32, [second, stream, received, sent]: [u32; 4]) -> Self {
+        Self {
+            burst,
+            second,
+            stream,
+            received,
+            sent,
+        }
+    }
+}
+
+/// The budgets of one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FloodLimits {
+    /// For [`Flood::Ping`]. Clients that measure the bandwidth ping for data they get. Default 100,
+    /// 2 a second, 1 for a stream and for data sent.
+    pub ping: Budget,
+    /// For [`Flood::Settings`]. Default 32, 1 a second.
+    pub settings: Budget,
+    /// For [`Flood::Priority`]. Default 128, 4 a second and for a stream.
+    pub priority: Budget,
+    /// For [`Flood::WindowUpdate`]. Two for each DATA frame that a client gets is what a client
+    /// without any thrift sends. Default 1000, 20 a second, 4 for a stream and for data sent.
+    pub window_update: Budget,
+    /// For [`Flood::Reset`]. A stream opened pays for nothing: opening and resetting is the attack.
+    /// Default 200, 20 a second, 1 for data sent.
+    pub reset: Budget,
+    /// For [`Flood::EmptyData`]. Default 100, 2 a second, 1 for a stream and for data received.
+    pub empty_data: Budget,
+    /// For [`Flood::Continuation`]. Default 64, 4 a second, 8 for a stream.
+    pub continuation: Budget,
+    /// For [`Flood::Other`]. Default 100, 4 a second, 2 for a stream.
+    pub other: Budget,
+}
+
+impl Default for FloodLimits {
+    fn default() -> Self {
+        Self {
+            ping: Budget::new(100, [2, 1, 0, 1]),
+            settings: Budget::new(32, [1, 0, 0, 0]),
+            priority: Budget::new(128, [4, 4, 0, 0]),
+            window_update: Budget::new(1000, [20, 4, 0, 4]),
+            reset: Budget::new(200, [20, 0, 0, 1]),
+            empty_data: Budget::new(100, [2, 1, 1, 0]),
+            continuation: Budget::new(64, [4, 8, 0, 0]),
+            other: Budget::new(100, [4, 2, 0, 0]),
+        }
+    }
+}
+
+impl FloodLimits {
+    const fn budgets(&self) -> [Budget; KINDS] {
+        [
+            self.ping,
+            self.settings,
+            self.priority,
+            self.window_update,
+            self.reset,
+            self.empty_data,
+            self.continuation,
+            self.other,
+        ]
+    }
+}
+
+const KINDS: usize = 8;
+const PREFACE: u32 = 24;
+const HEADER: usize = 9;
+
+/// What one client connection has sent, from its preface on.
+#[derive(Clone, Debug)]
+pub struct FrameWatch {
+    /// Bytes to pass over: the rest of a payload, or of the preface.
+    skip: u32,
+    /// A frame header that is not complete, and how many bytes of it there are.
+    header: [u8; HEADER],
+    have: u8,
+    last_stream: u32,
+    left: [u32; KINDS],
+    budgets: [Budget; KINDS],
+}
+
+impl FrameWatch {
+    /// Begins with the preface.
+    #[must_use]
+    pub fn new(limits: &FloodLimits) -> Self {
+        let budgets = limits.budgets();
+        Self {
+            skip: PREFACE,
+            header: [0; HEADER],
+            have: 0,
+            last_stream: 0,
+            left: budgets.map(|budget| budget.burst),
+            budgets,
+        }
+    }
+
+    /// Looks at the next bytes from the client, cut anywhere. After `Some` the connection is to be
+    /// closed; looking further is harmless and says it again for each frame too many.
+    pub fn see(&mut self, mut bytes: &[u8]) -> Option<Flood> {
+        let mut flood = None;
+        loop {
+            let skipped = bytes.len().min(self.skip as usize);
+            self.skip -= skipped as u32;
+            bytes = bytes.get(skipped..).unwrap_or_default();
+            let have = usize::from(self.have);
+            let missing = self.header.get_mut(have..).unwrap_or_default();
+            let taken = bytes.len().min(missing.len());
+            if taken == 0 {
+                return flood;
+            }
+            let (fresh, rest) = bytes.split_at(taken);
+            missing
+                .iter_mut()
+                .zip(fresh)
+                .for_each(|(to, from)| *to = *from);
+            bytes = rest;
+            if have + taken < HEADER {
+                self.have += taken as u8;
+                return flood;
+            }
+            self.have = 0;
+            flood = flood.or(self.frame());
+        }
+    }
+
+    /// A second has passed. Several may be told at once, later.
+    pub fn tick(&mut self, seconds: u32) {
+        self.credit(|budget| budget.second.saturating_mul(seconds));
+    }
+
+    /// A piece of data went to the client; about a DATA frame, or 16 KiB.
+    pub fn sent_data(&mut self) {
+        self.credit(|budget| budget.sent);
+    }
+
+    /// One frame, of which the header is here.
+    fn frame(&mut self) -> Option<Flood> {
+        const END_STREAM: u8 = 1;
+        const PADDED: u8 = 8;
+        let [l2, l1, l0, kind, flags, s3, s2, s1, s0] = self.header;
+        let length = u32::from_be_bytes([0, l2, l1, l0]);
+        let stream = u32::from_be_bytes([s3, s2, s1, s0]) & 0x7fff_ffff;
+        self.skip = length;
+        let flood = match kind {
+            // Padding may be all there is; then it is not worth anything either.
+            0 if length > u32::from(flags & PADDED != 0) => {
+                if flags & PADDED == 0 {
+                    self.credit(|budget| budget.received);
+                }
+                return None;
+            }
+            0 if flags & END_STREAM != 0 => return None,
+            0 => Flood::EmptyData,
+            1 if stream > self.last_stream => {
+                self.last_stream = stream;
+                self.credit(|budget| budget.stream);
+                return None;
+            }
+            // Trailers end a stream, which happens once for each.
+            1 if flags & END_STREAM != 0 => return None,
+            2 => Flood::Priority,
+            3 => Flood::Reset,
+            4 => Flood::Settings,
+            6 => Flood::Ping,
+            8 => Flood::WindowUpdate,
+            9 => Flood::Continuation,
+            _ => Flood::Other,
+        };
+        let left = self.left.get_mut(flood as usize)?;
+        match left.checked_sub(1) {
+            Some(less) => {
+                *left = less;
+                None
+            }
+            None => Some(flood),
+        }
+    }
+
+    fn credit(&mut self, more: impl Fn(&Budget) -> u32) {
+        for (left, budget) in self.left.iter_mut().zip(&self.budgets) {
+            *left = left.saturating_add(more(budget)).min(budget.burst);
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Floods of HTTP/2 frames are seen, ordinary clients are not.
+
+use pointsman_wire::http2::{Flood, FloodLimits, FrameWatch};
+use proptest::prelude::*;
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const END_STREAM: u8 = 1;
+const PADDED: u8 = 8;
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const PRIORITY: u8 = 2;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const WINDOW_UPDATE: u8 = 8;
+const CONTINUATION: u8 = 9;
+
+fn frame(kind: u8, flags: u8, stream: u32, length: usize) -> Vec<u8> {
+    let size = u32::try_from(length).unwrap().to_be_bytes();
+    let mut bytes = vec![size[1], size[2], size[3], kind, flags];
+    bytes.extend(stream.to_be_bytes());
+    bytes.resize(9 + length, 0xaa); // no payload looks like a header
+    bytes
+}
+
+fn watch() -> FrameWatch {
+    let mut watch = FrameWatch::new(&FloodLimits::default());
+    assert_eq!(watch.see(PREFACE), None);
+    watch
+}
+
+/// How many of `frame` pass.
+fn passing(watch: &mut FrameWatch, frame: &[u8]) -> (usize, Flood) {
+    for count in 0..10_000 {
+        if let Some(flood) = watch.see(frame) {
+            return (count, flood);
+        }
+    }
+    panic!("endless");
+}
+
+#[test]
+fn each_kind_has_a_budget_of_its_own() {
+    let mut watch = watch();
+    for (bytes, count, flood) in [
+        (frame(PING, 0, 0, 8), 100, Flood::Ping),
+        (frame(SETTINGS, 0, 0, 6), 32, Flood::Settings),
+        (frame(PRIORITY, 0, 1, 5), 128, Flood::Priority),
+        (frame(WINDOW_UPDATE, 0, 0, 4), 1000, Flood::WindowUpdate),
+        (frame(RST_STREAM, 0, 1, 4), 200, Flood::Reset),
+        (frame(DATA, 0, 1, 0), 100, Flood::EmptyData),
+        (frame(CONTINUATION, 0, 1, 0), 64, Flood::Continuation),
+        (frame(0xfa, 0, 1, 3), 100, Flood::Other),
+    ] {
+        assert_eq!(passing(&mut watch, &bytes), (count, flood));
+        assert_eq!(watch.see(&bytes), Some(flood), "and again");
+    }
+}
+
+#[test]
+fn padding_alone_is_no_data() {
+    let padded = frame(DATA, PADDED, 1, 1);
+    assert_eq!(passing(&mut watch(), &padded).1, Flood::EmptyData);
+    // The end of a stream may be empty; there is one for each.
+    let end = frame(DATA, END_STREAM, 1, 0);
+    let mut watch = watch();
+    assert!((0..10_000).all(|_| watch.see(&end).is_none()));
+}
+
+/// CVE-2023-44487: opening streams pays for no resets.
+#[test]
+fn rapid_reset_is_a_flood() {
+    let mut watch = watch();
+    let mut streams = (1..).step_by(2);
+    let count = (0..).find(|_| {
+        let stream = streams.next().unwrap();
+        let open = frame(HEADERS, END_STREAM, stream, 20);
+        let reset = frame(RST_STREAM, 0, stream, 4);
+        assert_eq!(watch.see(&open), None);
+        watch.see(&reset) == Some(Flood::Reset)
+    });
+    assert_eq!(count, Some(200));
+    watch.tick(1);
+    let reset = frame(RST_STREAM, 0, 1, 4);
+    assert_eq!(passing(&mut watch, &reset), (20, Flood::Reset));
+}
+
+#[test]
+fn a_head_again_and_again_on_one_stream_opens_nothing() {
+    let mut watch = watch();
+    let head = frame(HEADERS, 0, 5, 20);
+    assert_eq!(passing(&mut watch, &head), (101, Flood::Other));
+}
+
+#[test]
+fn ordinary_clients_are_left_alone() {
+    // gRPC: a ping every ten seconds for a day, nothing else.
+    let mut watch = watch();
+    for _ in 0..8_640 {
+        assert_eq!(watch.see(&frame(PING, 0, 0, 8)), None);
+        watch.tick(10);
+    }
+    // A download without an end: two WINDOW_UPDATE and a ping for each DATA frame.
+    for _ in 0..100_000 {
+        watch.sent_data();
+        let bytes = [
+            frame(WINDOW_UPDATE, 0, 0, 4),
+            frame(WINDOW_UPDATE, 0, 1, 4),
+            frame(PING, 0, 0, 8),
+        ];
+        assert_eq!(watch.see(&bytes.concat()), None);
+    }
+    // Requests with priorities, large heads and uploads, as fast as they come.
+    for stream in (1..200_000).step_by(2) {
+        let bytes = [
+            frame(HEADERS, 0, stream, 40),
+            frame(CONTINUATION, 4, stream, 10),
+            frame(PRIORITY, 0, stream, 5),
+            frame(DATA, 0, stream, 30),
+            frame(DATA, 0, stream, 0),
+            frame(HEADERS, END_STREAM, stream, 3),
+        ];
+        assert_eq!(watch.see(&bytes.concat()), None, "{stream}");
+    }
+}
+
+#[test]
+fn credit_is_not_saved_beyond_the_burst() {
+    let mut watch = watch();
+    watch.tick(u32::MAX);
+    watch.sent_data();
+    assert_eq!(
+        passing(&mut watch, &frame(PING, 0, 0, 8)),
+        (100, Flood::Ping)
+    );
+}
+
+proptest! {
+    /// However the bytes are cut, the same frame is the one too many.
+    #[test]
+    fn cuts_make_no_difference(
+        frames in prop::collection::vec((0u8..11, 0u8..16, 0u32..9, 0usize..40), 0..400),
+        sizes in prop::collection::vec(1usize..60, 1..20),
+    ) {
+        let limits = FloodLimits::default();
+        let mut bytes = PREFACE.to_vec();
+        let mut whole = FrameWatch::new(&limits);
+        let mut expected = whole.see(PREFACE);
+        for (kind, flags, stream, length) in frames {
+            let frame = frame(kind, flags, stream, length);
+            expected = expected.or(whole.see(&frame));
+            bytes.extend(frame);
+        }
+        prop_assert_eq!(FrameWatch::new(&limits).see(&bytes), expected);
+        let mut pieces = FrameWatch::new(&limits);
+        let mut got = None;
+        let mut rest = &bytes[..];
+        for size in sizes.iter().cycle() {
+            let (piece, after) = rest.split_at(rest.len().min(*size));
+            got = got.or(pieces.see(piece));
+            rest = after;
+            if rest.is_empty() {
+                break;
+            }
+        }
+        prop_assert_eq!(got, expected);
+    }
+}
