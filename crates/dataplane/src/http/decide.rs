@@ -177,7 +177,7 @@ pub(crate) fn decide_head(
     let view = cx.view();
     let started = Instant::now();
     cx.access.request(head, view.generation(), started);
-    let path = match path::normalize(head.path) {
+    let path = match path::normalize(head.path, path::Normalization::Base) {
         Ok(path) => path,
         Err(refusal) => return Step::Refuse(refusal),
     };

@@ -60,7 +60,7 @@ pub(crate) fn answer(table: &Table, question: &Question, traced: bool) -> anyhow
         Ok(None) => return Ok(Answer::new(Kind::Reject, Some("bad_request_line"))),
         Err(refusal) => return Ok(Answer::refused(&refusal)),
     };
-    let path = match path::normalize(head.path) {
+    let path = match path::normalize(head.path, path::Normalization::Base) {
         Ok(path) => path,
         Err(refusal) => return Ok(Answer::refused(&refusal)),
     };

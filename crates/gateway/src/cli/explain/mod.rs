@@ -36,6 +36,7 @@ use pointsman_route::{
     explain::{Candidate, Explanation, Outcome, explain_connection, explain_request_on},
 };
 use pointsman_wire::http1::{field_slots, parse_request};
+use pointsman_wire::path;
 use serde_json::{Value, json};
 use std::process::ExitCode;
 
@@ -175,7 +176,7 @@ fn ask(table: &Table, question: &Question) -> anyhow::Result<Explanation> {
     let head = parse_request(&head, &mut slots, &limits())
         .map_err(refused)?
         .context("the request has no end")?;
-    let path = pointsman_wire::path::normalize(head.path).map_err(refused)?;
+    let path = path::normalize(head.path, path::Normalization::Base).map_err(refused)?;
     Ok(explain_request_on(
         table,
         &connection,
