@@ -3,6 +3,7 @@
 //! forwards it is caught.
 
 use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -167,11 +168,32 @@ fn parse_field(line: &str) -> Result<(String, String), MessageError> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
+/// Bytes as they arrived, shared by the readers of many streams.
+#[derive(Debug, Clone, Default)]
+pub struct Tape(Arc<Mutex<Vec<u8>>>);
+
+impl Tape {
+    /// Everything recorded so far, in order of arrival.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(crate) fn record(&self, bytes: &[u8]) {
+        let mut tape = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tape.extend_from_slice(bytes);
+    }
+}
+
 /// A stream with the bytes read ahead of what was asked for.
 #[derive(Debug)]
 pub struct MessageReader<S> {
     stream: S,
     ahead: Vec<u8>,
+    tape: Option<Tape>,
 }
 
 impl<S: AsyncRead + Unpin> MessageReader<S> {
@@ -180,6 +202,15 @@ impl<S: AsyncRead + Unpin> MessageReader<S> {
         MessageReader {
             stream,
             ahead: Vec::new(),
+            tape: None,
+        }
+    }
+
+    /// As [`MessageReader::new`]; all that is read goes onto the tape as well, before it is looked at.
+    pub fn recorded(stream: S, tape: Option<Tape>) -> Self {
+        MessageReader {
+            tape,
+            ..MessageReader::new(stream)
         }
     }
 
@@ -204,7 +235,12 @@ impl<S: AsyncRead + Unpin> MessageReader<S> {
     async fn more(&mut self) -> Result<bool, MessageError> {
         // Into the vector itself: a buffer in the future would be in every future around it.
         self.ahead.reserve(16 * 1024);
-        Ok(self.stream.read_buf(&mut self.ahead).await? > 0)
+        let before = self.ahead.len();
+        let read = self.stream.read_buf(&mut self.ahead).await?;
+        if let Some(tape) = &self.tape {
+            tape.record(self.ahead.get(before..).unwrap_or_default());
+        }
+        Ok(read > 0)
     }
 
     fn take(&mut self, length: usize) -> Vec<u8> {

@@ -29,7 +29,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use reply::Reply;
 
-use crate::message::{self, Fields};
+use crate::message::{self, Fields, Tape};
 use crate::serve::Listening;
 
 /// A request as the upstream received it.
@@ -86,6 +86,7 @@ struct Shared {
     seen: Mutex<Vec<Seen>>,
     heads: AtomicUsize,
     malformed: Mutex<Vec<String>>,
+    tape: Option<Tape>,
 }
 
 /// A panic in one test task must not hide what the others saw.
@@ -111,6 +112,7 @@ pub struct HttpUpstreamBuilder {
     addr: SocketAddr,
     replies: HashMap<String, Vec<Reply>>,
     fallback: Reply,
+    tape: Option<Tape>,
 }
 
 impl HttpUpstreamBuilder {
@@ -133,6 +135,13 @@ impl HttpUpstreamBuilder {
     #[must_use]
     pub fn at(mut self, addr: impl Into<SocketAddr>) -> Self {
         self.addr = addr.into();
+        self
+    }
+
+    /// Keeps every byte it receives: [`HttpUpstream::received`].
+    #[must_use]
+    pub fn recording(mut self) -> Self {
+        self.tape = Some(Tape::default());
         self
     }
 
@@ -160,6 +169,7 @@ impl HttpUpstreamBuilder {
             seen: Mutex::default(),
             heads: AtomicUsize::new(0),
             malformed: Mutex::default(),
+            tape: self.tape,
         });
         let of_connections = Arc::clone(&shared);
         let listening = Listening::start(self.addr, move |stream, number| {
@@ -186,6 +196,7 @@ impl HttpUpstream {
             addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             replies: HashMap::new(),
             fallback: Reply::identity(),
+            tape: None,
         }
     }
 
@@ -235,6 +246,17 @@ impl HttpUpstream {
     #[must_use]
     pub fn malformed(&self) -> Vec<String> {
         locked(&self.shared.malformed).clone()
+    }
+
+    /// Every byte received so far in order of arrival, over all connections, whatever became of it.
+    /// Empty unless it was started [`recording`](HttpUpstreamBuilder::recording).
+    #[must_use]
+    pub fn received(&self) -> Vec<u8> {
+        self.shared
+            .tape
+            .as_ref()
+            .map(Tape::bytes)
+            .unwrap_or_default()
     }
 
     /// Replaces the script for one path while running.

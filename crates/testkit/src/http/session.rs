@@ -18,7 +18,7 @@ use crate::serve::reset_on_close;
 pub(super) async fn serve(stream: TcpStream, connection: usize, shared: Arc<Shared>) {
     let Ok(peer) = stream.peer_addr() else { return };
     let mut session = Session {
-        reader: MessageReader::new(stream),
+        reader: MessageReader::recorded(stream, shared.tape.clone()),
         shared,
         dribble: None,
     };
@@ -288,10 +288,11 @@ impl Session {
             if got == 0 {
                 return Ok(());
             }
-            self.reader
-                .stream()
-                .write_all(buffer.get(..got).unwrap_or_default())
-                .await?;
+            let bytes = buffer.get(..got).unwrap_or_default();
+            if let Some(tape) = &self.shared.tape {
+                tape.record(bytes);
+            }
+            self.reader.stream().write_all(bytes).await?;
         }
     }
 
