@@ -29,6 +29,7 @@ pub(super) fn request(bytes: &[u8], error: httparse::Error) -> Reason {
         httparse::Error::Token => request_line(line, fields.is_some()),
         httparse::Error::Version => version(line),
         httparse::Error::Status => Reason::BadRequestLine,
+        httparse::Error::NewLine => behind_version(line).unwrap_or_else(|| common(fields, error)),
         _ => common(fields, error),
     }
 }
@@ -38,6 +39,12 @@ pub(super) fn request(bytes: &[u8], error: httparse::Error) -> Reason {
 pub(super) fn response(bytes: &[u8], error: httparse::Error) -> Reason {
     let (line, fields) = first_line(bytes);
     match error {
+        // The version is known, and what follows it is no blank.
+        httparse::Error::Version
+            if line.starts_with(b"HTTP/1.1") || line.starts_with(b"HTTP/1.0") =>
+        {
+            Reason::BadStatusLine
+        }
         httparse::Error::Version if line.starts_with(b"HTTP/") => Reason::UnsupportedVersion,
         httparse::Error::Version | httparse::Error::Token => Reason::BadStatusLine,
         httparse::Error::Status if line.contains(&0) => Reason::NulByte,
@@ -101,14 +108,27 @@ fn version(line: &[u8]) -> Reason {
     }
 }
 
+/// What stands between a version that `httparse` knows and the end of its line, if anything:
+/// `HTTP/1.10`, `HTTP/1.1 `.
+fn behind_version(line: &[u8]) -> Option<Reason> {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    if line.contains(&b'\r') {
+        return Some(Reason::BareCr);
+    }
+    let known = line.ends_with(b" HTTP/1.0") || line.ends_with(b" HTTP/1.1");
+    (!known).then(|| version(line))
+}
+
 /// A field line that `httparse` stopped at.
 fn common(fields: Option<&[u8]>, error: httparse::Error) -> Reason {
     if error == httparse::Error::TooManyHeaders {
         return Reason::TooManyFields;
     }
+    // What stands behind the empty line belongs to another message.
     let mut lines = fields
         .unwrap_or_default()
-        .split_inclusive(|&byte| byte == b'\n');
+        .split_inclusive(|&byte| byte == b'\n')
+        .take_while(|line| line != b"\r\n");
     lines.find_map(wrong_line).unwrap_or(match error {
         httparse::Error::HeaderName => Reason::BadFieldName,
         httparse::Error::HeaderValue => Reason::BadFieldValue,
@@ -123,6 +143,10 @@ fn wrong_line(line: &[u8]) -> Option<Reason> {
         [b'\r', ..] => Some(Reason::BareCr),
         [line @ .., b'\r', b'\n'] => parse_line(line).err(),
         [.., b'\n'] => Some(Reason::BareLf),
-        line => parse_line(line).err(),
+        [line @ .., b'\r'] => parse_line(line).err(),
+        // A colon may still have been on its way.
+        line => parse_line(line)
+            .err()
+            .filter(|reason| *reason != Reason::MissingColon),
     }
 }

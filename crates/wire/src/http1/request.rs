@@ -74,15 +74,15 @@ pub fn parse_request<'h, 'b: 'h>(
 /// `bytes` reaches [`HeadLimits::max_bytes`] whatever this says: only [`parse_request`] refuses a head
 /// that is too large.
 ///
-/// It answers `true` for line ends that [`parse_request`] then refuses, never `false` for a head
-/// that is complete. An empty line before the head, alone, is no head.
+/// It answers `true` for line ends that [`parse_request`] then refuses (a line that begins with CR ends
+/// the head or is wrong), never `false` for a head that is complete. An empty line before the head, alone, is no head.
 #[must_use]
 pub fn head_may_be_complete(bytes: &[u8], scanned: usize) -> bool {
     // An end of head may straddle the old and the new bytes by up to two bytes.
     let start = scanned.saturating_sub(2).min(bytes.len());
     let fresh = bytes.get(start..).unwrap_or_default();
     memchr::memchr_iter(b'\n', fresh)
-        .any(|at| matches!(fresh.get(at + 1..), Some([b'\n', ..] | [b'\r', b'\n', ..])))
+        .any(|at| matches!(fresh.get(at + 1..), Some([b'\n', ..] | [b'\r', _, ..])))
 }
 
 fn parse<'h, 'b: 'h>(
