@@ -39,6 +39,14 @@ impl Context<'_> {
         self.shard.view(self.via, self.peer.ip())
     }
 
+    /// Counts a response that is not passed on, or not to its end, and says in the log what is wrong
+    /// with it.
+    pub(crate) fn refuse_response(&self, reason: &'static str) {
+        self.shard.counts.refuse(reason);
+        self.access
+            .edit(|record| record.transport_failure = reason.into());
+    }
+
     /// What a view says about this connection, were it of this class and had said this hello.
     pub(crate) fn decide<'v>(
         &self,

@@ -154,7 +154,7 @@ async fn receive(
             Download::Malformed(refusal.reason.as_str())
         }
         Err(Broken::Framing(refusal)) => {
-            cx.shard.counts.refuse(refusal.reason.as_str());
+            cx.refuse_response(refusal.reason.as_str());
             Download::Cut {
                 status,
                 malformed: true,
@@ -206,9 +206,11 @@ fn translate(
         return Ok(None);
     };
     let interim = head.is_interim();
-    // A 101 that nobody asked for switches nothing (RFC 9110 section 7.8).
+    // A 101 that nobody asked for switches nothing (RFC 9110 section 7.8), nor does one to another
+    // protocol than the only one that is asked for: its tunnel would speak what no rule allowed.
     let upgraded = head.status == 101;
-    if upgraded && !(facts.upgrade && head.upgrade.is_some()) {
+    let granted = head.upgrade.is_some_and(|upgrade| upgrade.is_websocket());
+    if upgraded && !(facts.upgrade && granted) {
         return Err("unexpected_upgrade");
     }
     let to_client = head.body.towards(facts.version);

@@ -244,7 +244,7 @@ fn finish(cx: &Context<'_>, end: Download, uploaded: bool) -> End {
             local: local::UPSTREAM_CLOSED,
         }),
         Download::Malformed(reason) => {
-            cx.shard.counts.refuse(reason);
+            cx.refuse_response(reason);
             End::Other(Outcome::Reply(local::BAD_RESPONSE))
         }
         Download::Cut { status, malformed } => End::Other(Outcome::Abort {
