@@ -1,0 +1,82 @@
+//! What must not get through: requests and responses that two parsers could read differently, heads
+//! without end, peers without haste (RFC 9112).
+//!
+//! Most of it is data: [`cases`] reads the files in `requests/` and `responses/`, [`requests`] and [`responses`]
+//! say what their lines mean and play them against a gateway on real sockets, [`notes`] keeps what its access log
+//! says. [`patience`] has what needs code: time, floods, and what comes after.
+#[path = "../common/mod.rs"]
+mod common;
+
+mod cases;
+mod notes;
+mod patience;
+mod requests;
+mod responses;
+
+use common::{settings, written};
+
+/// A test for each file of requests.
+macro_rules! requests {
+    ($($file:ident $settings:expr,)*) => {
+        const REQUESTS: &[&str] = &[$(stringify!($file)),*];
+        $(
+            /// VS-H-135.
+            #[tokio::test]
+            async fn $file() {
+                requests::run(stringify!($file), $settings).await;
+            }
+        )*
+    };
+}
+
+requests! {
+    chunks settings(),
+    connection settings(),
+    framing settings(),
+    host settings(),
+    limits settings(),
+    line settings(),
+    lines settings(),
+    passing settings(),
+    slow impatient(),
+    undeclared settings(),
+}
+
+/// With limits of time that a test can wait for.
+fn impatient() -> pointsman_gateway::Settings {
+    let mut settings = settings();
+    settings.timeouts.request_head = written("400ms");
+    settings.timeouts.client_hello = written("400ms");
+    settings.timeouts.request_body = written("400ms");
+    settings
+}
+
+#[test]
+fn every_file_of_requests_is_played() {
+    assert_eq!(cases::files("requests"), REQUESTS);
+}
+
+/// A test for each file of responses.
+macro_rules! responses {
+    ($($test:ident $file:ident,)*) => {
+        const RESPONSES: &[&str] = &[$(stringify!($file)),*];
+        $(
+            /// VS-H-130, VS-H-131, VS-H-134.
+            #[tokio::test]
+            async fn $test() {
+                responses::run(stringify!($file)).await;
+            }
+        )*
+    };
+}
+
+responses! {
+    responses_that_end_early ends,
+    response_heads heads,
+    responses_that_pass passing,
+}
+
+#[test]
+fn every_file_of_responses_is_played() {
+    assert_eq!(cases::files("responses"), RESPONSES);
+}

@@ -1,0 +1,538 @@
+//! Responses, byte by byte: what an upstream sends, and what its client sees of it.
+//!
+//! | line | |
+//! | --- | --- |
+//! | `# TEXT` | where the case comes from: the section of an RFC, an incident; first |
+//! | `method METHOD` | of the request; else GET |
+//! | `version 1.0` | of the client; else 1.1 |
+//! | `upgrade` | the request asks for WebSocket |
+//! | `< BYTES` | sent by the upstream; neighbouring lines are one write |
+//! | `pause` | and a moment later: |
+//! | `close`, `reset`, `stall` | then it ends the connection in order, resets it, or never says anything again |
+//! | `= STATUS [BODY]` | the client gets a whole answer |
+//! | `refused WORD` | counted under this word of docs/framing.md, which the log has too, with `UPE` |
+//! | `cut STATUS [BODY]` | the client gets this much of an answer, and sees that it is not whole |
+//! | `interim STATUS...` | interim answers that come first |
+//! | `+ NAME: VALUE`, `- NAME` | the client gets this field, or no field of this name |
+//! | `trailer NAME: VALUE` | the client gets this trailer |
+//! | `log STATUS DETAILS FLAGS` | what the access log says; else that it came from the upstream and went well |
+//! | `repeated` | on a connection that was used before nothing is lost by asking again on a fresh one |
+//! | `reused` | the upstream's connection carries the next request; without this line it must not |
+//!
+//! Every case runs on a fresh connection to the upstream and on one that was used before. Behind it, the client
+//! asks for something else, and gets that.
+use crate::{
+    cases::{Case, Shown, bytes, read},
+    common::*,
+    notes::{Notes, Told, dial},
+};
+use pointsman_testkit::{
+    HttpUpstream, Reply, free_port, fresh_ip,
+    message::{Body, Fields, Framing, MessageError, MessageReader, field, parse_head},
+    within,
+};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+const PAUSE: Duration = Duration::from_millis(40);
+
+/// What the client is to get.
+#[derive(Debug, Default)]
+struct Expected {
+    whole: bool,
+    status: u16,
+    body: Vec<u8>,
+    interim: Vec<u16>,
+    present: Vec<(String, String)>,
+    absent: Vec<String>,
+    trailers: Fields,
+}
+
+struct Response {
+    name: String,
+    request: Question,
+    reply: Reply,
+    expected: Expected,
+    refused: Option<String>,
+    told: Told,
+    reused: bool,
+    repeated: bool,
+}
+
+/// What is asked.
+#[derive(Clone, Debug)]
+struct Question {
+    method: String,
+    version: String,
+    path: String,
+    upgrade: bool,
+}
+
+impl Question {
+    fn get(path: &str) -> Self {
+        Self {
+            method: "GET".into(),
+            version: "1.1".into(),
+            path: path.into(),
+            upgrade: false,
+        }
+    }
+}
+
+impl Response {
+    fn new(number: usize, case: Case) -> Self {
+        let mut response = Self {
+            name: case.name,
+            request: Question::get(&format!("/{number}")),
+            reply: Reply::raw(b""),
+            expected: Expected::default(),
+            refused: None,
+            told: Told {
+                status: 0,
+                details: "via_upstream".into(),
+                flags: "-".into(),
+                failure: String::new(),
+            },
+            reused: false,
+            repeated: false,
+        };
+        let mut sent = Vec::new();
+        let mut told = None;
+        for (word, rest) in case.lines {
+            if word != "<" && !sent.is_empty() {
+                response.reply = response.reply.then(Reply::raw(&std::mem::take(&mut sent)));
+            }
+            let then = |reply: Reply, next| reply.then(next);
+            match &*word {
+                "#" => {}
+                "method" => response.request.method = rest,
+                "version" => response.request.version = rest,
+                "upgrade" => response.request.upgrade = true,
+                "<" => sent.extend(bytes(&rest)),
+                "pause" => response.reply = then(response.reply, Reply::raw(b"").after(PAUSE)),
+                "close" => response.reply = then(response.reply, Reply::close()),
+                "reset" => response.reply = then(response.reply, Reply::reset().after(PAUSE)),
+                "stall" => response.reply = then(response.reply, Reply::hang()),
+                "=" | "cut" => {
+                    let (status, body) = rest.split_once(' ').unwrap_or((&rest, ""));
+                    response.expected.whole = word == "=";
+                    response.expected.status = status.parse().expect("a status");
+                    response.expected.body = bytes(body);
+                }
+                "refused" => response.refused = Some(rest),
+                "interim" => {
+                    let statuses = rest.split(' ').map(|it| it.parse().expect("a status"));
+                    response.expected.interim = statuses.collect();
+                }
+                "+" => response.expected.present.push(pair(&rest)),
+                "-" => response.expected.absent.push(rest),
+                "trailer" => response.expected.trailers.push(pair(&rest)),
+                "log" => told = Some(rest),
+                "repeated" => response.repeated = true,
+                "reused" => response.reused = true,
+                _ => panic!("{}: what is `{word} {rest}`?", response.name),
+            }
+        }
+        response.told.status = response.expected.status;
+        if let Some(reason) = &response.refused {
+            let when = match response.expected.whole {
+                true => "before",
+                false => "after",
+            };
+            let details = format!("upstream_reset_{when}_response_started{{protocol_error}}");
+            response.told.details = details;
+            response.told.flags = "UPE".into();
+            response.told.failure = reason.clone();
+        }
+        if let Some(told) = told {
+            let words: Vec<&str> = told.split(' ').collect();
+            let [status, details, flags] = words.as_slice() else {
+                panic!("{}: status, details and flags?", response.name);
+            };
+            response.told.status = status.parse().expect("a status");
+            response.told.details = (*details).to_owned();
+            response.told.flags = (*flags).to_owned();
+        }
+        response
+    }
+}
+
+fn pair(text: &str) -> (String, String) {
+    let (name, value) = text.split_once(':').expect("a name and a value");
+    (name.to_owned(), value.trim().to_owned())
+}
+
+/// What the client got.
+#[derive(Debug, Default)]
+struct Got {
+    /// The answer came to its end; else something told that it did not.
+    whole: bool,
+    /// 0: not even a head.
+    status: u16,
+    fields: Fields,
+    body: Vec<u8>,
+    trailers: Fields,
+    interim: Vec<u16>,
+    /// Why it ended, for people.
+    #[allow(dead_code, reason = "shown where a case fails")]
+    end: String,
+}
+
+/// A client that says how its answers ended, whatever they are.
+struct Client {
+    stream: TcpStream,
+    address: IpAddr,
+    received: Vec<u8>,
+}
+
+impl Client {
+    async fn connect(to: SocketAddr) -> Client {
+        let (stream, address) = dial(to).await;
+        Client {
+            address,
+            stream,
+            received: Vec::new(),
+        }
+    }
+
+    async fn ask(&mut self, question: &Question) -> Got {
+        let Question {
+            method,
+            version,
+            path,
+            upgrade,
+        } = question;
+        let upgrade = match upgrade {
+            true => "Connection: Upgrade\r\nUpgrade: websocket\r\n",
+            false => "",
+        };
+        let text = format!("{method} {path} HTTP/{version}\r\nHost: web\r\n{upgrade}\r\n");
+        if let Err(error) = self.stream.write_all(text.as_bytes()).await {
+            return Got {
+                end: error.to_string(),
+                ..Got::default()
+            };
+        }
+        loop {
+            match answer(&self.received, false, method).await {
+                Ok(got) => {
+                    self.received.clear();
+                    return got;
+                }
+                Err(MessageError::Truncated { .. }) => {}
+                Err(error) => {
+                    return Got {
+                        end: error.to_string(),
+                        ..Got::default()
+                    };
+                }
+            }
+            match within(SOON, self.stream.read_buf(&mut self.received)).await {
+                Ok(1..) => {}
+                // Close-delimited answers are whole only if the end is one in order.
+                Ok(0) => {
+                    return match answer(&self.received, true, method).await {
+                        Ok(got) => got,
+                        Err(_) => part(&self.received, "the end came first").await,
+                    };
+                }
+                Err(error) => return part(&self.received, &error.to_string()).await,
+            }
+        }
+    }
+}
+
+/// The answer in these bytes. `ended`: no more will come, in order.
+async fn answer(received: &[u8], ended: bool, method: &str) -> Result<Got, MessageError> {
+    let mut reader = MessageReader::new(received);
+    let mut got = Got {
+        whole: true,
+        ..Got::default()
+    };
+    loop {
+        let truncated = || MessageError::Truncated {
+            what: "head",
+            got: Vec::new(),
+        };
+        let head = reader.head().await?.ok_or_else(truncated)?;
+        let status = head
+            .first_line
+            .split(' ')
+            .nth(1)
+            .and_then(|it| it.parse().ok());
+        let status: u16 = status.ok_or_else(|| MessageError::Malformed(head.first_line.clone()))?;
+        let framing = head.declared_framing()?;
+        if (100..200).contains(&status) && status != 101 {
+            got.interim.push(status);
+            continue;
+        }
+        let framing = match framing {
+            _ if method == "HEAD" || matches!(status, 101 | 204 | 304) => Framing::None,
+            Some(framing) => framing,
+            None if ended => Framing::UntilClose,
+            None => return Err(truncated()),
+        };
+        let Body {
+            bytes, trailers, ..
+        } = reader.body(framing).await?;
+        let rest = reader.ahead();
+        if !rest.is_empty() {
+            return Err(MessageError::Malformed(format!(
+                "{} behind it",
+                Shown(rest)
+            )));
+        }
+        return Ok(Got {
+            status,
+            fields: head.fields,
+            body: bytes,
+            trailers,
+            ..got
+        });
+    }
+}
+
+/// As much as there is of a broken answer.
+async fn part(received: &[u8], end: &str) -> Got {
+    let mut reader = MessageReader::new(received);
+    let mut got = Got {
+        end: end.into(),
+        ..Got::default()
+    };
+    loop {
+        let Ok(Some(head)) = reader.head().await else {
+            return got;
+        };
+        let status = head
+            .first_line
+            .split(' ')
+            .nth(1)
+            .and_then(|it| it.parse().ok());
+        got.status = status.unwrap_or_default();
+        if (100..200).contains(&got.status) {
+            got.interim.push(got.status);
+            got.status = 0;
+            continue;
+        }
+        let chunked = matches!(head.declared_framing(), Ok(Some(Framing::Chunked)));
+        got.fields = head.fields;
+        if !chunked {
+            got.body = reader.ahead().to_vec();
+            return got;
+        }
+        loop {
+            match reader.chunk().await {
+                Ok(Some(chunk)) => got.body.extend(chunk),
+                Err(MessageError::Truncated {
+                    what: "body",
+                    got: rest,
+                }) => {
+                    got.body.extend(rest);
+                    return got;
+                }
+                _ => return got,
+            }
+        }
+    }
+}
+
+fn compare(expected: &Expected, got: &Got) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if (expected.whole, expected.status) != (got.whole, got.status) {
+        wrong.push(format!("got {got:?}"));
+    }
+    let ours = expected.whole && expected.status >= 500 && expected.body.is_empty();
+    if !ours && expected.body != got.body {
+        wrong.push(format!(
+            "body {}, not {}",
+            Shown(&got.body),
+            Shown(&expected.body)
+        ));
+    }
+    if expected.interim != got.interim {
+        wrong.push(format!(
+            "interim {:?}, not {:?}",
+            got.interim, expected.interim
+        ));
+    }
+    for (name, value) in &expected.present {
+        if !got
+            .fields
+            .iter()
+            .any(|(own, it)| own.eq_ignore_ascii_case(name) && it == value)
+        {
+            wrong.push(format!("no {name}: {value} in {:?}", got.fields));
+        }
+    }
+    for name in &expected.absent {
+        if let Some(value) = field(&got.fields, name) {
+            wrong.push(format!("{name}: {value}"));
+        }
+    }
+    if expected.trailers != got.trailers {
+        wrong.push(format!(
+            "trailers {:?}, not {:?}",
+            got.trailers, expected.trailers
+        ));
+    }
+    wrong
+}
+
+/// Runs the cases of a file against one gateway, one after the other.
+pub(crate) async fn run(file: &str) {
+    let cases = read("responses", file).into_iter().enumerate();
+    let cases: Vec<_> = cases
+        .map(|(number, case)| Response::new(number, case))
+        .collect();
+    let mut upstream = HttpUpstream::named("web")
+        .on("/last", Reply::text(200, "last").closing())
+        .otherwise(Reply::text(200, "next"));
+    for case in &cases {
+        upstream = upstream.on(&case.request.path, case.reply.clone());
+    }
+    let upstream = upstream.start().await;
+    let web = SocketAddr::new(fresh_ip(), free_port());
+    // A repetition would hide what the first answer was.
+    let documents = http("web", web.ip(), web.port(), upstream.addr())
+        + &rules(
+            "web",
+            "- route: [{destination: {host: web}}]\n  retries: {attempts: 0}",
+        );
+    let mut settings = settings();
+    // One pool of connections.
+    settings.process.shards = 1;
+    settings.timeouts.response = written("400ms");
+    let notes = Notes::default();
+    let gateway = notes.serve(settings, &documents).await;
+    let mut wrong = Vec::new();
+    let mut expected = Vec::new();
+    let mut reasons = BTreeMap::new();
+    for case in &cases {
+        for warm in [false, true] {
+            let mut complain =
+                |what: String| wrong.push(format!("{} (warm: {warm}): {what}", case.name));
+            // Leaves one idle connection to the upstream, or none.
+            let before = match warm {
+                true => "/warm",
+                false => "/last",
+            };
+            let before = Client::connect(web).await.ask(&Question::get(before)).await;
+            assert_eq!(before.status, 200, "{before:?}");
+            let seen = upstream.seen().len();
+            let mut client = Client::connect(web).await;
+            let got = client.ask(&case.request).await;
+            compare(&case.expected, &got)
+                .into_iter()
+                .for_each(&mut complain);
+            let mut told = vec![case.told.clone()];
+            // What comes next is not touched by it, on the same connection where that is kept.
+            let kept = got.whole
+                && case.request.version == "1.1"
+                && !says_close(&got.fields)
+                && got.status != 101;
+            if got.whole && got.status == 502 && !kept {
+                complain("the client did nothing wrong, and loses its connection".into());
+            }
+            let next = if kept {
+                told.push(Told {
+                    status: 200,
+                    details: "via_upstream".into(),
+                    flags: "-".into(),
+                    failure: String::new(),
+                });
+                client.ask(&Question::get("/next")).await
+            } else {
+                Client::connect(web)
+                    .await
+                    .ask(&Question::get("/next"))
+                    .await
+            };
+            if (next.whole, next.status, &*next.body) != (true, 200, b"next") {
+                complain(format!("then came {next:?}"));
+            }
+            expected.push((
+                format!("{} (warm: {warm})", case.name),
+                client.address,
+                told,
+            ));
+            if let Some(reason) = &case.refused {
+                *reasons.entry(reason.clone()).or_insert(0.0) += 1.0;
+            }
+            let mut seen: Vec<_> = upstream.seen().split_off(seen);
+            if case.repeated && warm {
+                let first = seen.remove(0);
+                if first.target != case.request.path || first.connection == seen[0].connection {
+                    complain("it is not asked again".into());
+                }
+            }
+            match seen.as_slice() {
+                [own, next] => {
+                    let reused = own.connection == next.connection;
+                    if reused != case.reused {
+                        complain(format!("its connection is used again: {reused}"));
+                    }
+                }
+                other => complain(format!("the upstream saw {} requests", other.len())),
+            }
+        }
+    }
+    for (name, client, told) in expected {
+        let got = notes.of(client, told.len()).await;
+        if got != told {
+            wrong.push(format!("{name}: the log says {got:?}, not {told:?}"));
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} wrong:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+    assert!(
+        upstream.malformed().is_empty(),
+        "{:?}",
+        upstream.malformed()
+    );
+    let counted =
+        |it: &Scrape, reason: &str| it.sum("pointsman_refused_bytes_total", &[("reason", reason)]);
+    let all = |it: &Scrape| {
+        reasons
+            .iter()
+            .all(|(reason, count)| counted(it, reason) == *count)
+    };
+    gateway.metrics_until(all).await;
+}
+
+fn says_close(fields: &Fields) -> bool {
+    pointsman_testkit::message::has_token(fields, "connection", "close")
+}
+
+#[tokio::test]
+async fn parts_of_answers_are_told_from_whole_ones() {
+    let whole = answer(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        false,
+        "GET",
+    )
+    .await;
+    assert_eq!(whole.expect("whole").body, b"ok");
+    let head = parse_head(b"HTTP/1.1 200 OK\r\n\r\n").expect("a head");
+    assert!(answer(&head.raw, false, "GET").await.is_err());
+    assert!(answer(&head.raw, true, "GET").await.is_ok());
+    let got = part(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n5\r\ncd",
+        "cut",
+    )
+    .await;
+    assert_eq!(
+        (got.status, got.whole, &*got.body),
+        (200, false, &b"abcd"[..])
+    );
+}
