@@ -6,6 +6,10 @@
 #[allow(unreachable_pub, reason = "a library of its own for the fuzz targets")]
 mod entries;
 
+#[path = "../../../fuzz/src/against_hyper.rs"]
+#[allow(unreachable_pub, reason = "a module of a fuzz target of its own")]
+mod against_hyper;
+
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -102,6 +106,11 @@ fn run(target: &str, entry: fn(&[u8])) {
 #[test]
 fn request_heads() {
     run("request_head", entries::request_head);
+}
+
+#[test]
+fn requests_as_hyper_reads_them() {
+    run("against_hyper", against_hyper::against_hyper);
 }
 
 #[test]
