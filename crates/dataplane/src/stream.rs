@@ -2,11 +2,18 @@
 //!
 //! Everything takes `&TcpStream`: both directions of a connection live in one task and share the
 //! socket by reference, without splitting it or locking.
+use rustix::{
+    buffer::spare_capacity,
+    io::Errno,
+    net::{RecvFlags, SendFlags},
+};
 use socket2::SockRef;
 use std::{
     cell::Cell,
+    future::{Future, poll_fn},
     io::{self, ErrorKind},
     net::{Shutdown, SocketAddr},
+    task::{Poll, ready},
     time::Duration,
 };
 use tokio::{
@@ -15,13 +22,29 @@ use tokio::{
 };
 
 /// Reads once into the spare room of `buffer`; 0 is the end of the stream.
-pub(crate) async fn read(stream: &TcpStream, buffer: &mut Vec<u8>) -> io::Result<usize> {
-    loop {
-        match try_read(stream, buffer) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => stream.readable().await?,
-            other => return other,
+pub(crate) fn read<'a>(
+    stream: &'a TcpStream,
+    buffer: &'a mut Vec<u8>,
+) -> impl Future<Output = io::Result<usize>> + 'a {
+    poll_fn(|cx| {
+        loop {
+            match try_read(stream, buffer) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    ready!(stream.poll_read_ready(cx))?;
+                }
+                other => return Poll::Ready(other),
+            }
         }
-    }
+    })
+}
+
+/// Waits until the runtime takes the socket for readable, which may be a guess.
+///
+/// One task at a time waits for one direction of a socket, so the runtime's one place for a waker is
+/// enough. `TcpStream::readable` would keep the waiter in a list, under a lock that it takes three
+/// times a wait, and in the future of every connection.
+pub(crate) fn readable(stream: &TcpStream) -> impl Future<Output = io::Result<()>> {
+    poll_fn(|cx| stream.poll_read_ready(cx))
 }
 
 /// Reads once into the spare room of `buffer`, or says that it would have to wait.
@@ -30,14 +53,45 @@ pub(crate) async fn read(stream: &TcpStream, buffer: &mut Vec<u8>) -> io::Result
 /// then waits for the kernel's notice at once, instead of finding out by a system call that there
 /// is nothing. That saves one call per request on each side. The end of the stream is not lost by
 /// it: a closed socket stays readable.
+///
+/// The kernel is called without the C library, whose `recv` is a point of cancellation: that is a
+/// percent of a small request.
 pub(crate) fn try_read(stream: &TcpStream, buffer: &mut Vec<u8>) -> io::Result<usize> {
-    let read = stream.try_read_buf(buffer)?;
-    if read > 0 && buffer.len() < buffer.capacity() {
-        let _ = stream.try_io(Interest::READABLE, || {
-            Err::<(), _>(ErrorKind::WouldBlock.into())
-        });
+    if buffer.len() == buffer.capacity() {
+        // No room would read as the end of the stream.
+        buffer.reserve(64);
     }
-    Ok(read)
+    let mut read = None;
+    let outcome = stream.try_io(Interest::READABLE, || {
+        let (_, got) = rustix::net::recv(stream, spare_capacity(buffer), RecvFlags::empty())?;
+        read = Some(got);
+        if got > 0 && buffer.len() < buffer.capacity() {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        Ok(())
+    });
+    match read {
+        Some(got) => Ok(got),
+        None => outcome.map(|()| 0),
+    }
+}
+
+/// Writes once, or says that it would have to wait. A write that the socket takes in part has
+/// filled it, which the runtime is told as in [`try_read`].
+fn try_write(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    let mut written = None;
+    let outcome = stream.try_io(Interest::WRITABLE, || {
+        let taken = rustix::net::send(stream, bytes, SendFlags::NOSIGNAL)?;
+        written = Some(taken);
+        if taken < bytes.len() {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        Ok(())
+    });
+    match written {
+        Some(taken) => Ok(taken),
+        None => outcome.map(|()| 0),
+    }
 }
 
 /// Waits until there is something to read, be it the end, and leaves it there.
@@ -73,12 +127,12 @@ async fn write(stream: &TcpStream, mut bytes: &[u8], left: Option<&Cell<usize>>)
         }
     };
     while !bytes.is_empty() {
-        match stream.try_write(bytes) {
+        match try_write(stream, bytes) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 note(bytes.len());
-                stream.writable().await?;
+                poll_fn(|cx| stream.poll_write_ready(cx)).await?;
             }
             Err(error) => return Err(error),
         }
@@ -97,6 +151,11 @@ pub(crate) fn half_close(stream: &TcpStream) {
 /// a cut message must not look complete.
 pub(crate) fn reset_on_close(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+}
+
+/// Has the socket been emptied, and has the runtime heard nothing of it since? Costs no system call.
+pub(crate) fn is_quiet(stream: &TcpStream) -> bool {
+    stream.try_io(Interest::READABLE, || Ok(())).is_err()
 }
 
 /// Has the peer closed or spoken while nothing was expected? True for a pooled connection means
@@ -122,11 +181,10 @@ pub(crate) enum Peer {
 
 /// Looks what there is to read, and leaves it there.
 pub(crate) fn peek(stream: &TcpStream) -> Peer {
-    let mut byte = [std::mem::MaybeUninit::uninit(); 1];
-    match SockRef::from(stream).peek(&mut byte) {
-        Ok(0) => Peer::Ended,
+    match rustix::net::recv(stream, &mut [0; 1], RecvFlags::PEEK) {
+        Ok((_, 0)) => Peer::Ended,
         Ok(_) => Peer::Spoke,
-        Err(error) if error.kind() == ErrorKind::WouldBlock => Peer::Silent,
+        Err(Errno::AGAIN) => Peer::Silent,
         Err(_) => Peer::Gone,
     }
 }

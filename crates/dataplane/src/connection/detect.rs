@@ -163,7 +163,7 @@ async fn read(cx: &Context<'_>, inspection: Inspection) -> Result<Detected, Unde
                     // A silent client holds no buffer.
                     cx.shard.buffers.give(std::mem::take(&mut bytes));
                 }
-                cx.client.readable().await?;
+                stream::readable(cx.client).await?;
             }
         };
         let read = if begun || inspection.server_may_speak_first {

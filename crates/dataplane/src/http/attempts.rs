@@ -14,7 +14,7 @@ use crate::{
 };
 use pointsman_telemetry::Flags;
 use pointsman_wire::http1::Refusal;
-use std::{rc::Rc, time::Instant};
+use std::rc::Rc;
 use tokio::net::TcpStream;
 
 /// Further tries after a connect failure, each on another endpoint where there is one (VS-H-70).
@@ -123,7 +123,7 @@ async fn attempts(cx: &Context<'_>, forward: &Forward, attempt: &mut impl Attemp
         let pooled = if fresh_only {
             None
         } else {
-            endpoint.take_idle()
+            endpoint.take_idle(forward.facts.idempotent && attempt.replayable())
         };
         let reused = pooled.is_some();
         let upstream = match pooled {
@@ -150,7 +150,7 @@ async fn attempts(cx: &Context<'_>, forward: &Forward, attempt: &mut impl Attemp
                     && reusable
                 {
                     let most = cx.shard.settings.limits.pooled_per_endpoint;
-                    endpoint.keep(upstream, most, Instant::now());
+                    endpoint.keep(upstream, most, cx.lease.now());
                 }
                 return Outcome::Answered { status, keep };
             }

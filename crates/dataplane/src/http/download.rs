@@ -174,7 +174,9 @@ async fn read_head(
 ) -> Result<Head, Download> {
     let mut scanned = 0;
     loop {
-        if head_may_be_complete(input, scanned) || input.len() >= limits.max_bytes {
+        // Most heads come in one piece: parsing the first is cheaper than looking for its end.
+        let first = scanned == 0 && !input.is_empty();
+        if first || head_may_be_complete(input, scanned) || input.len() >= limits.max_bytes {
             match translate(cx, facts, operations, upstream, input, out, limits) {
                 Ok(Some(head)) => return Ok(head),
                 Ok(None) => {}

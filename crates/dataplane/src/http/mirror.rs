@@ -176,7 +176,7 @@ async fn attempt(
         return "unavailable";
     };
     let endpoint = in_flight.endpoint();
-    let upstream = match endpoint.take_idle() {
+    let upstream = match endpoint.take_idle(false) {
         Some(upstream) => upstream,
         None => match endpoint.connect(shard).await {
             Ok(upstream) => upstream,

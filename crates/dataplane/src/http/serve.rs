@@ -129,7 +129,7 @@ async fn next_head(
 /// readable that is not, and a connection that waits holds no buffer.
 async fn first_bytes(cx: &Context<'_>, input: &mut Vec<u8>) -> std::io::Result<usize> {
     loop {
-        cx.client.readable().await?;
+        stream::readable(cx.client).await?;
         if input.capacity() == 0 {
             *input = cx.shard.buffers.small();
         }

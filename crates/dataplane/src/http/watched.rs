@@ -60,8 +60,13 @@ pub(crate) async fn watched<T>(
             progress.unsent.get(),
         )
     };
+    // Both times are up to one tick behind: less one, so that no limit is early.
+    let elapsed = |since| {
+        let passed = cx.lease.now().saturating_duration_since(since);
+        passed.saturating_sub(registry::TICK)
+    };
     let mut seen = moved();
-    let mut since = Instant::now();
+    let mut since = cx.lease.now();
     // A FIN may mean "that was my request" or "I am gone"; only time tells.
     let mut ended: Option<Instant> = None;
     loop {
@@ -69,7 +74,7 @@ pub(crate) async fn watched<T>(
         let nearest = [limit(), timeouts.write.0]
             .into_iter()
             .filter(|limit| !limit.is_zero())
-            .map(|limit| limit.saturating_sub(since.elapsed()))
+            .map(|limit| limit.saturating_sub(elapsed(since)))
             .min();
         let pace = nearest.unwrap_or(LOOK).clamp(registry::TICK, LOOK);
         if let Ok(output) = cx.lease.within(pace, future.as_mut()).await {
@@ -77,12 +82,12 @@ pub(crate) async fn watched<T>(
         }
         if moved() != seen {
             seen = moved();
-            since = Instant::now();
+            since = cx.lease.now();
         }
         match stream::peek(cx.client) {
             stream::Peer::Gone => return Err(Stall::ClientGone),
             stream::Peer::Ended if !progress.answering.get() => {
-                let gone = ended.get_or_insert_with(Instant::now).elapsed();
+                let gone = elapsed(*ended.get_or_insert_with(|| cx.lease.now()));
                 let patience = timeouts.half_closed.0;
                 if !patience.is_zero() && gone >= patience {
                     return Err(Stall::ClientGone);
@@ -96,7 +101,7 @@ pub(crate) async fn watched<T>(
         } else {
             limit()
         };
-        if !most.is_zero() && since.elapsed() >= most {
+        if !most.is_zero() && elapsed(since) >= most {
             return Err(Stall::Idle);
         }
     }

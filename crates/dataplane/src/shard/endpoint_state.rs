@@ -55,10 +55,17 @@ impl EndpointState {
 
     /// The most recently used idle connection that is still sound. The oldest ones are left to time
     /// out, so that the pool shrinks when traffic does.
-    pub(crate) fn take_idle(&self) -> Option<TcpStream> {
+    ///
+    /// What the runtime knows is enough for a request that is repeated when its connection turns
+    /// out to be closed (`replayable`). It polls the sockets of this thread all at once and before
+    /// any task runs: whatever came on a pooled connection before the request did, it has told. What
+    /// comes later can come after any look. For other requests the kernel is asked as well, since
+    /// a connection that is closed this very moment costs the client its answer.
+    pub(crate) fn take_idle(&self, replayable: bool) -> Option<TcpStream> {
         loop {
             let idle = self.idle.borrow_mut().pop()?;
-            if !stream::is_disturbed(&idle.stream) {
+            let sound = replayable && stream::is_quiet(&idle.stream);
+            if sound || !stream::is_disturbed(&idle.stream) {
                 return Some(idle.stream);
             }
         }
@@ -197,9 +204,28 @@ mod tests {
         state.keep(sound, 8, now);
         state.keep(closed, 8, now);
         state.keep(talking, 8, now);
-        let taken = state.take_idle().expect("the sound one");
+        let taken = state.take_idle(true).expect("the sound one");
         assert_eq!(taken.local_addr().unwrap(), sound_address);
-        assert!(state.take_idle().is_none());
+        assert!(state.take_idle(true).is_none());
+    }
+
+    /// The runtime has not looked since: only the kernel knows.
+    #[tokio::test(flavor = "current_thread")]
+    async fn what_must_not_be_repeated_asks_the_kernel() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let state = EndpointState::new(EndpointAddress::Socket(listener.local_addr().unwrap()));
+        let (closed, mut peer) = pair(&listener).await;
+        // Emptied, as it is after a response.
+        peer.write_all(b"x").await.unwrap();
+        let mut bytes = Vec::with_capacity(16);
+        stream::read(&closed, &mut bytes).await.unwrap();
+        assert!(stream::is_quiet(&closed));
+        peer.into_std()
+            .unwrap()
+            .shutdown(std::net::Shutdown::Both)
+            .unwrap();
+        state.keep(closed, 8, Instant::now());
+        assert!(state.take_idle(false).is_none());
     }
 
     #[tokio::test(flavor = "current_thread")]

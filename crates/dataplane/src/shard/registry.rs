@@ -43,7 +43,9 @@ pub struct Registry {
     slots: RefCell<Slab<Rc<Slot>>>,
     connections: Cell<usize>,
     started: Instant,
-    /// Milliseconds since `started`, as of the last sweep.
+    /// When the last sweep was.
+    swept: Cell<Instant>,
+    /// The same in milliseconds since `started`.
     now: Cell<u64>,
     draining: Cell<bool>,
     generations: RefCell<BTreeMap<u64, u32>>,
@@ -68,10 +70,12 @@ pub struct Lease {
 impl Registry {
     /// An empty registry.
     pub fn new() -> Self {
+        let started = Instant::now();
         Self {
             slots: RefCell::default(),
             connections: Cell::new(0),
-            started: Instant::now(),
+            started,
+            swept: Cell::new(started),
             now: Cell::new(0),
             draining: Cell::new(false),
             generations: RefCell::default(),
@@ -118,7 +122,10 @@ impl Registry {
 
     /// Wakes connections whose deadline has passed. Called every `TICK`.
     pub fn sweep(&self) {
-        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(NEVER - 1);
+        let swept = Instant::now();
+        self.swept.set(swept);
+        let passed = swept.saturating_duration_since(self.started);
+        let now = u64::try_from(passed.as_millis()).unwrap_or(NEVER - 1);
         self.now.set(now);
         for (_, slot) in self.slots.borrow().iter() {
             if slot.deadline.get() <= now {
@@ -266,6 +273,11 @@ impl Lease {
     /// Is the process draining?
     pub fn is_draining(&self) -> bool {
         self.registry.is_draining()
+    }
+
+    /// The time of the last sweep: up to one tick behind, and free.
+    pub fn now(&self) -> Instant {
+        self.registry.swept.get()
     }
 }
 
