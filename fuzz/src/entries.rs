@@ -7,7 +7,7 @@ use pointsman_wire::http1::{
     is_valid_host, is_value, parse_request, parse_response, write_request, write_response,
 };
 use pointsman_wire::sniff::{MAX_SNIFF, Verdict};
-use pointsman_wire::{proxy_protocol, tls};
+use pointsman_wire::{grpc, grpc_web, http2, proxy_protocol, tls};
 
 /// An accepted request reads the same without what follows it, and after it is written anew.
 pub fn request_head(bytes: &[u8]) {
@@ -211,4 +211,214 @@ pub fn proxy_header(bytes: &[u8]) {
                 .is_none_or(|pair| pair.source.is_ipv4() == pair.destination.is_ipv4())
         );
     }
+}
+
+/// The first byte picks how the stream ends and what is asked; then lines: method, scheme,
+/// authority, path, and fields as `name: value`. A head that HTTP/2 and we accept is what HTTP/1
+/// reads after it is written there, and what HTTP/2 reads after it is built anew.
+pub fn http2_map(bytes: &[u8]) {
+    let Some((&choice, bytes)) = bytes.split_first() else {
+        return;
+    };
+    let mut lines = bytes.split(|&byte| byte == b'\n');
+    let mut line = || lines.next().unwrap_or_default();
+    let (method, scheme, authority, path) = (line(), line(), line(), line());
+    let mut fields = http::HeaderMap::new();
+    for line in lines {
+        let colon = line
+            .iter()
+            .position(|&byte| byte == b':')
+            .unwrap_or(line.len());
+        let (name, value) = line.split_at(colon);
+        let value = value.strip_prefix(b": ").unwrap_or_default();
+        let name = http::HeaderName::from_lowercase(name);
+        let (Ok(name), Ok(value)) = (name, http::HeaderValue::from_bytes(value)) else {
+            return;
+        };
+        fields.append(name, value);
+    }
+    http2::join_cookies(&mut fields);
+    mapped_response(choice, &fields);
+    if let Some(parts) = http2_parts(method, scheme, authority, path, fields) {
+        mapped_request(choice, &parts);
+    }
+}
+
+/// The request as a library for HTTP/2 hands it over, if it does.
+fn http2_parts(
+    method: &[u8],
+    scheme: &[u8],
+    authority: &[u8],
+    path: &[u8],
+    fields: http::HeaderMap,
+) -> Option<http::request::Parts> {
+    let mut uri = http::uri::Parts::default();
+    if !scheme.is_empty() {
+        uri.scheme = Some(scheme.try_into().ok()?);
+    }
+    if !authority.is_empty() {
+        uri.authority = Some(authority.try_into().ok()?);
+    }
+    if !path.is_empty() {
+        uri.path_and_query = Some(path.try_into().ok()?);
+    }
+    let mut request = http::Request::new(());
+    *request.method_mut() = http::Method::from_bytes(method).ok()?;
+    *request.uri_mut() = http::Uri::from_parts(uri).ok()?;
+    *request.headers_mut() = fields;
+    Some(request.into_parts().0)
+}
+
+fn mapped_request(choice: u8, parts: &http::request::Parts) {
+    let limits = HeadLimits::default();
+    let end_stream = choice & 1 != 0;
+    let protocol = (choice & 2 != 0).then_some("websocket");
+    let mut slots = http2::field_slots();
+    let Ok(head) = http2::request_head(parts, protocol, end_stream, &mut slots, &limits) else {
+        return;
+    };
+    let rewrite = RequestRewrite {
+        connection: match head.upgrade {
+            Some(upgrade) => ConnectionOption::Upgrade(upgrade.protocols),
+            None => ConnectionOption::KeepAlive,
+        },
+        ..RequestRewrite::default()
+    };
+    let mut out = Vec::new();
+    write_request(&mut out, &head, &rewrite, head.body, &[]);
+    assert!(lines_are_clean(&out));
+    // A head that fills the limits may exceed them by the fields that are ours.
+    let full = head.len > 60_000 || head.fields.len() > 90 || head.target.len() > 16_000;
+    let mut slots = field_slots();
+    match parse_request(&out, &mut slots, &limits) {
+        Ok(Some(again)) => {
+            assert_eq!(essence(&head), essence(&again));
+            assert_eq!(again.len, out.len());
+            assert_eq!(again.upgrade.is_some(), head.upgrade.is_some());
+            assert_eq!(again.expect_continue, head.expect_continue);
+        }
+        _ => assert!(full),
+    }
+    let Ok(built) = http2::to_request(&head, &rewrite, "http", head.body, &[]) else {
+        return assert!(head.host.unwrap_or_default().contains(['%', '[']));
+    };
+    let shared = http2::forward_request(&head, &parts.headers, &rewrite, "http", head.body, &[]);
+    assert!(shared.is_ok_and(|shared| shared.headers() == built.headers()));
+    let (parts, ()) = built.into_parts();
+    let mut slots = http2::field_slots();
+    match http2::request_head(&parts, protocol, end_stream, &mut slots, &limits) {
+        // A WebSocket key does not go through HTTP/2.
+        Ok(again) if protocol.is_none() => assert_eq!(essence(&head), essence(&again)),
+        Ok(_) => {}
+        Err(_) => assert!(full || head.host == Some("")),
+    }
+}
+
+fn mapped_response(choice: u8, fields: &http::HeaderMap) {
+    let limits = HeadLimits::default();
+    let kind =
+        [RequestKind::Other, RequestKind::Head, RequestKind::Connect][usize::from(choice / 4 % 3)];
+    let status = [200, 204, 304, 100, 103, 101, 404, 999][usize::from(choice >> 5)];
+    let status = http::StatusCode::from_u16(status).expect("three digits");
+    let end_stream = choice & 1 != 0;
+    let mut slots = http2::field_slots();
+    let Ok(head) = http2::response_head(status, fields, end_stream, &mut slots, &limits, kind)
+    else {
+        return;
+    };
+    let mut out = Vec::new();
+    let keep = ConnectionOption::KeepAlive;
+    write_response(&mut out, &head, keep, Version::Http11, head.body, &[]);
+    assert!(lines_are_clean(&out));
+    let mut slots = field_slots();
+    match parse_response(&out, &mut slots, &limits, kind) {
+        Ok(Some(again)) => {
+            assert_eq!((again.status, again.body), (head.status, head.body));
+            assert!(again.forwarded().map(pair).eq(head.forwarded().map(pair)));
+        }
+        _ => assert!(head.len > 60_000 || head.fields.len() > 90),
+    }
+    let built = http2::to_response(&head, head.body, &[]).expect("HTTP/2 said it before");
+    let shared = http2::forward_response(&head, fields, head.body, &[]);
+    assert!(shared.is_ok_and(|shared| shared.headers() == built.headers()));
+    let mut slots = http2::field_slots();
+    let again = http2::response_head(
+        built.status(),
+        built.headers(),
+        end_stream,
+        &mut slots,
+        &limits,
+        kind,
+    );
+    match again {
+        Ok(again) => {
+            assert_eq!((again.status, again.body), (head.status, head.body));
+            assert!(again.forwarded().map(pair).eq(head.forwarded().map(pair)));
+        }
+        Err(_) => assert!(head.len > 60_000 || head.fields.len() > 90),
+    }
+}
+
+/// The first byte is the size of the pieces; whole and in pieces the same flood is seen, and none
+/// in fewer frames than the smallest budget.
+pub fn frame_watch(bytes: &[u8]) {
+    let Some((&size, bytes)) = bytes.split_first() else {
+        return;
+    };
+    let limits = http2::FloodLimits {
+        ping: http2::Budget {
+            burst: 4,
+            ..http2::FloodLimits::default().ping
+        },
+        ..http2::FloodLimits::default()
+    };
+    let flood = http2::FrameWatch::new(&limits).see(bytes);
+    assert!(flood.is_none() || bytes.len() >= 24 + 5 * 9);
+    let mut watch = http2::FrameWatch::new(&limits);
+    let pieces = bytes.chunks(usize::from(size).max(1));
+    let seen: Vec<_> = pieces.filter_map(|piece| watch.see(piece)).collect();
+    assert_eq!(seen.first().copied(), flood);
+}
+
+/// The first byte is the size of the pieces; whole and in pieces the same text comes out, and what
+/// comes out is what its own text says. The bytes are a deadline and a content type too.
+pub fn grpc_web(bytes: &[u8]) {
+    let Some((&size, bytes)) = bytes.split_first() else {
+        return;
+    };
+    let size = usize::from(size).max(1);
+    let whole = decode_text(bytes.chunks(bytes.len().max(1)));
+    assert_eq!(whole, decode_text(bytes.chunks(size)));
+    if let Some(body) = whole {
+        assert!(body.len() <= bytes.len() / 4 * 3);
+        let mut text = Vec::new();
+        for piece in body.chunks(size) {
+            grpc_web::encode_text(&mut text, piece);
+        }
+        assert_eq!(decode_text([&text[..]].into_iter()), Some(body));
+    }
+    if let Some(timeout) = grpc::parse_timeout(bytes) {
+        let mut out = Vec::new();
+        grpc::write_timeout(&mut out, timeout);
+        assert!(grpc::parse_timeout(&out).is_some_and(|told| told <= timeout));
+    }
+    if let Some((dialect, _)) = grpc::Dialect::of(bytes) {
+        let web = grpc::Dialect::Web.content_type(bytes).expect("is gRPC");
+        assert_eq!(
+            grpc::Dialect::of(&web).map(|(it, _)| it),
+            Some(grpc::Dialect::Web)
+        );
+        let back = dialect.content_type(&web).expect("is gRPC");
+        assert!(back.eq_ignore_ascii_case(bytes));
+    }
+}
+
+fn decode_text<'b>(pieces: impl Iterator<Item = &'b [u8]>) -> Option<Vec<u8>> {
+    let mut decoder = grpc_web::TextDecoder::default();
+    let mut out = Vec::new();
+    for piece in pieces {
+        decoder.decode(piece, &mut out).ok()?;
+    }
+    decoder.finish().ok()?;
+    Some(out)
 }

@@ -137,3 +137,18 @@ fn first_bytes() {
 fn proxy_headers() {
     run("proxy_header", entries::proxy_header);
 }
+
+#[test]
+fn http2_messages() {
+    run("http2_map", entries::http2_map);
+}
+
+#[test]
+fn http2_frames() {
+    run("frame_watch", entries::frame_watch);
+}
+
+#[test]
+fn grpc_bodies() {
+    run("grpc_web", entries::grpc_web);
+}

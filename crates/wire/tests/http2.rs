@@ -729,3 +729,57 @@ proptest! {
         prop_assert!(again.len <= through.len() + 64 && through.len() <= again.len + 64);
     }
 }
+
+/// From HTTP/2 to HTTP/2 the fields are the same ones, with what a route changes.
+#[test]
+fn fields_are_shared_between_http2_messages() {
+    let asked: Asked<'_> = (
+        "POST",
+        "http",
+        "a",
+        "/x",
+        &[
+            ("host", "a"),
+            ("x-one", "1"),
+            ("accept", "*/*"),
+            ("x-one", "2"),
+            ("te", "trailers"),
+            ("x-gone", "3"),
+            ("content-length", "5"),
+        ],
+    );
+    let parts = parts(asked);
+    let mut slots = http2::field_slots();
+    let limits = HeadLimits::default();
+    let head = http2::request_head(&parts, None, false, &mut slots, &limits).unwrap();
+    let mut rewrite = RequestRewrite {
+        host: Some("b"),
+        ..RequestRewrite::default()
+    };
+    let gone = head.fields.iter().position(|field| field.name == "x-gone");
+    rewrite.drop.insert(gone.unwrap());
+    let extra: &[(&str, &[u8])] = &[("X-New", b"4")];
+    let shared =
+        http2::forward_request(&head, &parts.headers, &rewrite, "https", head.body, extra).unwrap();
+    assert_eq!(shared.uri(), "https://b/x");
+    assert_eq!(
+        lines(shared.headers()),
+        [
+            "x-one: 1",
+            "x-one: 2",
+            "accept: */*",
+            "x-new: 4",
+            "te: trailers",
+            "content-length: 5"
+        ]
+    );
+    assert_eq!(
+        shared.headers()["accept"].as_bytes().as_ptr(),
+        parts.headers["accept"].as_bytes().as_ptr()
+    );
+    // Another map than the head was made of is not trusted.
+    let other = map(&[("x", "y")]);
+    let copied =
+        http2::forward_request(&head, &other, &rewrite, "https", head.body, extra).unwrap();
+    assert_eq!(copied.headers(), shared.headers());
+}

@@ -1,7 +1,8 @@
 //! Messages going out, built from the parsed form.
 //!
 //! All values, the path and the authority are copied into one buffer that the message then points
-//! into: one allocation instead of one for each value. Names that `http` knows cost none.
+//! into: one allocation instead of one for each value. Names that `http` knows cost none. From
+//! HTTP/2 to HTTP/2 not even that: names and values are shared.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, TE};
@@ -34,7 +35,24 @@ pub fn to_request(
     body: BodyLength,
     extra: &[(&str, &[u8])],
 ) -> Result<Request<()>, Refusal> {
-    request(head, rewrite, scheme, body, extra).map_err(Refusal::request)
+    request(head, None, rewrite, scheme, body, extra).map_err(Refusal::request)
+}
+
+/// As [`to_request`], for a head that [`request_head`](super::request_head) made of `fields`: the
+/// fields that pass are shared with the request that came in, not copied.
+///
+/// # Errors
+///
+/// As [`to_request`].
+pub fn forward_request(
+    head: &RequestHead<'_>,
+    fields: &HeaderMap,
+    rewrite: &RequestRewrite<'_>,
+    scheme: &str,
+    body: BodyLength,
+    extra: &[(&str, &[u8])],
+) -> Result<Request<()>, Refusal> {
+    request(head, Some(fields), rewrite, scheme, body, extra).map_err(Refusal::request)
 }
 
 /// Builds what [`write_response`](crate::http1::write_response) writes, for an HTTP/2 client.
@@ -50,11 +68,27 @@ pub fn to_response(
     body: ResponseBody,
     extra: &[(&str, &[u8])],
 ) -> Result<Response<()>, Refusal> {
-    response(head, body, extra).map_err(Refusal::response)
+    response(head, None, body, extra).map_err(Refusal::response)
+}
+
+/// As [`to_response`], for a head that [`response_head`](super::response_head) made of `fields`,
+/// which are shared.
+///
+/// # Errors
+///
+/// As [`to_response`].
+pub fn forward_response(
+    head: &ResponseHead<'_>,
+    fields: &HeaderMap,
+    body: ResponseBody,
+    extra: &[(&str, &[u8])],
+) -> Result<Response<()>, Refusal> {
+    response(head, Some(fields), body, extra).map_err(Refusal::response)
 }
 
 fn request(
     head: &RequestHead<'_>,
+    shared: Option<&HeaderMap>,
     rewrite: &RequestRewrite<'_>,
     scheme: &str,
     body: BodyLength,
@@ -62,8 +96,9 @@ fn request(
 ) -> Result<Request<()>, Reason> {
     let websocket = matches!(rewrite.connection, ConnectionOption::Upgrade(protocols)
         if protocols.eq_ignore_ascii_case("websocket"));
-    let mut fields = Fields {
+    let fields = Fields {
         all: head.fields,
+        shared: shared.filter(|map| map.len() == head.fields.len()),
         drop: head.drop.union(rewrite.drop),
         extra,
         without: websocket.then_some("sec-websocket-key"),
@@ -119,12 +154,14 @@ fn request(
 
 fn response(
     head: &ResponseHead<'_>,
+    shared: Option<&HeaderMap>,
     body: ResponseBody,
     extra: &[(&str, &[u8])],
 ) -> Result<Response<()>, Reason> {
     let switched = head.status == 101;
-    let mut fields = Fields {
+    let fields = Fields {
         all: head.fields,
+        shared: shared.filter(|map| map.len() == head.fields.len()),
         drop: head.drop,
         extra,
         without: switched.then_some("sec-websocket-accept"),
@@ -149,6 +186,8 @@ fn response(
 /// The fields of a message that goes out.
 struct Fields<'a> {
     all: &'a [Field<'a>],
+    /// What `all` points into, field by field.
+    shared: Option<&'a HeaderMap>,
     drop: FieldSet,
     extra: &'a [(&'a str, &'a [u8])],
     /// A field that the HTTP/1 form of this message has and the HTTP/2 form has not.
@@ -156,15 +195,28 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    fn passing(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
-        let (drop, without) = (self.drop, self.without);
-        let kept = self
-            .all
+    /// Whether the received field at `index` is sent on.
+    fn passes(&self, index: usize, name: &str) -> bool {
+        !self.drop.contains(index) && self.may_be_sent(name)
+    }
+
+    fn may_be_sent(&self, name: &str) -> bool {
+        self.without
+            .is_none_or(|without| !name.eq_ignore_ascii_case(without))
+    }
+
+    /// The fields of which the value is copied: those received unless they are shared, then the
+    /// extra ones. Whoever computed an extra field, it must not break the message.
+    fn copied(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+        let received = match self.shared {
+            Some(_) => &[],
+            None => self.all,
+        };
+        let received = received
             .iter()
             .enumerate()
-            .filter(move |(index, _)| !drop.contains(*index))
+            .filter(|(index, field)| self.passes(*index, field.name))
             .map(|(_, field)| (field.name, field.value));
-        // Whoever computed an extra field, it must not break the message.
         let extra = self
             .extra
             .iter()
@@ -173,24 +225,29 @@ impl<'a> Fields<'a> {
                 is_token(name.as_bytes())
                     && is_value(value)
                     && matches!(kind(name), Kind::Other | Kind::Expect)
+                    && self.may_be_sent(name)
             });
-        kept.chain(extra).filter(move |(name, _)| {
-            without.is_none_or(|without| !name.eq_ignore_ascii_case(without))
-        })
+        received.chain(extra)
     }
 
     /// The fields as a map that points into `text`, behind the first `used` bytes, which are
     /// returned. There is room for two more fields.
-    fn build(&mut self, mut text: BytesMut, used: usize) -> Result<(Bytes, HeaderMap), Reason> {
-        let mut count = 2;
-        for (_, value) in self.passing() {
+    fn build(&self, mut text: BytesMut, used: usize) -> Result<(Bytes, HeaderMap), Reason> {
+        let mut count = 2 + self.shared.map_or(0, HeaderMap::len);
+        for (_, value) in self.copied() {
             text.put_slice(value);
             count += 1;
         }
         let mut values = text.freeze();
         let text = values.split_to(used.min(values.len()));
         let mut map = HeaderMap::try_with_capacity(count).map_err(|_| Reason::TooManyFields)?;
-        for (name, value) in self.passing() {
+        let shared = self.shared.into_iter().flatten().enumerate();
+        for (_, (name, value)) in
+            shared.filter(|(index, (name, _))| self.passes(*index, name.as_str()))
+        {
+            append(&mut map, name.clone(), value.clone())?;
+        }
+        for (name, value) in self.copied() {
             let value = values.split_to(value.len().min(values.len()));
             append(
                 &mut map,
