@@ -175,6 +175,17 @@ impl Cluster {
         }
     }
 
+    /// Is HTTP/2 spoken to its endpoints (PS-60)? `client_http2` says what the client speaks, which
+    /// counts where the policy says so (BE-73), and on ports of the mesh that declare nothing.
+    pub fn speaks_http2(&self, via: crate::Via, client_http2: bool) -> bool {
+        let pool = &self.policy.pool;
+        if pool.use_client_protocol {
+            return client_http2;
+        }
+        let as_client = self.protocol == Protocol::Auto && via == crate::Via::Mesh;
+        pool.h2_upgrade == Some(true) || self.protocol.wants_http2() || (as_client && client_http2)
+    }
+
     /// Ready endpoints.
     pub fn ready(&self) -> impl Iterator<Item = &Endpoint> {
         self.endpoints

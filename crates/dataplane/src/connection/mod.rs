@@ -103,7 +103,12 @@ pub fn serve(shard: Rc<Shard>, accepted: Accepted) -> impl Future<Output = ()> {
                 let name = hello.and_then(|hello| hello.server_name.as_deref());
                 cx.access.begin(name, started);
                 cx.access.edit(|record| record.revision = view.generation());
-                decided(&cx, view, &accepted, detected, inspection).await;
+                if let Some(received) = decided(&cx, view, &accepted, detected, inspection).await {
+                    // Its streams share what belongs to the connection. Boxed, so that connections
+                    // of HTTP/1 are not as large.
+                    drop(cx);
+                    Box::pin(http::serve_http2(shard, lease, accepted, received)).await;
+                }
             }
             Some(protocol) => {
                 cx.access.begin(None, started);
@@ -122,18 +127,19 @@ pub fn serve(shard: Rc<Shard>, accepted: Accepted) -> impl Future<Output = ()> {
     }
 }
 
-/// Carries out what the table says about a connection.
+/// Carries out what the table says about a connection; the bytes received of one that speaks HTTP/2
+/// are given back, for its streams to be served.
 async fn decided(
     cx: &Context<'_>,
     view: Rc<View>,
     accepted: &Accepted,
     detected: Detected,
     inspection: Inspection,
-) {
+) -> Option<Vec<u8>> {
     let decision = cx.decide(&view, detected.class, detected.hello.as_ref());
     let http = detected.class == Class::Http && inspection.http;
     match decision {
-        ConnectionDecision::Http(_) if detected.http2 => http::refuse_http2(cx).await,
+        ConnectionDecision::Http(_) if detected.http2 => return Some(detected.bytes),
         ConnectionDecision::Http(_) => {
             // Each request takes the view of its own time; this one is let go.
             drop(view);
@@ -153,6 +159,9 @@ async fn decided(
         }
         ConnectionDecision::Closed(reason) => tcp::closed(cx, detected, reason.as_str()),
         ConnectionDecision::Passthrough if accepted.original_is_self && http => {
+            if detected.http2 {
+                return Some(detected.bytes);
+            }
             drop(view);
             http::serve(cx, detected.bytes).await;
         }
@@ -161,6 +170,7 @@ async fn decided(
             tcp::passthrough(cx, detected).await;
         }
     }
+    None
 }
 
 /// Leaves a connection to an extension's protocol actor until that is done with it.

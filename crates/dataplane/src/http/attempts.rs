@@ -9,6 +9,7 @@ use crate::{
     shard::{
         cluster_state::{Dialled, Tried},
         endpoint_state::{self, EndpointState, InFlight},
+        http2_pool::{ConnectionLimits, Http2Lease, Http2OpenError},
     },
     tunnel::Progress,
 };
@@ -20,6 +21,9 @@ use tokio::net::TcpStream;
 /// Further tries after a connect failure, each on another endpoint where there is one (VS-H-70).
 /// Nothing was sent, so any request may be tried again.
 const CONNECT_RETRIES: usize = 2;
+
+/// Further tries after an endpoint of HTTP/2 refused a stream without looking at it.
+const MOST_REFUSED: u32 = 2;
 
 /// What became of a request.
 pub(crate) enum Outcome {
@@ -68,6 +72,8 @@ pub(super) struct Failure {
 pub(super) enum FailureKind {
     /// There was no connection to send it on.
     Connect,
+    /// The endpoint has certainly not begun with it.
+    Unprocessed,
     /// The connection ended without a byte of a response.
     Silent,
     /// The response was cut in its head, or reset.
@@ -81,6 +87,9 @@ pub(super) trait Attempt {
 
     /// Sends it over a connection to an HTTP/1 endpoint.
     async fn http1(&mut self, upstream: &TcpStream) -> End;
+
+    /// Sends it over a connection to an HTTP/2 endpoint.
+    async fn http2(&mut self, upstream: Http2Lease) -> End;
 
     /// Is all of it still there to be sent again?
     fn replayable(&self) -> bool;
@@ -112,6 +121,7 @@ pub(super) async fn exchange(
 async fn attempts(cx: &Context<'_>, forward: &Forward, attempt: &mut impl Attempt) -> Outcome {
     let mut tried = Tried::new();
     let mut fresh_only = false;
+    let mut unprocessed = 0;
     loop {
         let in_flight = match pick(cx, forward, &tried) {
             Ok(in_flight) => in_flight,
@@ -120,25 +130,28 @@ async fn attempts(cx: &Context<'_>, forward: &Forward, attempt: &mut impl Attemp
         attempt.begins();
         let endpoint = in_flight.endpoint();
         cx.access.chosen(endpoint);
-        let pooled = if fresh_only {
-            None
+        let (end, upstream, reused) = if forward.http2.is_some() {
+            // Boxed, so that connections which only speak HTTP/1 are not as large as this is.
+            let (end, reused) = Box::pin(by_http2(cx, forward, endpoint, attempt)).await;
+            (end, None, reused)
         } else {
-            endpoint.take_idle(forward.facts.idempotent && attempt.replayable())
-        };
-        let reused = pooled.is_some();
-        let upstream = match pooled {
-            Some(upstream) => Ok(upstream),
-            None => connect(cx, forward, endpoint).await,
-        };
-        let end = match &upstream {
-            Ok(upstream) => {
-                cx.access.connected(upstream);
-                attempt.http1(upstream).await
+            let pooled = if fresh_only {
+                None
+            } else {
+                endpoint.take_idle(forward.facts.idempotent && attempt.replayable())
+            };
+            let reused = pooled.is_some();
+            let upstream = match pooled {
+                Some(upstream) => Ok(upstream),
+                None => connect(cx, forward, endpoint).await,
+            };
+            match upstream {
+                Ok(upstream) => {
+                    cx.access.connected(&upstream);
+                    (attempt.http1(&upstream).await, Some(upstream), reused)
+                }
+                Err(local) => (no_connection(local), None, false),
             }
-            Err(local) => End::Failed(Failure {
-                kind: FailureKind::Connect,
-                local: *local,
-            }),
         };
         match end {
             End::Finished {
@@ -146,9 +159,7 @@ async fn attempts(cx: &Context<'_>, forward: &Forward, attempt: &mut impl Attemp
                 reusable,
                 keep,
             } => {
-                if let Ok(upstream) = upstream
-                    && reusable
-                {
+                if let Some(upstream) = upstream.filter(|_| reusable) {
                     let most = cx.shard.settings.limits.pooled_per_endpoint;
                     endpoint.keep(upstream, most, cx.lease.now());
                 }
@@ -156,12 +167,12 @@ async fn attempts(cx: &Context<'_>, forward: &Forward, attempt: &mut impl Attemp
             }
             End::Upgraded(reply) => {
                 return match upstream {
-                    Ok(upstream) => Outcome::Upgraded {
+                    Some(upstream) => Outcome::Upgraded {
                         upstream,
                         in_flight,
                         reply,
                     },
-                    Err(local) => Outcome::Reply(local),
+                    None => Outcome::Reply(local::BAD_RESPONSE),
                 };
             }
             End::Failed(Failure { kind, local }) => match kind {
@@ -170,6 +181,10 @@ async fn attempts(cx: &Context<'_>, forward: &Forward, attempt: &mut impl Attemp
                     if tried.len() > CONNECT_RETRIES || pick(cx, forward, &tried).is_err() {
                         return Outcome::Reply(local);
                     }
+                }
+                // Whatever it is: nobody has seen it.
+                FailureKind::Unprocessed if attempt.replayable() && unprocessed < MOST_REFUSED => {
+                    unprocessed += 1;
                 }
                 // The endpoint may have closed it while it was idle, unseen (RFC 9112 section 9.3.1).
                 FailureKind::Silent
@@ -207,6 +222,44 @@ fn pick(cx: &Context<'_>, forward: &Forward, tried: &Tried) -> Result<InFlight, 
     cluster
         .pick(tried, &cx.shard.random)
         .ok_or(local::NO_ENDPOINT)
+}
+
+/// Over a connection to an endpoint that speaks HTTP/2; and whether that had served others before.
+async fn by_http2(
+    cx: &Context<'_>,
+    forward: &Forward,
+    endpoint: &Rc<EndpointState>,
+    attempt: &mut impl Attempt,
+) -> (End, bool) {
+    let policy = match &forward.to {
+        To::Cluster(cluster) => Some(&cluster.cluster.policy.pool),
+        To::Original(..) => None,
+    };
+    let limits = ConnectionLimits::of(policy, &cx.shard.settings);
+    let local = match endpoint.http2().open(endpoint, cx.shard, &limits).await {
+        Ok(lease) => {
+            cx.access.connected(lease.socket());
+            let reused = lease.is_reused();
+            return (attempt.http2(lease).await, reused);
+        }
+        Err(Http2OpenError::Connect(_) | Http2OpenError::Handshake(_)) => local::CONNECT_FAILED,
+        Err(Http2OpenError::ConnectTimeout | Http2OpenError::HandshakeTimeout) => {
+            local::CONNECT_TIMEOUT
+        }
+        Err(Http2OpenError::Ourselves(error)) => {
+            cx.shard.counts.self_connect(&error);
+            local::SELF_ENDPOINT
+        }
+        Err(Http2OpenError::NoStreams | Http2OpenError::Exhausted) => local::OVERFLOW,
+    };
+    (no_connection(local), false)
+}
+
+fn no_connection(local: Local) -> End {
+    End::Failed(Failure {
+        kind: FailureKind::Connect,
+        local,
+    })
 }
 
 async fn connect(

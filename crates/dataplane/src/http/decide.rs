@@ -20,9 +20,9 @@ use pointsman_telemetry::{ClusterStats, Flags};
 use pointsman_wire::{
     http1::{
         ConnectionOption, FieldSet, HeadLimits, Refusal, RequestHead, RequestKind, RequestRewrite,
-        field_slots, parse_request, write_request,
+        Version, field_slots, parse_request, write_request,
     },
-    path,
+    http2, path,
 };
 use std::{rc::Rc, time::Duration, time::Instant};
 
@@ -83,6 +83,8 @@ pub(crate) struct Forward {
     pub(crate) changes: Changes,
     /// Copies for mirrors (VS-H-86).
     pub(crate) copies: Option<Box<Copies>>,
+    /// The head, where the endpoint speaks HTTP/2 (PS-60); otherwise it is in `out`.
+    pub(crate) http2: Option<Box<http::Request<()>>>,
 }
 
 /// Where a request goes.
@@ -141,6 +143,16 @@ impl TableCache {
     }
 }
 
+/// What a client's head may be at most.
+pub(super) fn head_limits(cx: &Context<'_>) -> HeadLimits {
+    let limits = &cx.shard.settings.limits;
+    HeadLimits {
+        max_bytes: limits.head_bytes,
+        max_fields: limits.fields,
+        max_target: limits.target_bytes,
+    }
+}
+
 /// Parses and routes the head at the start of `input`. What is to be sent is appended to `out`.
 /// `last`: the connection has had all the requests it may have.
 pub(crate) fn decide(
@@ -150,12 +162,7 @@ pub(crate) fn decide(
     out: &mut Vec<u8>,
     last: bool,
 ) -> Step {
-    let limits = &cx.shard.settings.limits;
-    let limits = HeadLimits {
-        max_bytes: limits.head_bytes,
-        max_fields: limits.fields,
-        max_target: limits.target_bytes,
-    };
+    let limits = head_limits(cx);
     let mut slots = field_slots();
     let head = match parse_request(input, &mut slots, &limits) {
         Ok(Some(head)) => head,
@@ -275,13 +282,19 @@ pub(crate) fn decide_head(
         }
         RequestDecision::Passthrough => {
             cx.access.passthrough();
-            write_plain(&facts, head, &path, out);
+            // The version is the client's own (PS-62).
+            let http2 = facts.version == Version::Http2;
+            let http2 = match write_plain(&facts, head, &path, http2, out) {
+                Ok(http2) => http2,
+                Err(refusal) => return Step::Refuse(refusal),
+            };
             Step::Forward(Forward {
                 facts,
                 to: To::Original(cx.shard.original(cx.original), cx.shard.passthrough.clone()),
                 timeout: None,
                 changes: Changes::Nothing,
                 copies: None,
+                http2,
             })
         }
         RequestDecision::Rule(matched) => {
@@ -331,13 +344,18 @@ fn forward_bytes(
     {
         Some(cluster) => {
             cx.access.backend(&cluster.cluster.label);
-            write_plain(&facts, head, path, out);
+            let http2 = speaks_http2(cx, &cluster, &facts);
+            let http2 = match write_plain(&facts, head, path, http2, out) {
+                Ok(http2) => http2,
+                Err(refusal) => return Step::Refuse(refusal),
+            };
             Step::Forward(Forward {
                 facts,
                 to: To::Cluster(cluster),
                 timeout: None,
                 changes: Changes::Nothing,
                 copies: None,
+                http2,
             })
         }
         None => Step::Reply(Reply {
@@ -349,7 +367,35 @@ fn forward_bytes(
     }
 }
 
-fn write_plain(facts: &RequestFacts, head: &RequestHead<'_>, path: &str, out: &mut Vec<u8>) {
+/// What is spoken to the endpoints of a backend.
+pub(super) fn speaks_http2(cx: &Context<'_>, cluster: &ClusterState, facts: &RequestFacts) -> bool {
+    let client_http2 = facts.version == Version::Http2;
+    cluster.cluster.speaks_http2(cx.via, client_http2)
+}
+
+/// The head for an endpoint: appended to `out`, or returned for one that speaks HTTP/2.
+pub(super) fn write_head(
+    head: &RequestHead<'_>,
+    rewrite: &RequestRewrite<'_>,
+    extra: &[(&str, &[u8])],
+    to_http2: bool,
+    out: &mut Vec<u8>,
+) -> Result<Option<Box<http::Request<()>>>, Refusal> {
+    if to_http2 {
+        let request = http2::to_request(head, rewrite, "http", head.body, extra)?;
+        return Ok(Some(Box::new(request)));
+    }
+    write_request(out, head, rewrite, head.body, extra);
+    Ok(None)
+}
+
+fn write_plain(
+    facts: &RequestFacts,
+    head: &RequestHead<'_>,
+    path: &str,
+    to_http2: bool,
+    out: &mut Vec<u8>,
+) -> Result<Option<Box<http::Request<()>>>, Refusal> {
     let target;
     let target = if path == head.path {
         None
@@ -357,18 +403,13 @@ fn write_plain(facts: &RequestFacts, head: &RequestHead<'_>, path: &str, out: &m
         target = with_query(path, head.query);
         Some(&*target)
     };
-    write_request(
-        out,
-        head,
-        &RequestRewrite {
-            target,
-            host: None,
-            drop: FieldSet::default(),
-            connection: connection(facts, head),
-        },
-        head.body,
-        &[],
-    );
+    let rewrite = RequestRewrite {
+        target,
+        host: None,
+        drop: FieldSet::default(),
+        connection: connection(facts, head),
+    };
+    write_head(head, &rewrite, &[], to_http2, out)
 }
 
 fn with_query(path: &str, query: Option<&str>) -> String {

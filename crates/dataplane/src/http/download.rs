@@ -1,23 +1,25 @@
 //! The response: from the endpoint to the client.
 use super::{
     Context, RequestFacts,
-    changes::{self, Response},
+    client::{Client, Head, pass_head},
 };
 use crate::{
-    shard::buffers::{Buffers, SMALL},
+    shard::{
+        buffers::{Buffers, SMALL},
+        http2_pool::StreamFault,
+    },
     stream,
     tunnel::Progress,
 };
-use pointsman_route::action::{self, Levels};
+use pointsman_route::action::Levels;
 use pointsman_wire::http1::{
-    ChunkDecoder, ChunkEvent, ChunkLimits, ConnectionOption, HeadLimits, LAST_CHUNK, Refusal,
-    ResponseBody, ResponseHead, Version, field_slots, head_may_be_complete, parse_response,
-    write_chunk_header, write_last_chunk, write_response,
+    ChunkDecoder, ChunkEvent, ChunkLimits, HeadLimits, LAST_CHUNK, Refusal, ResponseBody, Version,
+    field_slots, head_may_be_complete, parse_response, write_chunk_header, write_last_chunk,
 };
 use tokio::{net::TcpStream, task::coop::consume_budget};
 
 /// Interim responses passed on for one request; more is a flood.
-const MAX_INTERIM: u32 = 32;
+pub(super) const MAX_INTERIM: u32 = 32;
 
 /// How receiving a response ended.
 #[derive(Debug)]
@@ -36,23 +38,14 @@ pub(crate) enum Download {
     Silent,
     /// Closed or reset in the middle of the head.
     CutHead,
+    /// The stream to the endpoint ended before a response.
+    Fault(StreamFault),
     /// The response is malformed; nothing was sent to the client.
     Malformed(&'static str),
     /// The response broke after its head was sent on; the client must see a cut.
     Cut { status: u16, malformed: bool },
     /// The client is gone.
     ClientGone { status: u16 },
-}
-
-/// What the response head says, without borrowing it.
-struct Head {
-    len: usize,
-    status: u16,
-    interim: bool,
-    upgraded: bool,
-    body: ResponseBody,
-    reusable: bool,
-    client_keeps: bool,
 }
 
 /// Streams one response. `out` holds the request head until the first byte of the response is
@@ -84,13 +77,12 @@ async fn receive(
     out: &mut Vec<u8>,
     progress: &Progress,
 ) -> Download {
-    let limits = HeadLimits {
-        max_bytes: cx.shard.settings.limits.head_bytes,
-        ..HeadLimits::default()
-    };
+    let limits = head_limits(cx);
     let mut interims = 0;
     let head = loop {
-        let head = match read_head(cx, facts, operations, upstream, input, out, &limits).await {
+        let mut client = Client::Http1(out);
+        let head = read_head(cx, facts, operations, upstream, input, &mut client, &limits);
+        let head = match head.await {
             Ok(head) => head,
             // An interim response has taken the place of the request in `out`: nothing is there to
             // be replayed, and the endpoint has begun to act.
@@ -163,13 +155,14 @@ async fn receive(
     }
 }
 
-async fn read_head(
+/// Reads a head and passes it on to the client, as far as its side of the exchange goes.
+pub(super) async fn read_head(
     cx: &Context<'_>,
     facts: &RequestFacts,
     operations: &Levels<'_>,
     upstream: &TcpStream,
     input: &mut Vec<u8>,
-    out: &mut Vec<u8>,
+    client: &mut Client<'_>,
     limits: &HeadLimits,
 ) -> Result<Head, Download> {
     let mut scanned = 0;
@@ -177,7 +170,7 @@ async fn read_head(
         // Most heads come in one piece: parsing the first is cheaper than looking for its end.
         let first = scanned == 0 && !input.is_empty();
         if first || head_may_be_complete(input, scanned) || input.len() >= limits.max_bytes {
-            match translate(cx, facts, operations, upstream, input, out, limits) {
+            match parse_head(cx, facts, operations, upstream, input, client, limits) {
                 Ok(Some(head)) => return Ok(head),
                 Ok(None) => {}
                 Err(reason) => return Err(Download::Malformed(reason)),
@@ -192,70 +185,29 @@ async fn read_head(
     }
 }
 
-/// Parses the head in `input` and writes it anew into `out`.
-fn translate(
+fn parse_head(
     cx: &Context<'_>,
     facts: &RequestFacts,
     operations: &Levels<'_>,
     upstream: &TcpStream,
     input: &[u8],
-    out: &mut Vec<u8>,
+    client: &mut Client<'_>,
     limits: &HeadLimits,
 ) -> Result<Option<Head>, &'static str> {
     let mut slots = field_slots();
     let parsed = parse_response(input, &mut slots, limits, facts.kind);
-    let Some(mut head) = parsed.map_err(|refusal| refusal.reason.as_str())? else {
-        return Ok(None);
-    };
-    let interim = head.is_interim();
-    // A 101 that nobody asked for switches nothing (RFC 9110 section 7.8), nor does one to another
-    // protocol than the only one that is asked for: its tunnel would speak what no rule allowed.
-    let upgraded = head.status == 101;
-    let granted = head.upgrade.is_some_and(|upgrade| upgrade.is_websocket());
-    if upgraded && !(facts.upgrade && granted) {
-        return Err("unexpected_upgrade");
+    match parsed.map_err(|refusal| refusal.reason.as_str())? {
+        Some(head) => pass_head(cx, facts, operations, upstream, head, client).map(Some),
+        None => Ok(None),
     }
-    let to_client = head.body.towards(facts.version);
-    let client_keeps =
-        facts.keep_alive && !cx.lease.is_draining() && to_client != ResponseBody::UntilClose;
-    let upgrade = head.upgrade;
-    let connection = match upgrade.filter(|_| upgraded) {
-        Some(upgrade) => ConnectionOption::Upgrade(upgrade.protocols),
-        None if interim || (client_keeps && facts.version == Version::Http11) => {
-            ConnectionOption::KeepAlive
-        }
-        None if client_keeps => ConnectionOption::Keep10,
-        None => ConnectionOption::Close,
-    };
-    out.clear();
-    if interim || operations.is_empty() {
-        write_response(out, &head, connection, facts.version, to_client, &[]);
-    } else {
-        let names = head.fields.iter().map(|field| field.name);
-        let known = Response {
-            status: head.status,
-            flags: facts.injected,
-            details: "via_upstream",
-            from: Some((upstream, &head)),
-        };
-        let (dropped, extra) = changes::operations(operations, names, &known);
-        head.drop = head.drop.union(dropped);
-        let extra = action::lines(&extra);
-        write_response(out, &head, connection, facts.version, to_client, &extra);
-    }
-    Ok(Some(Head {
-        len: head.len,
-        status: head.status,
-        interim,
-        upgraded,
-        body: head.body,
-        reusable: reusable(&head),
-        client_keeps,
-    }))
 }
 
-fn reusable(head: &ResponseHead<'_>) -> bool {
-    head.keep_alive && head.body != ResponseBody::UntilClose
+/// What an endpoint's head may be at most.
+pub(super) fn head_limits(cx: &Context<'_>) -> HeadLimits {
+    HeadLimits {
+        max_bytes: cx.shard.settings.limits.head_bytes,
+        ..HeadLimits::default()
+    }
 }
 
 enum Broken {

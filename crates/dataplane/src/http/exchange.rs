@@ -2,6 +2,9 @@
 use super::{
     Context,
     attempts::{Attempt, End, Failure, FailureKind, Outcome},
+    body::{Http1Source, Source},
+    client::Client,
+    crossing::{Crossing, failed},
     decide::Forward,
     download::{Download, download},
     local,
@@ -9,7 +12,7 @@ use super::{
     upload::{Upload, upload},
     watched::watched,
 };
-use crate::{stream, tunnel::Progress};
+use crate::{shard::http2_pool::Http2Lease, stream, tunnel::Progress};
 use pointsman_telemetry::Flags;
 use pointsman_wire::http1::BodyLength;
 use std::{
@@ -44,8 +47,14 @@ impl<'a> Http1Request<'a> {
         input: &'a mut Vec<u8>,
         progress: &'a Progress,
     ) -> Self {
-        let copies = forward.copies.as_deref();
-        let body = take_received_body(forward.facts.body, copies, out, input, progress);
+        let body = match forward.http2 {
+            None => {
+                let copies = forward.copies.as_deref();
+                take_received_body(forward.facts.body, copies, out, input, progress)
+            }
+            // Its pieces travel apart from the head.
+            Some(_) => forward.facts.body,
+        };
         Self {
             cx,
             forward,
@@ -80,6 +89,26 @@ impl Attempt for Http1Request<'_> {
             self.progress,
         )
         .await
+    }
+
+    async fn http2(&mut self, upstream: Http2Lease) -> End {
+        let (cx, forward, progress) = (self.cx, self.forward, self.progress);
+        let crossing = Crossing {
+            cx,
+            forward,
+            progress,
+        };
+        let mut body = match forward.facts.has_body() {
+            false => Source::Empty,
+            true => Source::Http1(Http1Source::request(
+                cx.client,
+                &cx.shard.buffers,
+                self.input,
+                self.body,
+            )),
+        };
+        let mut client = Client::Http1(self.out);
+        crossing.to_http2(&mut body, &mut client, upstream).await
     }
 
     fn replayable(&self) -> bool {
@@ -138,38 +167,39 @@ async fn attempt(
     let operations = forward.changes.levels();
     let down = download(cx, facts, &operations, upstream, out, progress);
     if body == BodyLength::None {
-        let end = watched(cx, progress, || cx.shard.settings.timeouts.response.0, down).await;
-        return match end {
-            Ok(end) => finish(cx, end, true),
-            Err(stall) => stall.end(progress, local::RESPONSE_IDLE),
-        };
+        return one_way(cx, down, progress).await;
     }
-    // Boxed, so that connections whose requests have no body are not as large as this is.
     let copies = forward.copies.as_deref();
-    Box::pin(both_ways(cx, upstream, input, body, down, copies, progress)).await
+    let buffers = &cx.shard.buffers;
+    let up = upload(cx.client, upstream, buffers, body, input, copies, progress);
+    // Boxed, so that connections whose requests have no body are not as large as this is.
+    Box::pin(both_ways(cx, up, down, copies, progress)).await
+}
+
+/// The response to a request that is sent whole.
+pub(super) async fn one_way(
+    cx: &Context<'_>,
+    down: impl Future<Output = Download>,
+    progress: &Progress,
+) -> End {
+    let end = watched(cx, progress, || cx.shard.settings.timeouts.response.0, down).await;
+    match end {
+        Ok(end) => finish(cx, end, true),
+        Err(stall) => stall.end(progress, local::RESPONSE_IDLE),
+    }
 }
 
 /// Body up and response down at the same time: a server may answer before it has read everything.
-async fn both_ways(
+pub(super) async fn both_ways(
     cx: &Context<'_>,
-    upstream: &TcpStream,
-    input: &mut Vec<u8>,
-    body: BodyLength,
+    up: impl Future<Output = Upload>,
     down: impl Future<Output = Download>,
     copies: Option<&Copies>,
     progress: &Progress,
 ) -> End {
     let uploaded = Cell::new(false);
     let end = {
-        let mut up = pin!(upload(
-            cx.client,
-            upstream,
-            &cx.shard.buffers,
-            body,
-            input,
-            copies,
-            progress
-        ));
+        let mut up = pin!(up);
         let mut down = pin!(down);
         let mut upstream_gone = false;
         let both = poll_fn(|cx| {
@@ -243,6 +273,7 @@ fn finish(cx: &Context<'_>, end: Download, uploaded: bool) -> End {
             kind: FailureKind::Reset,
             local: local::UPSTREAM_CLOSED,
         }),
+        Download::Fault(fault) => failed(fault),
         Download::Malformed(reason) => {
             cx.refuse_response(reason);
             End::Other(Outcome::Reply(local::BAD_RESPONSE))

@@ -59,6 +59,20 @@ pub(crate) const CONNECT_TIMEOUT: Local = local(
     "upstream_reset_before_response_started{connection_timeout}",
     "upstream connect error or disconnect/reset before headers. reset reason: connection timeout",
 );
+/// No connection to the endpoint has room, nor may another one be opened (VS-H-132).
+pub(crate) const OVERFLOW: Local = local(
+    503,
+    Flags::UO,
+    "upstream_reset_before_response_started{overflow}",
+    "upstream connect error or disconnect/reset before headers. reset reason: overflow",
+);
+/// The endpoint reset the stream before it answered (VS-H-131).
+pub(crate) const UPSTREAM_RESET: Local = local(
+    503,
+    Flags::UR,
+    "upstream_reset_before_response_started{remote_reset}",
+    "upstream connect error or disconnect/reset before headers. reset reason: remote reset",
+);
 /// The endpoint closed before it answered (VS-H-130).
 pub(crate) const UPSTREAM_CLOSED: Local = local(
     503,
@@ -104,14 +118,6 @@ pub(crate) const CONNECT_REFUSED: Local = local(
     "connect_not_allowed",
     "CONNECT is not allowed here\n",
 );
-/// The HTTP/2 preface where only HTTP/1 is spoken.
-pub(crate) const HTTP2_UNSUPPORTED: Local = local(
-    505,
-    Flags::DPE,
-    "http2_not_supported",
-    "HTTP/2 is not supported on this port yet; use HTTP/1.1\n",
-);
-
 impl Local {
     /// Appends the reply to a routed request, with the operations of its rule (VS-H-106).
     pub(crate) fn write_changed(

@@ -14,7 +14,8 @@ use crate::{
 };
 use pointsman_route::{Rule, action};
 use pointsman_wire::http1::{
-    BodyLength, HeadLimits, RequestKind, ResponseBody, field_slots, parse_response,
+    BodyLength, HeadLimits, LAST_CHUNK, RequestKind, ResponseBody, field_slots, parse_response,
+    write_chunk_header,
 };
 use smallvec::SmallVec;
 use std::{
@@ -33,6 +34,8 @@ pub(crate) struct Copies {
     /// Bytes of body there may still be.
     room: Cell<usize>,
     kind: RequestKind,
+    /// The body is chunked.
+    chunked: bool,
     limit: Duration,
     shard: Rc<Shard>,
 }
@@ -100,6 +103,7 @@ impl Copies {
             bytes: RefCell::new(head(settings.shadow_host)),
             room: Cell::new(settings.body_bytes),
             kind: facts.kind,
+            chunked: facts.body == BodyLength::Chunked,
             limit: rule.timeout.map_or(limit, |timeout| timeout.min(limit)),
             shard: shard.clone(),
         }))
@@ -120,6 +124,27 @@ impl Copies {
                 self.shard.counts.limit("mirrors.body_bytes");
                 self.give_up();
             }
+        }
+    }
+
+    /// Adds a piece of a body that has no framing of its own.
+    pub(crate) fn piece(&self, data: &[u8]) {
+        if !self.chunked {
+            return self.add(data);
+        }
+        if !data.is_empty() {
+            let mut chunk = Vec::with_capacity(data.len() + 24);
+            write_chunk_header(&mut chunk, data.len());
+            chunk.extend_from_slice(data);
+            chunk.extend_from_slice(b"\r\n");
+            self.add(&chunk);
+        }
+    }
+
+    /// The body that came in pieces is complete.
+    pub(crate) fn pieces_end(&self) {
+        if self.chunked {
+            self.add(LAST_CHUNK);
         }
     }
 

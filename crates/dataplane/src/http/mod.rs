@@ -8,13 +8,18 @@
 //! that no upstream made, behind which `discard` reads what is left of the request. `mirror` sends
 //! copies, which nobody waits for.
 mod answer;
+mod answer_head;
 mod attempts;
+mod body;
 mod changes;
+mod client;
+mod crossing;
 mod decide;
 mod discard;
 mod download;
 mod exchange;
 mod fields;
+mod http2;
 mod local;
 mod mirror;
 mod routed;
@@ -23,9 +28,10 @@ mod upload;
 mod watched;
 
 use crate::context::Context;
+pub(crate) use http2::serve as serve_http2;
 use pointsman_telemetry::Flags;
 use pointsman_wire::http1::{BodyLength, RequestKind, Version};
-pub(crate) use serve::{refuse_http2, serve};
+pub(crate) use serve::serve;
 use std::time::Instant;
 
 /// What must be remembered of a request once its head is written anew.

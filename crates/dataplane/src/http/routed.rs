@@ -4,7 +4,7 @@ use super::{
     Context, RequestFacts,
     answer::{self, Answer},
     changes::{Changes, Process},
-    decide::{Answered, Forward, Reply, Step, To, connection},
+    decide::{Answered, Forward, Reply, Step, To, connection, speaks_http2, write_head},
     fields::HeadFields,
     local,
     mirror::Copies,
@@ -203,20 +203,26 @@ impl Routed<'_, '_> {
             drop,
             connection: connection(&facts, head),
         };
-        write_request(out, head, &rewrite, head.body, &extra);
-        let copies = Copies::draw(cx, view, rule, &facts, |shadow| match shadow {
-            false => out.clone(),
-            true => {
+        let to_http2 = speaks_http2(cx, &cluster, &facts);
+        let http2 = match write_head(head, &rewrite, &extra, to_http2, out) {
+            Ok(http2) => http2,
+            Err(refusal) => return Step::Refuse(refusal),
+        };
+        let copies = Copies::draw(cx, view, rule, &facts, |shadow| {
+            let shadow = shadow.then(|| {
                 let host = outgoing.host.or(head.host).unwrap_or_default();
-                let host = action::shadow(host);
-                let rewrite = RequestRewrite {
-                    host: Some(&host),
-                    ..rewrite
-                };
-                let mut copy = Vec::with_capacity(out.len() + 16);
-                write_request(&mut copy, head, &rewrite, head.body, &extra);
-                copy
+                action::shadow(host)
+            });
+            if shadow.is_none() && http2.is_none() {
+                return out.clone();
             }
+            let rewrite = RequestRewrite {
+                host: shadow.as_deref().or(rewrite.host),
+                ..rewrite
+            };
+            let mut copy = Vec::with_capacity(head.len + 128);
+            write_request(&mut copy, head, &rewrite, head.body, &extra);
+            copy
         });
         Step::Forward(Forward {
             facts,
@@ -224,6 +230,7 @@ impl Routed<'_, '_> {
             timeout: rule.timeout,
             changes,
             copies,
+            http2,
         })
     }
 }

@@ -61,17 +61,6 @@ pub(crate) async fn serve(cx: &Context<'_>, mut input: Vec<u8>) {
     buffers.give(input);
 }
 
-/// Answers an HTTP/2 preface and closes. The answer is HTTP/1: whoever speaks HTTP/2 by prior
-/// knowledge will at least log it.
-pub(crate) async fn refuse_http2(cx: &Context<'_>) {
-    let mut out = cx.shard.buffers.small();
-    local::HTTP2_UNSUPPORTED.write(&mut out, None, false);
-    cx.shard.counts.refuse("http2_not_supported");
-    cx.access.finish(&Ending::of(&local::HTTP2_UNSUPPORTED));
-    send_and_close(cx, &out).await;
-    cx.shard.buffers.give(out);
-}
-
 enum End {
     /// The client closed, was idle for too long, or the process drains: nothing to say.
     Silent,
@@ -308,7 +297,12 @@ async fn upgraded(
     drop(in_flight);
 }
 
-fn record(cx: &Context<'_>, stats: &ClusterStats, facts: &RequestFacts, mut ending: Ending) {
+pub(super) fn record(
+    cx: &Context<'_>,
+    stats: &ClusterStats,
+    facts: &RequestFacts,
+    mut ending: Ending,
+) {
     ending.flags |= facts.injected;
     let micros = u64::try_from(facts.started.elapsed().as_micros()).unwrap_or(u64::MAX);
     stats.request(
@@ -330,7 +324,7 @@ fn body_of(reply: &[u8]) -> u64 {
 }
 
 /// Envoy's words for a response that was cut.
-fn details_of_cut(flags: Flags) -> &'static str {
+pub(super) fn details_of_cut(flags: Flags) -> &'static str {
     match flags {
         Flags::DC => "downstream_remote_disconnect",
         Flags::UT => "response_timeout",
@@ -341,7 +335,7 @@ fn details_of_cut(flags: Flags) -> &'static str {
 }
 
 impl Ending {
-    fn of(local: &Local) -> Self {
+    pub(super) fn of(local: &Local) -> Self {
         Self {
             status: local.status,
             flags: local.flags,
@@ -350,7 +344,7 @@ impl Ending {
         }
     }
 
-    fn refused(refusal: &Refusal) -> Self {
+    pub(super) fn refused(refusal: &Refusal) -> Self {
         Self {
             status: refusal.status,
             flags: Flags::DPE,

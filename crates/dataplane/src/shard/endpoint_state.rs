@@ -80,7 +80,6 @@ impl EndpointState {
     }
 
     /// Connections of HTTP/2.
-    #[allow(dead_code)] // Nothing forwards by HTTP/2 yet.
     pub(crate) fn http2(&self) -> &Rc<Http2Pool> {
         self.http2.get_or_init(Http2Pool::new)
     }

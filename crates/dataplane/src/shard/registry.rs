@@ -270,6 +270,11 @@ impl Lease {
         }
     }
 
+    /// The generation it holds.
+    pub fn generation(&self) -> u64 {
+        self.slot.generation.get()
+    }
+
     /// Is the process draining?
     pub fn is_draining(&self) -> bool {
         self.registry.is_draining()

@@ -50,6 +50,8 @@ pub struct Progress {
     pub unwritten: Cell<usize>,
     /// The same for the endpoint, of a request body.
     pub unsent: Cell<usize>,
+    /// With which code the endpoint cut its response, if it did.
+    pub cut: Cell<Option<h2::Reason>>,
 }
 
 /// Runs a tunnel to its end. `first` are bytes already read from the client, `reply` bytes already

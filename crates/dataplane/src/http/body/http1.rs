@@ -1,0 +1,257 @@
+//! Bodies in the framing of HTTP/1.
+use super::{Broken, Closed, Piece};
+use crate::{
+    shard::buffers::{Buffers, SMALL},
+    stream,
+};
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use pointsman_wire::{
+    http1::{
+        BodyLength, ChunkDecoder, ChunkEvent, ChunkLimits, LAST_CHUNK, ResponseBody,
+        write_chunk_header,
+    },
+    http2,
+};
+use std::cell::Cell;
+use tokio::net::TcpStream;
+
+/// A body that an HTTP/1 peer sends.
+pub(in crate::http) struct Http1Source<'a> {
+    from: &'a TcpStream,
+    buffers: &'a Buffers,
+    /// Received and not yet taken; behind the body: what is no part of it.
+    input: &'a mut Vec<u8>,
+    state: State,
+}
+
+enum State {
+    Length(u64),
+    Chunks(Box<ChunkDecoder>),
+    UntilClose,
+    Ended(Option<HeaderMap>),
+}
+
+impl<'a> Http1Source<'a> {
+    /// A request body.
+    pub(in crate::http) fn request(
+        from: &'a TcpStream,
+        buffers: &'a Buffers,
+        input: &'a mut Vec<u8>,
+        body: BodyLength,
+    ) -> Self {
+        let state = match body {
+            BodyLength::None => State::Length(0),
+            BodyLength::Length(length) => State::Length(length),
+            BodyLength::Chunked => chunks(),
+        };
+        Self {
+            from,
+            buffers,
+            input,
+            state,
+        }
+    }
+
+    /// A response body.
+    pub(in crate::http) fn response(
+        from: &'a TcpStream,
+        buffers: &'a Buffers,
+        input: &'a mut Vec<u8>,
+        body: ResponseBody,
+    ) -> Self {
+        let state = match body {
+            ResponseBody::None => State::Length(0),
+            ResponseBody::Length(length) => State::Length(length),
+            ResponseBody::Chunked => chunks(),
+            ResponseBody::UntilClose => State::UntilClose,
+        };
+        Self {
+            from,
+            buffers,
+            input,
+            state,
+        }
+    }
+
+    pub(super) async fn next(&mut self) -> Result<Piece, Broken> {
+        loop {
+            match &mut self.state {
+                State::Ended(trailers) => return Ok(Piece::End(trailers.take())),
+                State::Length(0) => return Ok(Piece::End(None)),
+                State::Length(left) if !self.input.is_empty() => {
+                    let piece = take(self.input, *left);
+                    *left -= piece.len() as u64;
+                    return Ok(Piece::Data(piece, *left == 0));
+                }
+                State::UntilClose if !self.input.is_empty() => {
+                    return Ok(Piece::Data(take(self.input, u64::MAX), false));
+                }
+                State::Chunks(decoder) if !self.input.is_empty() => {
+                    let (data, end) = decode(decoder, self.input).map_err(Broken::Framing)?;
+                    if let Some(trailers) = end {
+                        let last = trailers.is_empty();
+                        self.state = State::Ended((!last).then_some(trailers));
+                        if !data.is_empty() {
+                            return Ok(Piece::Data(data, last));
+                        }
+                        continue;
+                    }
+                    if !data.is_empty() {
+                        return Ok(Piece::Data(data, false));
+                    }
+                }
+                State::Length(_) | State::UntilClose | State::Chunks(_) => {}
+            }
+            let until_close = matches!(self.state, State::UntilClose);
+            let much = matches!(self.state, State::Length(left) if left > SMALL as u64);
+            if self.input.capacity() == 0 {
+                *self.input = if much {
+                    self.buffers.bulk()
+                } else {
+                    self.buffers.small()
+                };
+            }
+            match stream::read(self.from, self.input).await {
+                Ok(1..) => {}
+                Ok(0) if until_close => return Ok(Piece::End(None)),
+                Ok(0) | Err(_) => return Err(Broken::Gone),
+            }
+        }
+    }
+}
+
+fn chunks() -> State {
+    State::Chunks(Box::new(ChunkDecoder::new(ChunkLimits::default())))
+}
+
+/// Up to `most` bytes off the front.
+fn take(input: &mut Vec<u8>, most: u64) -> Bytes {
+    let length = usize::try_from(most).map_or(input.len(), |most| most.min(input.len()));
+    let piece = Bytes::copy_from_slice(input.get(..length).unwrap_or_default());
+    input.drain(..length);
+    piece
+}
+
+/// The data of all chunks in `input`, as one piece, and the trailers once the body is complete.
+fn decode(
+    decoder: &mut ChunkDecoder,
+    input: &mut Vec<u8>,
+) -> Result<(Bytes, Option<HeaderMap>), pointsman_wire::http1::Refusal> {
+    let mut data = BytesMut::new();
+    let mut at = 0;
+    let end = loop {
+        let rest = input.get(at..).unwrap_or_default();
+        let (used, event) = decoder.decode(rest)?;
+        match event {
+            ChunkEvent::Data(range) => {
+                data.extend_from_slice(rest.get(range).unwrap_or_default());
+                at += used;
+            }
+            ChunkEvent::TrailersEnd => {
+                at += used;
+                break Some(http2::trailers_to_map(decoder.trailers()));
+            }
+            ChunkEvent::NeedMore => {
+                at += used;
+                break None;
+            }
+        }
+    };
+    input.drain(..at.min(input.len()));
+    Ok((data.freeze(), end))
+}
+
+/// How a body is delimited towards an HTTP/1 peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::http) enum Framing {
+    /// This many bytes are still announced.
+    Length(u64),
+    Chunked,
+    /// By closing (HTTP/1.0).
+    Bare,
+}
+
+impl From<BodyLength> for Framing {
+    fn from(body: BodyLength) -> Self {
+        match body {
+            BodyLength::None => Self::Length(0),
+            BodyLength::Length(length) => Self::Length(length),
+            BodyLength::Chunked => Self::Chunked,
+        }
+    }
+}
+
+impl From<ResponseBody> for Framing {
+    fn from(body: ResponseBody) -> Self {
+        match body {
+            ResponseBody::None => Self::Length(0),
+            ResponseBody::Length(length) => Self::Length(length),
+            ResponseBody::Chunked => Self::Chunked,
+            ResponseBody::UntilClose => Self::Bare,
+        }
+    }
+}
+
+/// A body that goes to an HTTP/1 peer.
+pub(in crate::http) struct Http1Sink<'a> {
+    pub(in crate::http) to: &'a TcpStream,
+    /// What goes before the next piece, in one write with it: the head.
+    pub(in crate::http) out: &'a mut Vec<u8>,
+    pub(in crate::http) framing: Framing,
+    /// Bytes the peer has not taken yet.
+    pub(in crate::http) left: &'a Cell<usize>,
+}
+
+impl Http1Sink<'_> {
+    pub(super) async fn data(&mut self, bytes: &[u8], last: bool) -> Result<(), Closed> {
+        match &mut self.framing {
+            Framing::Length(left) => {
+                // More than was announced would be taken for the next message.
+                *left = left.checked_sub(bytes.len() as u64).ok_or(Closed)?;
+                if last && *left > 0 {
+                    return Err(Closed);
+                }
+                if self.out.is_empty() {
+                    return self.write(bytes).await;
+                }
+                self.out.extend_from_slice(bytes);
+            }
+            Framing::Bare => self.out.extend_from_slice(bytes),
+            Framing::Chunked => {
+                if !bytes.is_empty() {
+                    write_chunk_header(self.out, bytes.len());
+                    self.out.extend_from_slice(bytes);
+                    self.out.extend_from_slice(b"\r\n");
+                }
+                if last {
+                    self.out.extend_from_slice(LAST_CHUNK);
+                }
+            }
+        }
+        self.flush().await
+    }
+
+    pub(super) async fn end(&mut self, trailers: Option<&HeaderMap>) -> Result<(), Closed> {
+        match (self.framing, trailers) {
+            (Framing::Length(1..), _) => return Err(Closed),
+            // Only chunks have room for trailers.
+            (Framing::Length(0) | Framing::Bare, _) => {}
+            (Framing::Chunked, Some(trailers)) => http2::write_trailers(self.out, trailers),
+            (Framing::Chunked, None) => self.out.extend_from_slice(LAST_CHUNK),
+        }
+        self.flush().await
+    }
+
+    /// Writes what is kept back.
+    pub(in crate::http) async fn flush(&mut self) -> Result<(), Closed> {
+        let written = stream::write_watched(self.to, self.out, self.left).await;
+        self.out.clear();
+        written.map_err(|_| Closed)
+    }
+
+    async fn write(&self, bytes: &[u8]) -> Result<(), Closed> {
+        let written = stream::write_watched(self.to, bytes, self.left).await;
+        written.map_err(|_| Closed)
+    }
+}

@@ -1,0 +1,169 @@
+//! Bodies that cross from one version of HTTP to another, or from stream to stream: pieces of bytes
+//! out of a [`Source`] into a [`Sink`].
+//!
+//! From HTTP/1 to HTTP/1 bytes go from socket to socket instead (`upload`, `download`), without
+//! becoming pieces. At most one piece is on its way, and the source is told that it may send more
+//! only when the sink has taken it: so a slow reader on one side stops the writer on the other.
+mod http1;
+mod http2;
+
+pub(super) use http1::{Framing, Http1Sink, Http1Source};
+pub(super) use http2::{Http2Sink, Http2Source, reason_of};
+
+use super::mirror::Copies;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use h2::Reason;
+use http::HeaderMap;
+use pointsman_wire::http1::Refusal;
+use std::{
+    cell::Cell,
+    future::poll_fn,
+    pin::pin,
+    task::{Context, Poll},
+};
+use tokio::task::coop::consume_budget;
+
+/// The next of a body.
+#[derive(Debug)]
+pub(super) enum Piece {
+    /// Bytes; `true` with the last ones, where that is known.
+    Data(Bytes, bool),
+    /// The end, with the trailers if there are any.
+    End(Option<HeaderMap>),
+}
+
+/// Why there is no next piece.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Broken {
+    /// The sender is gone.
+    Gone,
+    /// The sender has reset the stream.
+    Reset(Reason),
+    /// The framing is wrong.
+    Framing(Refusal),
+}
+
+/// Where a body comes from.
+pub(super) enum Source<'a> {
+    /// There is none.
+    Empty,
+    Http1(Http1Source<'a>),
+    Http2(Http2Source),
+}
+
+impl Source<'_> {
+    /// The next piece.
+    pub(super) async fn next(&mut self) -> Result<Piece, Broken> {
+        match self {
+            Self::Empty => Ok(Piece::End(None)),
+            Self::Http1(source) => source.next().await,
+            Self::Http2(source) => source.next().await,
+        }
+    }
+
+    /// This many bytes have left us: their sender may send as many more.
+    pub(super) fn delivered(&mut self, bytes: usize) {
+        if let Self::Http2(source) = self {
+            source.delivered(bytes);
+        }
+    }
+}
+
+/// Where a body goes.
+pub(super) enum Sink<'a> {
+    Http1(Http1Sink<'a>),
+    Http2(Http2Sink<'a>),
+}
+
+/// The receiver takes no more, or the bytes are not what was announced to it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Closed;
+
+impl Sink<'_> {
+    /// Sends a piece; with `last` nothing comes after it.
+    pub(super) async fn data(&mut self, bytes: Bytes, last: bool) -> Result<(), Closed> {
+        match self {
+            Self::Http1(sink) => sink.data(&bytes, last).await,
+            Self::Http2(sink) => sink.data(bytes, last).await,
+        }
+    }
+
+    /// Ends the body.
+    pub(super) async fn end(&mut self, trailers: Option<&HeaderMap>) -> Result<(), Closed> {
+        match self {
+            Self::Http1(sink) => sink.end(trailers).await,
+            Self::Http2(sink) => sink.end(trailers.cloned()),
+        }
+    }
+
+    /// Sends what is kept back: the head.
+    async fn flush(&mut self) -> Result<(), Closed> {
+        match self {
+            Self::Http1(sink) => sink.flush().await,
+            Self::Http2(_) => Ok(()),
+        }
+    }
+
+    /// Has the receiver said that it wants no more? Whoever waits for a piece asks it.
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Http1(_) => Poll::Pending,
+            Self::Http2(sink) => sink.poll_closed(cx),
+        }
+    }
+}
+
+/// Which side ended a body before its end.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Cut {
+    Source(Broken),
+    Sink,
+}
+
+/// Carries a body to its end. `moved` counts its bytes as they are delivered.
+pub(super) async fn carry(
+    source: &mut Source<'_>,
+    sink: &mut Sink<'_>,
+    copies: Option<&Copies>,
+    moved: &Cell<u64>,
+) -> Result<(), Cut> {
+    // What is there already goes out with the head; what is not must not hold the head up.
+    let mut ready = source.next().now_or_never();
+    if ready.is_none() {
+        sink.flush().await.map_err(|Closed| Cut::Sink)?;
+    }
+    loop {
+        // Sides that are always ready must not keep the thread to themselves.
+        consume_budget().await;
+        let piece = match ready.take() {
+            Some(piece) => piece,
+            None => {
+                let mut next = pin!(source.next());
+                poll_fn(|cx| match sink.poll_closed(cx) {
+                    Poll::Ready(()) => Poll::Ready(Err(Cut::Sink)),
+                    Poll::Pending => next.as_mut().poll(cx).map(Ok),
+                })
+                .await?
+            }
+        };
+        match piece.map_err(Cut::Source)? {
+            Piece::Data(bytes, last) => {
+                let length = bytes.len();
+                if let Some(copies) = copies {
+                    copies.piece(&bytes);
+                }
+                sink.data(bytes, last).await.map_err(|Closed| Cut::Sink)?;
+                moved.set(moved.get() + length as u64);
+                source.delivered(length);
+                if last {
+                    return Ok(());
+                }
+            }
+            Piece::End(trailers) => {
+                let end = sink.end(trailers.as_ref()).await;
+                return end.map_err(|Closed| Cut::Sink);
+            }
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! What the client gets: the heads of responses, in the version it speaks.
+use super::{
+    Context, RequestFacts,
+    body::Closed,
+    changes::{self, Response},
+};
+use bytes::Bytes;
+use h2::{Reason, SendStream, server::SendResponse};
+use pointsman_route::action::{self, Levels};
+use pointsman_wire::{
+    http1::{ConnectionOption, ResponseBody, ResponseHead, Version, write_response},
+    http2,
+};
+use std::{
+    cell::RefCell,
+    task::{Context as TaskContext, Poll},
+};
+use tokio::net::TcpStream;
+
+/// The client's side of one exchange.
+pub(super) enum Client<'a> {
+    /// Heads are written here; the connection takes them.
+    Http1(&'a mut Vec<u8>),
+    /// A stream.
+    Http2(&'a Answering),
+}
+
+/// An HTTP/2 stream that waits for its response, or gets it. Borrowed only between two awaits.
+pub(super) struct Answering {
+    respond: RefCell<SendResponse<Bytes>>,
+    /// Open once the head is sent and a body follows.
+    body: RefCell<Option<SendStream<Bytes>>>,
+}
+
+impl Answering {
+    pub(super) fn new(respond: SendResponse<Bytes>) -> Self {
+        Self {
+            respond: RefCell::new(respond),
+            body: RefCell::default(),
+        }
+    }
+
+    /// Sends a head; with `end` it is all.
+    pub(super) fn head(&self, response: http::Response<()>, end: bool) -> Result<(), Closed> {
+        let mut respond = self.respond.borrow_mut();
+        if response.status().is_informational() {
+            return respond.send_informational(response).map_err(|_| Closed);
+        }
+        let stream = respond.send_response(response, end).map_err(|_| Closed)?;
+        *self.body.borrow_mut() = Some(stream);
+        Ok(())
+    }
+
+    /// Takes the stream for the body: there is one once the head is sent.
+    pub(super) fn take_body(&self) -> Option<SendStream<Bytes>> {
+        self.body.borrow_mut().take()
+    }
+
+    /// Has the client given the stream up? Asked until the head is sent.
+    pub(super) fn poll_reset(&self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        self.respond.borrow_mut().poll_reset(cx).map(drop)
+    }
+
+    /// Cuts the stream.
+    pub(super) fn reset(&self, reason: Reason) {
+        self.respond.borrow_mut().send_reset(reason);
+    }
+}
+
+/// What a response head says, without borrowing it.
+pub(super) struct Head {
+    pub(super) len: usize,
+    pub(super) status: u16,
+    pub(super) interim: bool,
+    pub(super) upgraded: bool,
+    pub(super) body: ResponseBody,
+    /// How the body is delimited towards the client.
+    pub(super) to_client: ResponseBody,
+    pub(super) reusable: bool,
+    pub(super) client_keeps: bool,
+}
+
+/// Passes a response head on, changed as the rule wants it: written into the buffer of an HTTP/1
+/// client, sent on the stream of an HTTP/2 one.
+pub(super) fn pass_head(
+    cx: &Context<'_>,
+    facts: &RequestFacts,
+    operations: &Levels<'_>,
+    upstream: &TcpStream,
+    mut head: ResponseHead<'_>,
+    client: &mut Client<'_>,
+) -> Result<Head, &'static str> {
+    let interim = head.is_interim();
+    // A 101 that nobody asked for switches nothing (RFC 9110 section 7.8), nor does one to another
+    // protocol than the only one that is asked for: its tunnel would speak what no rule allowed.
+    let upgraded = head.status == 101;
+    let granted = head.upgrade.is_some_and(|upgrade| upgrade.is_websocket());
+    if upgraded && !(facts.upgrade && granted) {
+        return Err("unexpected_upgrade");
+    }
+    let to_client = head.body.towards(facts.version);
+    let client_keeps =
+        facts.keep_alive && !cx.lease.is_draining() && to_client != ResponseBody::UntilClose;
+    let known;
+    let mut extra = smallvec::SmallVec::new();
+    if !(interim || operations.is_empty()) {
+        let names = head.fields.iter().map(|field| field.name);
+        known = Response {
+            status: head.status,
+            flags: facts.injected,
+            details: "via_upstream",
+            from: Some((upstream, &head)),
+        };
+        let (dropped, added) = changes::operations(operations, names, &known);
+        extra = added;
+        head.drop = head.drop.union(dropped);
+    }
+    let extra = action::lines(&extra);
+    match client {
+        Client::Http1(out) => {
+            let connection = match head.upgrade.filter(|_| upgraded) {
+                Some(upgrade) => ConnectionOption::Upgrade(upgrade.protocols),
+                None if interim || (client_keeps && facts.version == Version::Http11) => {
+                    ConnectionOption::KeepAlive
+                }
+                None if client_keeps => ConnectionOption::Keep10,
+                None => ConnectionOption::Close,
+            };
+            out.clear();
+            write_response(out, &head, connection, facts.version, to_client, &extra);
+        }
+        Client::Http2(stream) => {
+            let response = http2::to_response(&head, to_client, &extra)
+                .map_err(|refusal| refusal.reason.as_str())?;
+            let end = !interim && matches!(to_client, ResponseBody::None | ResponseBody::Length(0));
+            // A stream that is gone tells whoever sends its body, or waits for it.
+            let _ = stream.head(response, end);
+        }
+    }
+    Ok(Head {
+        len: head.len,
+        status: head.status,
+        interim,
+        upgraded,
+        body: head.body,
+        to_client,
+        reusable: head.keep_alive && head.body != ResponseBody::UntilClose,
+        client_keeps,
+    })
+}

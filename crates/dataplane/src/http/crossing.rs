@@ -1,0 +1,328 @@
+//! Exchanges in which a version changes, or streams run on both sides: bodies travel as pieces.
+use super::{
+    Context,
+    attempts::{End, Failure, FailureKind, Outcome},
+    body::{Broken, Cut, Framing, Http1Sink, Http1Source, Http2Sink, Http2Source, Sink, Source},
+    body::{carry, reason_of},
+    client::{Client, Head, pass_head},
+    decide::Forward,
+    download::{Download, MAX_INTERIM, head_limits, read_head},
+    exchange::{both_ways, one_way},
+    local,
+    upload::Upload,
+};
+use crate::{
+    shard::http2_pool::{Http2Lease, StreamFault},
+    stream,
+    tunnel::Progress,
+};
+use h2::{RecvStream, client::ResponseFuture};
+use pointsman_wire::{
+    http1::{HeadLimits, ResponseBody, Version},
+    http2,
+};
+use std::{cell::Cell, future::poll_fn, pin::Pin, task::Poll};
+use tokio::net::TcpStream;
+
+/// What every crossing needs, whichever way it goes.
+pub(super) struct Crossing<'a> {
+    pub(super) cx: &'a Context<'a>,
+    pub(super) forward: &'a Forward,
+    pub(super) progress: &'a Progress,
+}
+
+impl Crossing<'_> {
+    /// To an endpoint that speaks HTTP/1. `head` is the request's as it is to be sent.
+    pub(super) async fn to_http1(
+        &self,
+        head: &[u8],
+        body: &mut Source<'_>,
+        client: &mut Client<'_>,
+        upstream: &TcpStream,
+    ) -> End {
+        let buffers = &self.cx.shard.buffers;
+        let mut input = buffers.small();
+        let end = if self.forward.facts.has_body() {
+            let mut out = buffers.small();
+            out.extend_from_slice(head);
+            let mut sink = Sink::Http1(Http1Sink {
+                to: upstream,
+                out: &mut out,
+                framing: self.forward.facts.body.into(),
+                left: &self.progress.unsent,
+            });
+            let up = self.upload(body, &mut sink);
+            let down = self.http1_response(upstream, &mut input, client);
+            let copies = self.forward.copies.as_deref();
+            let end = both_ways(self.cx, up, down, copies, self.progress).await;
+            buffers.give(out);
+            end
+        } else {
+            let limit = self.cx.shard.settings.timeouts.write.0;
+            let sent = stream::write_all(upstream, head);
+            match self.cx.lease.within(limit, sent).await {
+                // A closed peer may have said why before it closed: read on.
+                Ok(_) => {
+                    let down = self.http1_response(upstream, &mut input, client);
+                    one_way(self.cx, down, self.progress).await
+                }
+                Err(_) => End::Other(Outcome::Reply(local::RESPONSE_IDLE)),
+            }
+        };
+        buffers.give(input);
+        end
+    }
+
+    /// To an endpoint that speaks HTTP/2.
+    pub(super) async fn to_http2(
+        &self,
+        body: &mut Source<'_>,
+        client: &mut Client<'_>,
+        mut lease: Http2Lease,
+    ) -> End {
+        let Some(request) = &self.forward.http2 else {
+            return End::Other(Outcome::Reply(local::BAD_RESPONSE));
+        };
+        let has_body = self.forward.facts.has_body();
+        let (response, mut sending) = match lease.send((**request).clone(), !has_body) {
+            Ok(begun) => begun,
+            Err(fault) => return failed(fault),
+        };
+        let limits = head_limits(self.cx);
+        if !has_body {
+            let down = self.http2_response(&lease, response, &limits, client);
+            return one_way(self.cx, down, self.progress).await;
+        }
+        let mut sink = Sink::Http2(Http2Sink {
+            to: &mut sending,
+            left: &self.progress.unsent,
+        });
+        let up = self.upload(body, &mut sink);
+        let down = self.http2_response(&lease, response, &limits, client);
+        let copies = self.forward.copies.as_deref();
+        both_ways(self.cx, up, down, copies, self.progress).await
+    }
+
+    /// The request's body.
+    async fn upload(&self, body: &mut Source<'_>, sink: &mut Sink<'_>) -> Upload {
+        let copies = self.forward.copies.as_deref();
+        match carry(body, sink, copies, &self.progress.received).await {
+            Ok(()) => {
+                if let Some(copies) = copies {
+                    copies.pieces_end();
+                }
+                Upload::Done
+            }
+            Err(Cut::Sink) => Upload::UpstreamGone,
+            Err(Cut::Source(Broken::Framing(refusal))) => Upload::Refused(refusal),
+            Err(Cut::Source(Broken::Gone | Broken::Reset(_))) => Upload::ClientGone,
+        }
+    }
+
+    /// The response of an HTTP/1 endpoint.
+    async fn http1_response(
+        &self,
+        upstream: &TcpStream,
+        input: &mut Vec<u8>,
+        client: &mut Client<'_>,
+    ) -> Download {
+        let facts = &self.forward.facts;
+        let operations = self.forward.changes.levels();
+        let limits = head_limits(self.cx);
+        let mut interims = 0;
+        let head = loop {
+            let head = read_head(
+                self.cx,
+                facts,
+                &operations,
+                upstream,
+                input,
+                client,
+                &limits,
+            );
+            let head = match head.await {
+                Ok(head) => head,
+                Err(end) => return end,
+            };
+            input.drain(..head.len.min(input.len()));
+            if !head.interim {
+                break head;
+            }
+            interims += 1;
+            if let Err(end) = self.interim(interims, client).await {
+                return end;
+            }
+        };
+        self.cx.access.answered();
+        let buffers = &self.cx.shard.buffers;
+        let mut body = match head.body {
+            ResponseBody::None => Source::Empty,
+            body => Source::Http1(Http1Source::response(upstream, buffers, input, body)),
+        };
+        let end = self.body(&head, &mut body, client).await;
+        drop(body);
+        match end {
+            Download::Done {
+                status,
+                upstream_reusable,
+                client_keeps,
+            } => Download::Done {
+                status,
+                // Bytes behind the response answer nobody: that connection is not used again.
+                upstream_reusable: upstream_reusable && input.is_empty(),
+                client_keeps,
+            },
+            end => end,
+        }
+    }
+
+    /// The response of an HTTP/2 endpoint.
+    async fn http2_response(
+        &self,
+        lease: &Http2Lease,
+        mut response: ResponseFuture,
+        limits: &HeadLimits,
+        client: &mut Client<'_>,
+    ) -> Download {
+        let mut interims = 0;
+        let (head, body) = loop {
+            let next = poll_fn(|cx| {
+                if let Poll::Ready(Some(interim)) = response.poll_informational(cx) {
+                    return Poll::Ready(interim.map(|head| (head, None)));
+                }
+                Pin::new(&mut response).poll(cx).map_ok(|response| {
+                    let (parts, body) = response.into_parts();
+                    (http::Response::from_parts(parts, ()), Some(body))
+                })
+            });
+            let (response, body) = match next.await {
+                Ok(next) => next,
+                Err(error) => return fault_of(lease.fault(&error)),
+            };
+            match self.pass(lease, &response, body.as_ref(), limits, client) {
+                Err(reason) => return Download::Malformed(reason),
+                Ok(head) => match body {
+                    Some(body) => break (head, body),
+                    None => {
+                        interims += 1;
+                        if let Err(end) = self.interim(interims, client).await {
+                            return end;
+                        }
+                    }
+                },
+            }
+        };
+        self.cx.access.answered();
+        let mut body = Source::Http2(Http2Source::new(body));
+        self.body(&head, &mut body, client).await
+    }
+
+    fn pass(
+        &self,
+        lease: &Http2Lease,
+        response: &http::Response<()>,
+        body: Option<&RecvStream>,
+        limits: &HeadLimits,
+        client: &mut Client<'_>,
+    ) -> Result<Head, &'static str> {
+        let facts = &self.forward.facts;
+        let end = body.is_some_and(RecvStream::is_end_stream);
+        let mut slots = http2::field_slots();
+        let (status, fields) = (response.status(), response.headers());
+        let head = http2::response_head(status, fields, end, &mut slots, limits, facts.kind)
+            .map_err(|refusal| refusal.reason.as_str())?;
+        let operations = self.forward.changes.levels();
+        pass_head(self.cx, facts, &operations, lease.socket(), head, client)
+    }
+
+    /// An interim head was passed on as far as the client's version goes.
+    async fn interim(&self, number: u32, client: &mut Client<'_>) -> Result<(), Download> {
+        if number > MAX_INTERIM {
+            return Err(Download::Malformed("too_many_interim_responses"));
+        }
+        let Client::Http1(out) = client else {
+            return Ok(());
+        };
+        // HTTP/1.0 knows no interim responses (RFC 9110 section 15.2).
+        if self.forward.facts.version == Version::Http10 {
+            return Ok(());
+        }
+        // While it is under way only a cut is possible; between two heads a reply is.
+        self.progress.answering.set(true);
+        let written = stream::write_watched(self.cx.client, out, &self.progress.unwritten).await;
+        self.progress.answering.set(false);
+        written.map_err(|_| Download::ClientGone { status: 0 })
+    }
+
+    /// The body of a response whose head is passed on.
+    async fn body(&self, head: &Head, body: &mut Source<'_>, client: &mut Client<'_>) -> Download {
+        self.progress.answering.set(true);
+        let status = head.status;
+        let left: &Cell<usize> = &self.progress.unwritten;
+        let mut stream;
+        let mut sink = match client {
+            Client::Http1(out) => Sink::Http1(Http1Sink {
+                to: self.cx.client,
+                out,
+                framing: Framing::from(head.to_client),
+                left,
+            }),
+            Client::Http2(answering) => match answering.take_body() {
+                None => return Download::ClientGone { status },
+                // The head was all.
+                Some(_)
+                    if matches!(head.to_client, ResponseBody::None | ResponseBody::Length(0)) =>
+                {
+                    return done(head);
+                }
+                Some(taken) => {
+                    stream = taken;
+                    Sink::Http2(Http2Sink {
+                        to: &mut stream,
+                        left,
+                    })
+                }
+            },
+        };
+        match carry(body, &mut sink, None, &self.progress.sent).await {
+            Ok(()) => done(head),
+            Err(Cut::Sink) => Download::ClientGone { status },
+            Err(Cut::Source(broken)) => {
+                self.progress.cut.set(Some(reason_of(broken)));
+                let malformed = matches!(broken, Broken::Framing(_));
+                if let Broken::Framing(refusal) = broken {
+                    self.cx.shard.counts.refuse(refusal.reason.as_str());
+                }
+                Download::Cut { status, malformed }
+            }
+        }
+    }
+}
+
+fn done(head: &Head) -> Download {
+    Download::Done {
+        status: head.status,
+        upstream_reusable: head.reusable,
+        client_keeps: head.client_keeps,
+    }
+}
+
+/// What an error before the response means.
+fn fault_of(fault: StreamFault) -> Download {
+    Download::Fault(fault)
+}
+
+/// The same for a stream that was not even begun.
+pub(super) fn failed(fault: StreamFault) -> End {
+    let (kind, local) = match fault {
+        StreamFault::Refused => (FailureKind::Unprocessed, local::UPSTREAM_RESET),
+        StreamFault::GoneAway | StreamFault::Unsent => {
+            (FailureKind::Unprocessed, local::UPSTREAM_CLOSED)
+        }
+        StreamFault::Reset(_) => (FailureKind::Reset, local::UPSTREAM_RESET),
+        StreamFault::Closed => (FailureKind::Silent, local::UPSTREAM_CLOSED),
+        StreamFault::Protocol(_) => (FailureKind::Reset, local::BAD_RESPONSE),
+        StreamFault::Ours => (FailureKind::Reset, local::BAD_RESPONSE),
+    };
+    End::Failed(Failure { kind, local })
+}

@@ -1,0 +1,10 @@
+//! Clients that speak HTTP/2 by prior knowledge (PS-61): every stream is a request of its own,
+//! routed, balanced and recorded by itself.
+//!
+//! `serve` is the life of a connection, over a `socket` that it shares with its streams; `stream` is
+//! one request. Frames, HPACK and flow control are the `h2` crate's, on the shard's own thread.
+mod serve;
+mod socket;
+mod stream;
+
+pub(crate) use serve::serve;

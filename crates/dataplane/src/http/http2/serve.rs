@@ -1,0 +1,177 @@
+//! The life of one HTTP/2 client connection.
+use super::{super::decide::TableCache, socket::Socket, stream};
+use crate::{
+    connection::Accepted,
+    settings::Settings,
+    shard::{
+        Shard,
+        registry::{IdleEnd, Lease},
+    },
+};
+use bytes::Bytes;
+use h2::{Reason, server};
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    rc::Rc,
+    task::{Poll, Waker},
+    time::Duration,
+};
+use tokio::task::coop::consume_budget;
+
+/// What a connection and its streams share.
+pub(super) struct Peer {
+    pub(super) shard: Rc<Shard>,
+    pub(super) lease: Lease,
+    pub(super) accepted: Accepted,
+    pub(super) cache: RefCell<TableCache>,
+    /// Streams that are being served.
+    active: Cell<u32>,
+    /// Of the connection's task, while it waits for streams to end.
+    waker: RefCell<Option<Waker>>,
+}
+
+/// One stream in service.
+pub(super) struct Serving(Rc<Peer>);
+
+impl Serving {
+    fn begin(peer: &Rc<Peer>) -> Self {
+        peer.active.set(peer.active.get() + 1);
+        Self(peer.clone())
+    }
+
+    pub(super) fn peer(&self) -> &Rc<Peer> {
+        &self.0
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.active.set(self.0.active.get().saturating_sub(1));
+        if self.0.active.get() == 0
+            && let Some(waker) = self.0.waker.borrow_mut().take()
+        {
+            waker.wake();
+        }
+    }
+}
+
+/// How long a connection that is told to go may take to do so once its last stream has ended.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// What the connection's task has waited for.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, and it is taken apart at once"
+)]
+enum Next {
+    Request(http::Request<h2::RecvStream>, server::SendResponse<Bytes>),
+    /// There are streams in service now where there were none, or none any more.
+    Recount,
+    Over(Option<h2::Error>),
+}
+
+/// Serves streams until the connection ends. `received` holds bytes received already.
+pub(crate) async fn serve(shard: Rc<Shard>, lease: Lease, accepted: Accepted, received: Vec<u8>) {
+    let peer = Rc::new(Peer {
+        shard,
+        lease,
+        accepted,
+        cache: RefCell::default(),
+        active: Cell::new(0),
+        waker: RefCell::default(),
+    });
+    let settings = &peer.shard.settings;
+    let socket = Socket::new(peer.clone(), received);
+    let handshake = builder(settings).handshake::<_, Bytes>(socket);
+    let limit = settings.timeouts.request_head.0;
+    let Ok(Ok(mut connection)) = peer.lease.within(limit, handshake).await else {
+        peer.shard.counts.refuse("http2_preface");
+        return;
+    };
+    let most = settings.limits.requests_per_connection;
+    let (mut served, mut leaving): (u32, bool) = (0, false);
+    loop {
+        // A client that opens streams without end must not keep the thread to itself.
+        consume_budget().await;
+        let idle = peer.active.get() == 0;
+        let next = poll_fn(|cx| {
+            match connection.poll_accept(cx) {
+                Poll::Ready(Some(Ok((request, respond)))) => {
+                    return Poll::Ready(Next::Request(request, respond));
+                }
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Next::Over(Some(error))),
+                Poll::Ready(None) => return Poll::Ready(Next::Over(None)),
+                Poll::Pending => {}
+            }
+            if idle != (peer.active.get() == 0) {
+                return Poll::Ready(Next::Recount);
+            }
+            *peer.waker.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        });
+        let limit = match (idle, leaving) {
+            (false, _) => Duration::ZERO,
+            (true, false) => settings.timeouts.keep_alive.0,
+            (true, true) => GOODBYE,
+        };
+        let next = if leaving {
+            peer.lease.within(limit, next).await.map_err(IdleEnd::from)
+        } else {
+            peer.lease.idle(limit, next).await
+        };
+        match next {
+            Ok(Next::Request(request, respond)) => {
+                served = served.saturating_add(1);
+                actix::spawn(stream::serve(Serving::begin(&peer), request, respond));
+                if most > 0 && served >= most && !leaving {
+                    leaving = true;
+                    connection.graceful_shutdown();
+                }
+            }
+            Ok(Next::Recount) => {}
+            Ok(Next::Over(None)) => return,
+            Ok(Next::Over(Some(error))) => return ended(&peer, &error),
+            // Streams that are being opened now are still served (RFC 9113 section 6.8).
+            Err(_) if !leaving => {
+                leaving = true;
+                connection.graceful_shutdown();
+            }
+            Err(_) => return,
+        }
+    }
+}
+
+fn builder(settings: &Settings) -> server::Builder {
+    let http2 = &settings.http2;
+    let most = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
+    let mut builder = server::Builder::new();
+    builder
+        .max_concurrent_streams(http2.client_streams)
+        .initial_window_size(http2.stream_window_bytes)
+        .initial_connection_window_size(http2.connection_window_bytes)
+        .max_frame_size(http2.frame_bytes)
+        .max_header_list_size(most(settings.limits.head_bytes))
+        .header_table_size(http2.header_table_bytes)
+        .max_send_buffer_size(http2.send_buffer_bytes as usize)
+        .max_concurrent_reset_streams(http2.remembered_resets as usize)
+        .max_pending_accept_reset_streams(http2.unserved_resets as usize)
+        .max_local_error_reset_streams(Some(http2.faulty_streams as usize))
+        .enable_connect_protocol();
+    builder
+}
+
+/// The connection ended because somebody broke the protocol, or is gone.
+fn ended(peer: &Peer, error: &h2::Error) {
+    if error.is_io() || error.is_remote() {
+        return;
+    }
+    tracing::debug!(peer = %peer.accepted.peer, %error, "HTTP/2 connection ended");
+    peer.shard.counts.refuse(match error.reason() {
+        Some(Reason::ENHANCE_YOUR_CALM) => "http2_flood",
+        Some(Reason::FLOW_CONTROL_ERROR) => "http2_flow_control",
+        Some(Reason::FRAME_SIZE_ERROR) => "http2_frame_size",
+        Some(Reason::COMPRESSION_ERROR) => "http2_compression",
+        _ => "http2_protocol",
+    });
+}

@@ -1,0 +1,110 @@
+//! A client's socket as HTTP/2 reads and writes it.
+use super::serve::Peer;
+use std::{
+    cell::RefCell,
+    io::{self, ErrorKind, IoSlice},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+
+/// The socket of a connection. Its streams look at it too, so it is not owned here.
+pub(super) struct Socket {
+    peer: Rc<Peer>,
+    /// Received before HTTP/2 was recognised.
+    received: RefCell<Vec<u8>>,
+}
+
+impl Socket {
+    pub(super) fn new(peer: Rc<Peer>, received: Vec<u8>) -> Self {
+        Self {
+            peer,
+            received: RefCell::new(received),
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut received = self.received.borrow_mut();
+        if !received.is_empty() {
+            let take = received.len().min(buffer.remaining());
+            buffer.put_slice(received.get(..take).unwrap_or_default());
+            received.drain(..take);
+            if received.is_empty() {
+                let buffers = &self.peer.shard.buffers;
+                buffers.give(std::mem::take(&mut *received));
+            }
+            return Poll::Ready(Ok(()));
+        }
+        let stream = &self.peer.accepted.stream;
+        loop {
+            ready!(stream.poll_read_ready(cx))?;
+            match stream.try_read(buffer.initialize_unfilled()) {
+                Ok(read) => {
+                    // A read that leaves room has emptied the socket: the next one waits for the
+                    // kernel's notice at once, instead of asking it.
+                    if read > 0 && read < buffer.remaining() {
+                        let _ = stream.try_io(Interest::READABLE, || {
+                            Err::<(), _>(ErrorKind::WouldBlock.into())
+                        });
+                    }
+                    buffer.advance(read);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let stream = &self.peer.accepted.stream;
+        loop {
+            ready!(stream.poll_write_ready(cx))?;
+            match stream.try_write(bytes) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                other => return Poll::Ready(other),
+            }
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let stream = &self.peer.accepted.stream;
+        loop {
+            ready!(stream.poll_write_ready(cx))?;
+            match stream.try_write_vectored(pieces) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                other => return Poll::Ready(other),
+            }
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        crate::stream::half_close(&self.peer.accepted.stream);
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,262 @@
+//! One stream of an HTTP/2 client: one request, from its head to the end of its response.
+use super::{
+    super::{
+        answer_head,
+        attempts::{self, Attempt, End, Outcome},
+        body::{Http2Source, Source},
+        client::{Answering, Client},
+        crossing::Crossing,
+        decide::{Forward, Step, decide_head, head_limits},
+        local,
+        serve::{details_of_cut, record},
+        watched::watched,
+    },
+    serve::Serving,
+};
+use crate::{
+    access::pending::{Ending, Pending},
+    context::Context,
+    shard::http2_pool::Http2Lease,
+    tunnel::Progress,
+};
+use bytes::Bytes;
+use h2::{Reason, RecvStream, server::SendResponse};
+use http::Request;
+use pointsman_telemetry::Flags;
+use pointsman_wire::http2;
+use std::{future::poll_fn, pin::pin, task::Poll, time::Duration};
+use tokio::net::TcpStream;
+
+/// Serves one request.
+pub(super) async fn serve(
+    serving: Serving,
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+) {
+    let peer = serving.peer();
+    let lease = peer.lease.stream();
+    let accepted = &peer.accepted;
+    let cx = Context {
+        shard: &peer.shard,
+        lease: &lease,
+        client: &accepted.stream,
+        peer: accepted.peer,
+        via: accepted.via,
+        original: accepted.original,
+        original_is_self: accepted.original_is_self,
+        access: Pending::new(peer.shard.clone(), accepted.peer, accepted.original),
+    };
+    let answering = Answering::new(respond);
+    let mut out = peer.shard.buffers.small();
+    let (mut parts, body) = request.into_parts();
+    http2::join_cookies(&mut parts.headers);
+    let step = {
+        let mut slots = http2::field_slots();
+        let protocol = parts.extensions.get::<h2::ext::Protocol>();
+        let protocol = protocol.map(h2::ext::Protocol::as_str);
+        let end = body.is_end_stream();
+        match http2::request_head(&parts, protocol, end, &mut slots, &head_limits(&cx)) {
+            Ok(head) => decide_head(&cx, &mut peer.cache.borrow_mut(), &head, &mut out, false),
+            Err(refusal) => Step::Refuse(refusal),
+        }
+    };
+    drop(parts);
+    peer.lease.hold(lease.generation());
+    let stream = Stream {
+        cx: &cx,
+        answering: &answering,
+    };
+    stream.handle(&step, &mut out, body).await;
+    peer.shard.buffers.give(out);
+}
+
+struct Stream<'a> {
+    cx: &'a Context<'a>,
+    answering: &'a Answering,
+}
+
+impl Stream<'_> {
+    async fn handle(&self, step: &Step, out: &mut Vec<u8>, body: RecvStream) {
+        let mut step = step;
+        if let Step::After(delay, then) = step {
+            if self.unless_reset(self.delayed(*delay)).await.is_none() {
+                return self.gone_before(step);
+            }
+            step = then;
+        }
+        let cx = self.cx;
+        match step {
+            Step::NeedMore | Step::After(..) => {}
+            Step::Refuse(refusal) => {
+                cx.shard.counts.refuse(refusal.reason.as_str());
+                tracing::debug!(reason = refusal.reason.as_str(), "request refused");
+                cx.access.finish(&Ending::refused(refusal));
+                out.clear();
+                local::refuse(out, refusal);
+                self.answer(out);
+            }
+            Step::Reply(reply) => {
+                out.clear();
+                let (facts, local) = (&reply.facts, &reply.local);
+                local.write_changed(out, &reply.changes, facts, true);
+                let ending = Ending {
+                    bytes: (0, self.answer(out)),
+                    ..Ending::of(local)
+                };
+                record(cx, &reply.stats, facts, ending);
+            }
+            Step::Answered(answered) => {
+                let ending = Ending {
+                    status: answered.status,
+                    flags: Flags::EMPTY,
+                    details: answered.details,
+                    bytes: (0, self.answer(out)),
+                };
+                record(cx, &answered.stats, &answered.facts, ending);
+            }
+            Step::Forward(forward) => self.proxy(forward, out, body).await,
+        }
+    }
+
+    /// Waits, unless nothing is to be waited for.
+    async fn delayed(&self, delay: Duration) {
+        let wait = tokio::time::sleep(delay);
+        // Nothing is to move, so nothing can stall.
+        let _ = watched(self.cx, &Progress::default(), || Duration::ZERO, wait).await;
+    }
+
+    /// The client gave up while the fault's delay ran.
+    fn gone_before(&self, step: &Step) {
+        if let Some((stats, facts)) = step.routed() {
+            let ending = Ending {
+                status: 0,
+                flags: Flags::DC,
+                details: "downstream_remote_disconnect",
+                bytes: (0, 0),
+            };
+            record(self.cx, stats, facts, ending);
+        }
+    }
+
+    /// Runs `future` until the client gives the stream up.
+    async fn unless_reset<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        let mut future = pin!(future);
+        poll_fn(|cx| match self.answering.poll_reset(cx) {
+            Poll::Ready(()) => Poll::Ready(None),
+            Poll::Pending => future.as_mut().poll(cx).map(Some),
+        })
+        .await
+    }
+
+    /// Sends a whole reply of our own, written in `out` as HTTP/1: one place writes them. Returns
+    /// the bytes of its body.
+    fn answer(&self, out: &[u8]) -> u64 {
+        answer_head::send(self.answering, out)
+    }
+
+    async fn proxy(&self, forward: &Forward, out: &mut Vec<u8>, body: RecvStream) {
+        let cx = self.cx;
+        let progress = Progress::default();
+        let outcome = {
+            let mut request = Http2Request {
+                crossing: Crossing {
+                    cx,
+                    forward,
+                    progress: &progress,
+                },
+                head: out,
+                has_body: forward.facts.has_body(),
+                body: Source::Http2(Http2Source::new(body)),
+                touched: false,
+                answering: self.answering,
+            };
+            let mut exchange = pin!(attempts::exchange(cx, forward, &mut request, &progress));
+            poll_fn(|cx| {
+                // Once the head is sent, whoever sends the body notices.
+                if !progress.answering.get() && self.answering.poll_reset(cx).is_ready() {
+                    return Poll::Ready(Outcome::Abort {
+                        status: 0,
+                        flags: Flags::DC,
+                    });
+                }
+                exchange.as_mut().poll(cx)
+            })
+            .await
+        };
+        let record = |status, flags, details| {
+            let bytes = (progress.received.get(), progress.sent.get());
+            let ending = Ending {
+                status,
+                flags,
+                details,
+                bytes,
+            };
+            record(cx, forward.stats(), &forward.facts, ending);
+        };
+        match outcome {
+            Outcome::Answered { status, .. } => record(status, Flags::EMPTY, "via_upstream"),
+            Outcome::Reply(local) => {
+                out.clear();
+                local.write_changed(out, &forward.changes, &forward.facts, true);
+                progress.sent.set(self.answer(out));
+                record(local.status, local.flags, local.details);
+            }
+            Outcome::Refused(refusal) => {
+                cx.shard.counts.refuse(refusal.reason.as_str());
+                out.clear();
+                local::refuse(out, &refusal);
+                self.answer(out);
+                record(refusal.status, Flags::DPE, refusal.reason.as_str());
+            }
+            Outcome::Abort { status, flags } => {
+                let reason = progress.cut.get().unwrap_or(Reason::INTERNAL_ERROR);
+                self.answering.reset(reason);
+                record(status, flags, details_of_cut(flags));
+            }
+            // Only HTTP/1 clients switch protocols; this stream's upgrade is a tunnel of pieces.
+            Outcome::Upgraded { .. } => self.answering.reset(Reason::INTERNAL_ERROR),
+        }
+    }
+}
+
+/// The request of a stream.
+struct Http2Request<'a> {
+    crossing: Crossing<'a>,
+    /// The head for an endpoint that speaks HTTP/1.
+    head: &'a [u8],
+    has_body: bool,
+    body: Source<'a>,
+    /// Pieces of the body may have been sent.
+    touched: bool,
+    answering: &'a Answering,
+}
+
+impl Attempt for Http2Request<'_> {
+    fn begins(&mut self) {
+        if let Some(copies) = &self.crossing.forward.copies
+            && !self.has_body
+        {
+            copies.send();
+        }
+    }
+
+    async fn http1(&mut self, upstream: &TcpStream) -> End {
+        self.touched = true;
+        let mut client = Client::Http2(self.answering);
+        let (head, body) = (self.head, &mut self.body);
+        self.crossing
+            .to_http1(head, body, &mut client, upstream)
+            .await
+    }
+
+    async fn http2(&mut self, upstream: Http2Lease) -> End {
+        self.touched = true;
+        let mut client = Client::Http2(self.answering);
+        let body = &mut self.body;
+        self.crossing.to_http2(body, &mut client, upstream).await
+    }
+
+    fn replayable(&self) -> bool {
+        !self.has_body || !self.touched
+    }
+}
