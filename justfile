@@ -8,7 +8,7 @@ _list:
     @just --list --unsorted
 
 # Everything CI checks, in its order
-ci: fmt-check clippy doc deny fuzz-check test docs demo-smoke bench-smoke
+ci: fmt-check clippy doc deny fuzz-smoke test docs demo-smoke bench-smoke
 
 # Format all code
 fmt:
@@ -30,9 +30,16 @@ doc:
 deny:
     cargo deny --locked check licenses bans sources
 
-# The fuzz targets still compile; their corpora are replayed by the tests of crates/wire
-fuzz-check:
-    cargo check --locked --manifest-path fuzz/Cargo.toml
+# Every fuzz target a fixed number of times, beginning with its corpus
+fuzz-smoke: _fuzz-build
+    #!/usr/bin/env bash
+    set -euo pipefail
+    for source in fuzz/fuzz_targets/*.rs; do
+        target=$(basename "$source" .rs)
+        # The same inputs on every run: a failure can be repeated.
+        just _fuzz-run "$target" -runs=40000 -seed=1 -max_len=2048 -timeout=10 -verbosity=0
+        echo "$target: fine"
+    done
 
 # All tests, by the command that README.md gives
 test:
@@ -76,6 +83,33 @@ bench *options:
 demo:
     cargo run -- demo
 
-# Fuzz one target (nightly, cargo-fuzz): just fuzz request_head -- -max_total_time=60
-fuzz target *options:
-    cargo +nightly fuzz run "$@"
+# Fuzz one target until it fails: just fuzz request_head -max_total_time=60
+fuzz target *options: _fuzz-build
+    just _fuzz-run "$@"
+
+# Keeps the smallest part of what was found that reaches as much; into the corpus, if it is worth it
+fuzz-minimize target: _fuzz-build
+    mkdir -p fuzz/target/minimal/{{target}}
+    just _fuzz-run {{target}} -merge=1 fuzz/target/minimal/{{target}}
+
+# What cargo-fuzz would ask of a nightly compiler, a stable one does too: LLVM's pass for coverage, which
+# libFuzzer follows. (Its sanitizers would need nightly; there is no unsafe code to look after.)
+_fuzz-build:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    host=$(rustc -vV | sed -n 's/^host: //p')
+    level="-Cllvm-args=-sanitizer-coverage"
+    # With --target, so that build scripts and macros are left alone.
+    RUSTFLAGS="-Cpasses=sancov-module $level-level=4 $level-inline-8bit-counters $level-pc-table $level-trace-compares" \
+        cargo build --locked --release --manifest-path fuzz/Cargo.toml --target "$host" --target-dir fuzz/target
+
+# Found inputs go to fuzz/target/found, which is no part of the repository; those of the corpus are read only
+_fuzz-run target *options:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    host=$(rustc -vV | sed -n 's/^host: //p')
+    target=$1
+    shift
+    mkdir -p "fuzz/target/found/$target" fuzz/artifacts
+    "fuzz/target/$host/release/$target" -artifact_prefix="fuzz/artifacts/$target-" "$@" \
+        "fuzz/target/found/$target" "fuzz/corpus/$target"

@@ -3,16 +3,18 @@
 //!
 //! Most of it is data: [`cases`] reads the files in `requests/` and `responses/`, [`requests`] and [`responses`]
 //! say what their lines mean and play them against a gateway on real sockets, [`notes`] keeps what its access log
-//! says. [`patience`] has what needs code: time, floods, and what comes after.
+//! says, [`clients`] ask for responses. [`patience`] has what needs code: time, floods, and what comes after.
 #[path = "../common/mod.rs"]
 mod common;
 
 mod cases;
+mod clients;
 mod notes;
 mod patience;
 mod requests;
 mod responses;
 
+use clients::Speech;
 use common::{settings, written};
 
 /// A test for each file of requests.
@@ -56,24 +58,24 @@ fn every_file_of_requests_is_played() {
     assert_eq!(cases::files("requests"), REQUESTS);
 }
 
-/// A test for each file of responses.
+/// Tests for each file of responses.
 macro_rules! responses {
-    ($($test:ident $file:ident,)*) => {
+    ($($file:ident $http1:ident,)*) => {
         const RESPONSES: &[&str] = &[$(stringify!($file)),*];
         $(
             /// VS-H-130, VS-H-131, VS-H-134.
             #[tokio::test]
-            async fn $test() {
-                responses::run(stringify!($file)).await;
+            async fn $http1() {
+                responses::run(stringify!($file), Speech::Http1).await;
             }
         )*
     };
 }
 
 responses! {
-    responses_that_end_early ends,
-    response_heads heads,
-    responses_that_pass passing,
+    ends responses_that_end_early,
+    heads response_heads,
+    passing responses_that_pass,
 }
 
 #[test]

@@ -23,23 +23,15 @@
 //! asks for something else, and gets that.
 use crate::{
     cases::{Case, Shown, bytes, read},
+    clients::{Client, Got, Question, Speech},
     common::*,
-    notes::{Notes, Told, dial},
+    notes::{Notes, Told},
 };
 use pointsman_testkit::{
     HttpUpstream, Reply, free_port, fresh_ip,
-    message::{Body, Fields, Framing, MessageError, MessageReader, field, parse_head},
-    within,
+    message::{Fields, field},
 };
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 const PAUSE: Duration = Duration::from_millis(40);
 
@@ -64,26 +56,6 @@ struct Response {
     told: Told,
     reused: bool,
     repeated: bool,
-}
-
-/// What is asked.
-#[derive(Clone, Debug)]
-struct Question {
-    method: String,
-    version: String,
-    path: String,
-    upgrade: bool,
-}
-
-impl Question {
-    fn get(path: &str) -> Self {
-        Self {
-            method: "GET".into(),
-            version: "1.1".into(),
-            path: path.into(),
-            upgrade: false,
-        }
-    }
 }
 
 impl Response {
@@ -169,182 +141,15 @@ fn pair(text: &str) -> (String, String) {
     (name.to_owned(), value.trim().to_owned())
 }
 
-/// What the client got.
-#[derive(Debug, Default)]
-struct Got {
-    /// The answer came to its end; else something told that it did not.
-    whole: bool,
-    /// 0: not even a head.
-    status: u16,
-    fields: Fields,
-    body: Vec<u8>,
-    trailers: Fields,
-    interim: Vec<u16>,
-    /// Why it ended, for people.
-    #[allow(dead_code, reason = "shown where a case fails")]
-    end: String,
-}
-
-/// A client that says how its answers ended, whatever they are.
-struct Client {
-    stream: TcpStream,
-    address: IpAddr,
-    received: Vec<u8>,
-}
-
-impl Client {
-    async fn connect(to: SocketAddr) -> Client {
-        let (stream, address) = dial(to).await;
-        Client {
-            address,
-            stream,
-            received: Vec::new(),
-        }
-    }
-
-    async fn ask(&mut self, question: &Question) -> Got {
-        let Question {
-            method,
-            version,
-            path,
-            upgrade,
-        } = question;
-        let upgrade = match upgrade {
-            true => "Connection: Upgrade\r\nUpgrade: websocket\r\n",
-            false => "",
-        };
-        let text = format!("{method} {path} HTTP/{version}\r\nHost: web\r\n{upgrade}\r\n");
-        if let Err(error) = self.stream.write_all(text.as_bytes()).await {
-            return Got {
-                end: error.to_string(),
-                ..Got::default()
-            };
-        }
-        loop {
-            match answer(&self.received, false, method).await {
-                Ok(got) => {
-                    self.received.clear();
-                    return got;
-                }
-                Err(MessageError::Truncated { .. }) => {}
-                Err(error) => {
-                    return Got {
-                        end: error.to_string(),
-                        ..Got::default()
-                    };
-                }
-            }
-            match within(SOON, self.stream.read_buf(&mut self.received)).await {
-                Ok(1..) => {}
-                // Close-delimited answers are whole only if the end is one in order.
-                Ok(0) => {
-                    return match answer(&self.received, true, method).await {
-                        Ok(got) => got,
-                        Err(_) => part(&self.received, "the end came first").await,
-                    };
-                }
-                Err(error) => return part(&self.received, &error.to_string()).await,
-            }
-        }
-    }
-}
-
-/// The answer in these bytes. `ended`: no more will come, in order.
-async fn answer(received: &[u8], ended: bool, method: &str) -> Result<Got, MessageError> {
-    let mut reader = MessageReader::new(received);
-    let mut got = Got {
-        whole: true,
-        ..Got::default()
-    };
-    loop {
-        let truncated = || MessageError::Truncated {
-            what: "head",
-            got: Vec::new(),
-        };
-        let head = reader.head().await?.ok_or_else(truncated)?;
-        let status = head
-            .first_line
-            .split(' ')
-            .nth(1)
-            .and_then(|it| it.parse().ok());
-        let status: u16 = status.ok_or_else(|| MessageError::Malformed(head.first_line.clone()))?;
-        let framing = head.declared_framing()?;
-        if (100..200).contains(&status) && status != 101 {
-            got.interim.push(status);
-            continue;
-        }
-        let framing = match framing {
-            _ if method == "HEAD" || matches!(status, 101 | 204 | 304) => Framing::None,
-            Some(framing) => framing,
-            None if ended => Framing::UntilClose,
-            None => return Err(truncated()),
-        };
-        let Body {
-            bytes, trailers, ..
-        } = reader.body(framing).await?;
-        let rest = reader.ahead();
-        if !rest.is_empty() {
-            return Err(MessageError::Malformed(format!(
-                "{} behind it",
-                Shown(rest)
-            )));
-        }
-        return Ok(Got {
-            status,
-            fields: head.fields,
-            body: bytes,
-            trailers,
-            ..got
-        });
-    }
-}
-
-/// As much as there is of a broken answer.
-async fn part(received: &[u8], end: &str) -> Got {
-    let mut reader = MessageReader::new(received);
-    let mut got = Got {
-        end: end.into(),
-        ..Got::default()
-    };
-    loop {
-        let Ok(Some(head)) = reader.head().await else {
-            return got;
-        };
-        let status = head
-            .first_line
-            .split(' ')
-            .nth(1)
-            .and_then(|it| it.parse().ok());
-        got.status = status.unwrap_or_default();
-        if (100..200).contains(&got.status) {
-            got.interim.push(got.status);
-            got.status = 0;
-            continue;
-        }
-        let chunked = matches!(head.declared_framing(), Ok(Some(Framing::Chunked)));
-        got.fields = head.fields;
-        if !chunked {
-            got.body = reader.ahead().to_vec();
-            return got;
-        }
-        loop {
-            match reader.chunk().await {
-                Ok(Some(chunk)) => got.body.extend(chunk),
-                Err(MessageError::Truncated {
-                    what: "body",
-                    got: rest,
-                }) => {
-                    got.body.extend(rest);
-                    return got;
-                }
-                _ => return got,
-            }
-        }
-    }
-}
-
 fn compare(expected: &Expected, got: &Got) -> Vec<String> {
     let mut wrong = Vec::new();
+    // RST_STREAM overtakes what was not yet sent of its stream.
+    if let (false, Some(_)) = (expected.whole, got.reset) {
+        if ![0, expected.status].contains(&got.status) || !expected.body.starts_with(&got.body) {
+            wrong.push(format!("got {got:?}"));
+        }
+        return wrong;
+    }
     if (expected.whole, expected.status) != (got.whole, got.status) {
         wrong.push(format!("got {got:?}"));
     }
@@ -386,7 +191,7 @@ fn compare(expected: &Expected, got: &Got) -> Vec<String> {
 }
 
 /// Runs the cases of a file against one gateway, one after the other.
-pub(crate) async fn run(file: &str) {
+pub(crate) async fn run(file: &str, speech: Speech) {
     let cases = read("responses", file).into_iter().enumerate();
     let cases: Vec<_> = cases
         .map(|(number, case)| Response::new(number, case))
@@ -414,74 +219,71 @@ pub(crate) async fn run(file: &str) {
     let mut wrong = Vec::new();
     let mut expected = Vec::new();
     let mut reasons = BTreeMap::new();
-    for case in &cases {
-        for warm in [false, true] {
-            let mut complain =
-                |what: String| wrong.push(format!("{} (warm: {warm}): {what}", case.name));
-            // Leaves one idle connection to the upstream, or none.
-            let before = match warm {
-                true => "/warm",
-                false => "/last",
-            };
-            let before = Client::connect(web).await.ask(&Question::get(before)).await;
-            assert_eq!(before.status, 200, "{before:?}");
-            let seen = upstream.seen().len();
-            let mut client = Client::connect(web).await;
-            let got = client.ask(&case.request).await;
-            compare(&case.expected, &got)
-                .into_iter()
-                .for_each(&mut complain);
-            let mut told = vec![case.told.clone()];
-            // What comes next is not touched by it, on the same connection where that is kept.
-            let kept = got.whole
-                && case.request.version == "1.1"
-                && !says_close(&got.fields)
-                && got.status != 101;
-            if got.whole && got.status == 502 && !kept {
-                complain("the client did nothing wrong, and loses its connection".into());
-            }
-            let next = if kept {
-                told.push(Told {
-                    status: 200,
-                    details: "via_upstream".into(),
-                    flags: "-".into(),
-                    failure: String::new(),
-                });
-                client.ask(&Question::get("/next")).await
-            } else {
-                Client::connect(web)
-                    .await
-                    .ask(&Question::get("/next"))
-                    .await
-            };
-            if (next.whole, next.status, &*next.body) != (true, 200, b"next") {
-                complain(format!("then came {next:?}"));
-            }
-            expected.push((
-                format!("{} (warm: {warm})", case.name),
-                client.address,
-                told,
-            ));
-            if let Some(reason) = &case.refused {
-                *reasons.entry(reason.clone()).or_insert(0.0) += 1.0;
-            }
-            let mut seen: Vec<_> = upstream.seen().split_off(seen);
-            if case.repeated && warm {
-                let first = seen.remove(0);
-                if first.target != case.request.path || first.connection == seen[0].connection {
-                    complain("it is not asked again".into());
-                }
-            }
-            match seen.as_slice() {
-                [own, next] => {
-                    let reused = own.connection == next.connection;
-                    if reused != case.reused {
-                        complain(format!("its connection is used again: {reused}"));
-                    }
-                }
-                other => complain(format!("the upstream saw {} requests", other.len())),
+    let manners = [false, true].map(|warm| (speech, warm));
+    for (case, (speech, warm)) in cases
+        .iter()
+        .flat_map(|it| manners.map(|manner| (it, manner)))
+    {
+        let about_http1 = case.request.version != "1.1" || case.request.upgrade;
+        if speech == Speech::Http2 && about_http1 {
+            continue;
+        }
+        let name = format!("{} ({speech:?}, warm: {warm})", case.name);
+        let mut complain = |what: String| wrong.push(format!("{name}: {what}"));
+        // Leaves one idle connection to the upstream, or none.
+        let before = match warm {
+            true => "/warm",
+            false => "/last",
+        };
+        let (mut client, _) = Client::connect(Speech::Http1, web).await;
+        let before = client.ask(&Question::get(before)).await;
+        assert_eq!(before.status, 200, "{before:?}");
+        let seen = upstream.seen().len();
+        let (mut client, own) = Client::connect(speech, web).await;
+        let got = client.ask(&case.request).await;
+        for what in compare(&case.expected, &got) {
+            complain(what);
+        }
+        let mut told = vec![case.told.clone()];
+        // What comes next is not touched by it, on the same connection where that is kept.
+        let goes_on = client.goes_on(&case.request, &got);
+        if got.whole && got.status == 502 && !goes_on {
+            complain("the client did nothing wrong, and loses its connection".into());
+        }
+        if goes_on {
+            told.push(Told {
+                status: 200,
+                details: "via_upstream".into(),
+                flags: "-".into(),
+                failure: String::new(),
+            });
+        } else {
+            (client, _) = Client::connect(speech, web).await;
+        }
+        let next = client.ask(&Question::get("/next")).await;
+        if (next.whole, next.status, &*next.body) != (true, 200, b"next") {
+            complain(format!("then came {next:?}"));
+        }
+        if let Some(reason) = &case.refused {
+            *reasons.entry(reason.clone()).or_insert(0.0) += 1.0;
+        }
+        let mut seen: Vec<_> = upstream.seen().split_off(seen);
+        if case.repeated && warm {
+            let first = seen.remove(0);
+            if first.target != case.request.path || first.connection == seen[0].connection {
+                complain("it is not asked again".into());
             }
         }
+        match seen.as_slice() {
+            [own, next] => {
+                let reused = own.connection == next.connection;
+                if reused != case.reused {
+                    complain(format!("its connection is used again: {reused}"));
+                }
+            }
+            other => complain(format!("the upstream saw {} requests", other.len())),
+        }
+        expected.push((name, own, told));
     }
     for (name, client, told) in expected {
         let got = notes.of(client, told.len()).await;
@@ -508,31 +310,4 @@ pub(crate) async fn run(file: &str) {
             .all(|(reason, count)| counted(it, reason) == *count)
     };
     gateway.metrics_until(all).await;
-}
-
-fn says_close(fields: &Fields) -> bool {
-    pointsman_testkit::message::has_token(fields, "connection", "close")
-}
-
-#[tokio::test]
-async fn parts_of_answers_are_told_from_whole_ones() {
-    let whole = answer(
-        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
-        false,
-        "GET",
-    )
-    .await;
-    assert_eq!(whole.expect("whole").body, b"ok");
-    let head = parse_head(b"HTTP/1.1 200 OK\r\n\r\n").expect("a head");
-    assert!(answer(&head.raw, false, "GET").await.is_err());
-    assert!(answer(&head.raw, true, "GET").await.is_ok());
-    let got = part(
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n5\r\ncd",
-        "cut",
-    )
-    .await;
-    assert_eq!(
-        (got.status, got.whole, &*got.body),
-        (200, false, &b"abcd"[..])
-    );
 }

@@ -216,6 +216,17 @@ impl Http2Client {
     ) -> io::Result<Self> {
         let stream = TcpStream::connect(addr).await?;
         stream.set_nodelay(true)?;
+        Self::over(stream, tune).await
+    }
+
+    /// Speaks over a connection that is there already.
+    ///
+    /// # Errors
+    /// As sending the preface fails.
+    pub async fn over(
+        stream: TcpStream,
+        tune: impl FnOnce(&mut client::Builder),
+    ) -> io::Result<Self> {
         let local = stream.local_addr()?;
         let mut builder = client::Builder::new();
         builder.enable_push(false);
