@@ -37,7 +37,7 @@ fuzz-smoke: _fuzz-build
     for source in fuzz/fuzz_targets/*.rs; do
         target=$(basename "$source" .rs)
         # The same inputs on every run: a failure can be repeated.
-        just _fuzz-run "$target" -runs=40000 -seed=1 -max_len=2048 -timeout=10 -verbosity=0
+        just _fuzz-run "$target" -runs=100000 -seed=1 -max_len=2048 -timeout=10 -verbosity=0
         echo "$target: fine"
     done
 
