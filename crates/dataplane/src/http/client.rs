@@ -3,12 +3,15 @@ use super::{
     Context, RequestFacts,
     body::Closed,
     changes::{self, Response},
+    websocket::Accept,
 };
 use bytes::Bytes;
 use h2::{Reason, SendStream, server::SendResponse};
 use pointsman_route::action::{self, Levels};
 use pointsman_wire::{
-    http1::{ConnectionOption, ResponseBody, ResponseHead, Version, write_response},
+    http1::{
+        BodyLength, ConnectionOption, ResponseBody, ResponseHead, Upgrade, Version, write_response,
+    },
     http2,
 };
 use std::{
@@ -82,14 +85,21 @@ pub(super) struct Head {
 
 /// Passes a response head on, changed as the rule wants it: written into the buffer of an HTTP/1
 /// client, sent on the stream of an HTTP/2 one.
-pub(super) fn pass_head(
+pub(super) fn pass_head<'o>(
     cx: &Context<'_>,
     facts: &RequestFacts,
-    operations: &Levels<'_>,
+    operations: &Levels<'o>,
     upstream: &TcpStream,
     mut head: ResponseHead<'_>,
+    accept: Option<&'o Accept>,
     client: &mut Client<'_>,
 ) -> Result<Head, &'static str> {
+    if facts.upgrade && head.version == Version::Http2 && matches!(head.status, 200..=299) {
+        // What HTTP/2 says with a success is a switch in HTTP/1 (RFC 8441 section 5).
+        (head.status, head.reason) = (101, "Switching Protocols");
+        head.upgrade = Some(Upgrade::WEBSOCKET);
+        (head.body, head.declared) = (ResponseBody::None, BodyLength::None);
+    }
     let interim = head.is_interim();
     // A 101 that nobody asked for switches nothing (RFC 9110 section 7.8), nor does one to another
     // protocol than the only one that is asked for: its tunnel would speak what no rule allowed.
@@ -115,6 +125,9 @@ pub(super) fn pass_head(
         extra = added;
         head.drop = head.drop.union(dropped);
     }
+    if let Some(accept) = accept.filter(|_| upgraded) {
+        extra.push(("Sec-WebSocket-Accept", accept.as_bytes().into()));
+    }
     let extra = action::lines(&extra);
     match client {
         Client::Http1(out) => {
@@ -132,7 +145,9 @@ pub(super) fn pass_head(
         Client::Http2(stream) => {
             let response = http2::to_response(&head, to_client, &extra)
                 .map_err(|refusal| refusal.reason.as_str())?;
-            let end = !interim && matches!(to_client, ResponseBody::None | ResponseBody::Length(0));
+            let end = !interim
+                && !upgraded
+                && matches!(to_client, ResponseBody::None | ResponseBody::Length(0));
             // A stream that is gone tells whoever sends its body, or waits for it.
             let _ = stream.head(response, end);
         }

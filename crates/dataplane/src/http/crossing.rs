@@ -10,6 +10,7 @@ use super::{
     exchange::{both_ways, one_way},
     local,
     upload::Upload,
+    watched::watched,
 };
 use crate::{
     shard::http2_pool::{Http2Lease, StreamFault},
@@ -17,11 +18,17 @@ use crate::{
     tunnel::Progress,
 };
 use h2::{RecvStream, client::ResponseFuture};
+use pointsman_telemetry::Flags;
 use pointsman_wire::{
     http1::{HeadLimits, ResponseBody, Version},
     http2,
 };
-use std::{cell::Cell, future::poll_fn, pin::Pin, task::Poll};
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    pin::Pin,
+    task::Poll,
+};
 use tokio::net::TcpStream;
 
 /// What every crossing needs, whichever way it goes.
@@ -64,7 +71,24 @@ impl Crossing<'_> {
                 // A closed peer may have said why before it closed: read on.
                 Ok(_) => {
                     let down = self.http1_response(upstream, &mut input, client);
-                    one_way(self.cx, down, self.progress).await
+                    match one_way(self.cx, down, self.progress).await {
+                        End::Upgraded(_) => {
+                            let mut out = buffers.small();
+                            let up = Sink::Http1(Http1Sink {
+                                to: upstream,
+                                out: &mut out,
+                                framing: Framing::Tunnel,
+                                left: &self.progress.unsent,
+                            });
+                            let body_down = ResponseBody::UntilClose;
+                            let reply = &mut input;
+                            let down = Http1Source::response(upstream, buffers, reply, body_down);
+                            let end = self.tunnel(body, up, Source::Http1(down), client).await;
+                            buffers.give(out);
+                            end
+                        }
+                        end => end,
+                    }
                 }
                 Err(_) => End::Other(Outcome::Reply(local::RESPONSE_IDLE)),
             }
@@ -83,22 +107,39 @@ impl Crossing<'_> {
         let Some(request) = &self.forward.http2 else {
             return End::Other(Outcome::Reply(local::BAD_RESPONSE));
         };
+        let upgrade = self.forward.facts.upgrade;
+        if upgrade && !lease.extended_connect() {
+            return End::Other(Outcome::Reply(local::NO_WEBSOCKET));
+        }
         let has_body = self.forward.facts.has_body();
-        let (response, mut sending) = match lease.send((**request).clone(), !has_body) {
+        let (response, mut sending) = match lease.send((**request).clone(), !has_body && !upgrade) {
             Ok(begun) => begun,
             Err(fault) => return failed(fault),
         };
         let limits = head_limits(self.cx);
         if !has_body {
-            let down = self.http2_response(&lease, response, &limits, client);
-            return one_way(self.cx, down, self.progress).await;
+            let switched = RefCell::new(None);
+            let down = self.http2_response(&lease, response, &limits, client, &switched);
+            let end = one_way(self.cx, down, self.progress).await;
+            return match (end, switched.take()) {
+                (End::Upgraded(_), Some(stream)) => {
+                    let up = Sink::Http2(Http2Sink {
+                        to: &mut sending,
+                        left: &self.progress.unsent,
+                    });
+                    let down = Source::Http2(Http2Source::new(stream));
+                    self.tunnel(body, up, down, client).await
+                }
+                (end, _) => end,
+            };
         }
         let mut sink = Sink::Http2(Http2Sink {
             to: &mut sending,
             left: &self.progress.unsent,
         });
         let up = self.upload(body, &mut sink);
-        let down = self.http2_response(&lease, response, &limits, client);
+        let switched = RefCell::new(None);
+        let down = self.http2_response(&lease, response, &limits, client, &switched);
         let copies = self.forward.copies.as_deref();
         both_ways(self.cx, up, down, copies, self.progress).await
     }
@@ -154,6 +195,9 @@ impl Crossing<'_> {
             }
         };
         self.cx.access.answered();
+        if head.upgraded {
+            return Download::Upgraded(Vec::new());
+        }
         let buffers = &self.cx.shard.buffers;
         let mut body = match head.body {
             ResponseBody::None => Source::Empty,
@@ -183,6 +227,7 @@ impl Crossing<'_> {
         mut response: ResponseFuture,
         limits: &HeadLimits,
         client: &mut Client<'_>,
+        switched: &RefCell<Option<RecvStream>>,
     ) -> Download {
         let mut interims = 0;
         let (head, body) = loop {
@@ -213,6 +258,10 @@ impl Crossing<'_> {
             }
         };
         self.cx.access.answered();
+        if head.upgraded {
+            switched.replace(Some(body));
+            return Download::Upgraded(Vec::new());
+        }
         let mut body = Source::Http2(Http2Source::new(body));
         self.body(&head, &mut body, client).await
     }
@@ -232,7 +281,89 @@ impl Crossing<'_> {
         let head = http2::response_head(status, fields, end, &mut slots, limits, facts.kind)
             .map_err(|refusal| refusal.reason.as_str())?;
         let operations = self.forward.changes.levels();
-        pass_head(self.cx, facts, &operations, lease.socket(), head, client)
+        let accept = self.forward.http2.as_ref();
+        let accept = accept.and_then(|request| request.extensions().get());
+        pass_head(
+            self.cx,
+            facts,
+            &operations,
+            lease.socket(),
+            head,
+            accept,
+            client,
+        )
+    }
+
+    /// Carries the bytes of a WebSocket until both sides have ended, or one is cut.
+    async fn tunnel(
+        &self,
+        from_client: &mut Source<'_>,
+        mut up: Sink<'_>,
+        mut from_endpoint: Source<'_>,
+        client: &mut Client<'_>,
+    ) -> End {
+        let progress = self.progress;
+        let mut stream;
+        let mut down = match client {
+            Client::Http1(out) => {
+                // What a client sends before it has seen the switch belongs to no protocol that it
+                // can know to be spoken.
+                if from_client.is_early() {
+                    self.cx.shard.counts.refuse("bytes_before_upgrade");
+                    return End::Other(Outcome::Abort {
+                        status: 101,
+                        flags: Flags::DPE,
+                    });
+                }
+                Sink::Http1(Http1Sink {
+                    to: self.cx.client,
+                    out,
+                    framing: Framing::Tunnel,
+                    left: &progress.unwritten,
+                })
+            }
+            Client::Http2(answering) => match answering.take_body() {
+                None => {
+                    return End::Other(Outcome::Abort {
+                        status: 200,
+                        flags: Flags::DC,
+                    });
+                }
+                Some(taken) => {
+                    stream = taken;
+                    Sink::Http2(Http2Sink {
+                        to: &mut stream,
+                        left: &progress.unwritten,
+                    })
+                }
+            },
+        };
+        progress.answering.set(true);
+        let status = match self.forward.facts.version {
+            Version::Http2 => 200,
+            _ => 101,
+        };
+        let idle = self.cx.shard.settings.timeouts.tunnel_idle.0;
+        let both = async {
+            let up = carry(from_client, &mut up, None, &progress.received);
+            let down = carry(&mut from_endpoint, &mut down, None, &progress.sent);
+            let up = async { up.await.map_err(|cut| matches!(cut, Cut::Source(_))) };
+            let down = async { down.await.map_err(|cut| matches!(cut, Cut::Sink)) };
+            tokio::try_join!(up, down)
+        };
+        let flags = match watched(self.cx, progress, || idle, Box::pin(both)).await {
+            Ok(Ok(_)) => {
+                return End::Finished {
+                    status,
+                    reusable: false,
+                    keep: false,
+                };
+            }
+            Ok(Err(client_gone)) if client_gone => Flags::DC,
+            Ok(Err(_)) => Flags::UC,
+            Err(_) => Flags::SI,
+        };
+        End::Other(Outcome::Abort { status, flags })
     }
 
     /// An interim head was passed on as far as the client's version goes.

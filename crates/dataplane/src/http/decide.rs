@@ -7,6 +7,7 @@ use super::{
     local::{self, Local},
     mirror::Copies,
     routed::Routed,
+    websocket::{self, Accept},
 };
 use crate::{
     settings::Settings,
@@ -381,9 +382,24 @@ pub(super) fn write_head(
     to_http2: bool,
     out: &mut Vec<u8>,
 ) -> Result<Option<Box<http::Request<()>>>, Refusal> {
+    let upgrade = matches!(rewrite.connection, ConnectionOption::Upgrade(_));
     if to_http2 {
-        let request = http2::to_request(head, rewrite, "http", head.body, extra)?;
+        let mut request = http2::to_request(head, rewrite, "http", head.body, extra)?;
+        if upgrade {
+            let extensions = request.extensions_mut();
+            extensions.insert(h2::ext::Protocol::from_static("websocket"));
+            if let Some(accept) = Accept::of(head) {
+                extensions.insert(accept);
+            }
+        }
         return Ok(Some(Box::new(request)));
+    }
+    if upgrade && head.version == Version::Http2 {
+        let key = websocket::key(fastrand::u128(..));
+        let mut extra = extra.to_vec();
+        extra.push(("Sec-WebSocket-Key", key.as_bytes()));
+        write_request(out, head, rewrite, head.body, &extra);
+        return Ok(None);
     }
     write_request(out, head, rewrite, head.body, extra);
     Ok(None)

@@ -197,7 +197,7 @@ fn parse_head(
     let mut slots = field_slots();
     let parsed = parse_response(input, &mut slots, limits, facts.kind);
     match parsed.map_err(|refusal| refusal.reason.as_str())? {
-        Some(head) => pass_head(cx, facts, operations, upstream, head, client).map(Some),
+        Some(head) => pass_head(cx, facts, operations, upstream, head, None, client).map(Some),
         None => Ok(None),
     }
 }

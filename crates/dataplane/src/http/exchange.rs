@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{shard::http2_pool::Http2Lease, stream, tunnel::Progress};
 use pointsman_telemetry::Flags;
-use pointsman_wire::http1::BodyLength;
+use pointsman_wire::http1::{BodyLength, ResponseBody};
 use std::{
     cell::Cell,
     future::{Future, poll_fn},
@@ -98,13 +98,17 @@ impl Attempt for Http1Request<'_> {
             forward,
             progress,
         };
+        let buffers = &cx.shard.buffers;
         let mut body = match forward.facts.has_body() {
+            false if forward.facts.upgrade => Source::Http1(Http1Source::response(
+                cx.client,
+                buffers,
+                self.input,
+                ResponseBody::UntilClose,
+            )),
             false => Source::Empty,
             true => Source::Http1(Http1Source::request(
-                cx.client,
-                &cx.shard.buffers,
-                self.input,
-                self.body,
+                cx.client, buffers, self.input, self.body,
             )),
         };
         let mut client = Client::Http1(self.out);

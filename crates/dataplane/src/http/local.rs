@@ -111,6 +111,13 @@ pub(crate) const HEAD_TIMEOUT: Local = local(
     "request_header_timeout",
     "the request head took too long\n",
 );
+/// A WebSocket for an endpoint whose HTTP/2 has none (RFC 8441 section 3).
+pub(crate) const NO_WEBSOCKET: Local = local(
+    502,
+    Flags::UPE,
+    "websocket_not_supported",
+    "the upstream's HTTP/2 takes no WebSocket\n",
+);
 /// CONNECT, which no rule can allow yet.
 pub(crate) const CONNECT_REFUSED: Local = local(
     405,

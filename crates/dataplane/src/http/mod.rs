@@ -26,6 +26,7 @@ mod routed;
 mod serve;
 mod upload;
 mod watched;
+mod websocket;
 
 use crate::context::Context;
 pub(crate) use http2::serve as serve_http2;

@@ -78,6 +78,11 @@ pub struct Upgrade<'b> {
 impl<'b> Upgrade<'b> {
     /// `None` when the value is not a list of protocols. Ignoring an upgrade is always allowed, so
     /// nothing is refused for it.
+    /// To WebSocket.
+    pub const WEBSOCKET: Self = Self {
+        protocols: "websocket",
+    };
+
     pub(super) fn new(value: &'b [u8]) -> Option<Self> {
         let protocol = |element: &[u8]| element.splitn(2, |&byte| byte == b'/').all(is_token);
         if !list(value).all(protocol) {

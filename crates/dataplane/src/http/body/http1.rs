@@ -74,6 +74,11 @@ impl<'a> Http1Source<'a> {
         }
     }
 
+    /// Has the peer sent what nobody has asked for yet?
+    pub(super) fn is_early(&self) -> bool {
+        !self.input.is_empty()
+    }
+
     pub(super) async fn next(&mut self) -> Result<Piece, Broken> {
         loop {
             match &mut self.state {
@@ -170,6 +175,8 @@ pub(in crate::http) enum Framing {
     Chunked,
     /// By closing (HTTP/1.0).
     Bare,
+    /// Bytes of a tunnel, whose end is passed on.
+    Tunnel,
 }
 
 impl From<BodyLength> for Framing {
@@ -217,7 +224,7 @@ impl Http1Sink<'_> {
                 }
                 self.out.extend_from_slice(bytes);
             }
-            Framing::Bare => self.out.extend_from_slice(bytes),
+            Framing::Bare | Framing::Tunnel => self.out.extend_from_slice(bytes),
             Framing::Chunked => {
                 if !bytes.is_empty() {
                     write_chunk_header(self.out, bytes.len());
@@ -237,6 +244,10 @@ impl Http1Sink<'_> {
             (Framing::Length(1..), _) => return Err(Closed),
             // Only chunks have room for trailers.
             (Framing::Length(0) | Framing::Bare, _) => {}
+            (Framing::Tunnel, _) => {
+                self.flush().await?;
+                stream::half_close(self.to);
+            }
             (Framing::Chunked, Some(trailers)) => http2::write_trailers(self.out, trailers),
             (Framing::Chunked, None) => self.out.extend_from_slice(LAST_CHUNK),
         }

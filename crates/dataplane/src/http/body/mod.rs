@@ -62,6 +62,11 @@ impl Source<'_> {
         }
     }
 
+    /// Has an HTTP/1 client sent bytes already?
+    pub(super) fn is_early(&self) -> bool {
+        matches!(self, Self::Http1(source) if source.is_early())
+    }
+
     /// This many bytes have left us: their sender may send as many more.
     pub(super) fn delivered(&mut self, bytes: usize) {
         if let Self::Http2(source) = self {
