@@ -2,8 +2,9 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use pointsman_wire::http1::{
-    BodyLength, ConnectionOption, HeadLimits, Reason, RequestKind, RequestRewrite, ResponseBody,
-    Version, is_token_byte, is_value, parse_request, parse_response, write_request, write_response,
+    BodyLength, ConnectionOption, HeadLimits, Reason, RequestHead, RequestKind, RequestRewrite,
+    ResponseBody, Version, is_token_byte, is_value, parse_request, parse_response, write_request,
+    write_response,
 };
 use pointsman_wire::{http1, http2};
 use proptest::prelude::*;
@@ -515,7 +516,7 @@ fn requests_are_built_for_http2() {
                 ("Connection", b"close"),
                 ("te", b"gzip"),
             ],
-            "POST https://a/ HTTP/2.0 x-b: c|te: trailers|content-length: 3",
+            "POST https://a/ HTTP/2.0 content-length: 3|x-b: c|te: trailers",
         ),
         (
             "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -737,9 +738,8 @@ fn fields_are_shared_between_http2_messages() {
         "POST",
         "http",
         "a",
-        "/x",
+        "/x?y",
         &[
-            ("host", "a"),
             ("x-one", "1"),
             ("accept", "*/*"),
             ("x-one", "2"),
@@ -752,34 +752,67 @@ fn fields_are_shared_between_http2_messages() {
     let mut slots = http2::field_slots();
     let limits = HeadLimits::default();
     let head = http2::request_head(&parts, None, false, &mut slots, &limits).unwrap();
-    let mut rewrite = RequestRewrite {
+    let mut more = head.fields.to_vec();
+    more.push(http1::Field {
+        name: "x-more",
+        value: b"5",
+    });
+    let longer = RequestHead {
+        fields: &more,
+        ..head
+    };
+    let mut changed = RequestRewrite {
         host: Some("b"),
         ..RequestRewrite::default()
     };
     let gone = head.fields.iter().position(|field| field.name == "x-gone");
-    rewrite.drop.insert(gone.unwrap());
+    changed.drop.insert(gone.unwrap());
     let extra: &[(&str, &[u8])] = &[("X-New", b"4")];
-    let shared =
-        http2::forward_request(&head, &parts.headers, &rewrite, "https", head.body, extra).unwrap();
-    assert_eq!(shared.uri(), "https://b/x");
-    assert_eq!(
-        lines(shared.headers()),
-        [
-            "x-one: 1",
-            "x-one: 2",
-            "accept: */*",
-            "x-new: 4",
-            "te: trailers",
-            "content-length: 5"
-        ]
-    );
-    assert_eq!(
-        shared.headers()["accept"].as_bytes().as_ptr(),
-        parts.headers["accept"].as_bytes().as_ptr()
-    );
-    // Another map than the head was made of is not trusted.
-    let other = map(&[("x", "y")]);
-    let copied =
-        http2::forward_request(&head, &other, &rewrite, "https", head.body, extra).unwrap();
-    assert_eq!(copied.headers(), shared.headers());
+    let plain = RequestRewrite::default();
+    for (head, rewrite, extra, uri, expected) in [
+        (
+            &head,
+            &plain,
+            &[][..],
+            "http://a/x?y",
+            "x-one: 1|x-one: 2|accept: */*|te: trailers|x-gone: 3|content-length: 5",
+        ),
+        (
+            &longer,
+            &plain,
+            extra,
+            "http://a/x?y",
+            "x-one: 1|x-one: 2|accept: */*|te: trailers|x-gone: 3|content-length: 5|x-more: 5|x-new: 4",
+        ),
+        (
+            &longer,
+            &changed,
+            extra,
+            "http://b/x?y",
+            "x-one: 1|x-one: 2|accept: */*|te: trailers|content-length: 5|x-more: 5|x-new: 4",
+        ),
+    ] {
+        let shared = http2::to_request(head, rewrite, "http", head.body, extra).unwrap();
+        assert_eq!(shared.uri(), uri);
+        assert_eq!(lines(shared.headers()).join("|"), expected);
+        let address = |map: &HeaderMap| map["accept"].as_bytes().as_ptr();
+        assert_eq!(address(shared.headers()), address(&parts.headers));
+        let copied = RequestHead {
+            source: None,
+            ..*head
+        };
+        let copied = http2::to_request(&copied, rewrite, "http", head.body, extra).unwrap();
+        assert_eq!(copied.headers(), shared.headers());
+        assert_eq!(copied.uri(), shared.uri());
+    }
+    // A length that is told in another way is told anew, as is one that was changed.
+    let body = BodyLength::Length(6);
+    let told = http2::to_request(&head, &plain, "http", body, &[]).unwrap();
+    assert_eq!(told.headers()["content-length"], "6");
+    let body = BodyLength::Chunked;
+    let told = http2::to_request(&head, &plain, "http", body, &[]).unwrap();
+    assert_eq!(told.headers().get("content-length"), None);
+    // Another scheme is another URI.
+    let other = http2::to_request(&head, &plain, "https", head.body, &[]).unwrap();
+    assert_eq!(other.uri(), "https://a/x?y");
 }

@@ -46,6 +46,9 @@ pub struct RequestHead<'h> {
     /// The fields that are not sent on: `Host` and the framing fields, which are written anew, and
     /// those for this hop only.
     pub drop: FieldSet,
+    /// The HTTP/2 request that this was read from. What is not changed on the way to an HTTP/2
+    /// endpoint is shared with it instead of copied.
+    pub source: Option<&'h http::request::Parts>,
 }
 
 /// Parses the request head at the start of `bytes`; `Ok(None)` when it is incomplete.
@@ -217,6 +220,7 @@ fn interpret<'h>(
         upgrade: upgrade.filter(|_| upgrades == 1 && empty && connection.upgrades(version)),
         te_trailers: te_trailers && version == Version::Http11,
         drop,
+        source: None,
     })
 }
 

@@ -56,6 +56,9 @@ pub struct ResponseHead<'h> {
     /// The fields that are not sent on: the framing fields, which are written anew, and those for
     /// this hop only.
     pub drop: FieldSet,
+    /// The fields of the HTTP/2 response that this was read from, as
+    /// [`RequestHead::source`](super::RequestHead::source).
+    pub source: Option<&'h http::HeaderMap>,
 }
 
 /// Parses the response head at the start of `bytes`; `Ok(None)` when it is incomplete.
@@ -162,6 +165,7 @@ fn interpret<'h>(
         keep_alive: connection.persists(version) && body != ResponseBody::UntilClose,
         upgrade: upgrade.filter(|_| status == 101 && upgrades == 1 && connection.upgrades(version)),
         drop,
+        source: None,
     })
 }
 

@@ -35,24 +35,7 @@ pub fn to_request(
     body: BodyLength,
     extra: &[(&str, &[u8])],
 ) -> Result<Request<()>, Refusal> {
-    request(head, None, rewrite, scheme, body, extra).map_err(Refusal::request)
-}
-
-/// As [`to_request`], for a head that [`request_head`](super::request_head) made of `fields`: the
-/// fields that pass are shared with the request that came in, not copied.
-///
-/// # Errors
-///
-/// As [`to_request`].
-pub fn forward_request(
-    head: &RequestHead<'_>,
-    fields: &HeaderMap,
-    rewrite: &RequestRewrite<'_>,
-    scheme: &str,
-    body: BodyLength,
-    extra: &[(&str, &[u8])],
-) -> Result<Request<()>, Refusal> {
-    request(head, Some(fields), rewrite, scheme, body, extra).map_err(Refusal::request)
+    request(head, rewrite, scheme, body, extra).map_err(Refusal::request)
 }
 
 /// Builds what [`write_response`](crate::http1::write_response) writes, for an HTTP/2 client.
@@ -68,27 +51,11 @@ pub fn to_response(
     body: ResponseBody,
     extra: &[(&str, &[u8])],
 ) -> Result<Response<()>, Refusal> {
-    response(head, None, body, extra).map_err(Refusal::response)
-}
-
-/// As [`to_response`], for a head that [`response_head`](super::response_head) made of `fields`,
-/// which are shared.
-///
-/// # Errors
-///
-/// As [`to_response`].
-pub fn forward_response(
-    head: &ResponseHead<'_>,
-    fields: &HeaderMap,
-    body: ResponseBody,
-    extra: &[(&str, &[u8])],
-) -> Result<Response<()>, Refusal> {
-    response(head, Some(fields), body, extra).map_err(Refusal::response)
+    response(head, body, extra).map_err(Refusal::response)
 }
 
 fn request(
     head: &RequestHead<'_>,
-    shared: Option<&HeaderMap>,
     rewrite: &RequestRewrite<'_>,
     scheme: &str,
     body: BodyLength,
@@ -96,49 +63,50 @@ fn request(
 ) -> Result<Request<()>, Reason> {
     let websocket = matches!(rewrite.connection, ConnectionOption::Upgrade(protocols)
         if protocols.eq_ignore_ascii_case("websocket"));
-    let fields = Fields {
-        all: head.fields,
-        shared: shared.filter(|map| map.len() == head.fields.len()),
-        drop: head.drop.union(rewrite.drop),
-        extra,
-        without: websocket.then_some("sec-websocket-key"),
-    };
+    let tunnel = head.method == "CONNECT" && !websocket;
     let host = rewrite
         .host
         .filter(|host| is_value(host.as_bytes()))
         .or(head.host)
         .unwrap_or_default();
-    let tunnel = head.method == "CONNECT" && !websocket;
+    let same = same_uri(head, rewrite, scheme, host);
+    let mut fields = Fields {
+        all: head.fields,
+        source: head.source.map(|source| &source.headers),
+        drop: head.drop,
+        extra,
+        without: websocket.then_some("sec-websocket-key"),
+    };
+    let mut told = Told {
+        length: match body {
+            BodyLength::Length(length) if !websocket => Some(length),
+            _ => None,
+        },
+        te_trailers: head.te_trailers,
+    };
+    fields.keep(&mut told, rewrite.drop);
 
-    let mut text = BytesMut::with_capacity(head.len + 128);
-    if !tunnel {
-        put_target(&mut text, head, rewrite);
+    let (mut text, mut target_end) = (BytesMut::new(), 0);
+    if same.is_none() {
+        text.reserve(head.len + 128);
+        if !tunnel {
+            put_target(&mut text, head, rewrite);
+        }
+        target_end = text.len();
+        text.put_slice(host.as_bytes());
     }
-    let target_end = text.len();
-    text.put_slice(host.as_bytes());
-    let (mut text, mut map) = fields.build(text, target_end + host.len())?;
-    let host = text.split_off(target_end);
-    let target = text;
-    if head.te_trailers {
-        append(&mut map, TE, HeaderValue::from_static("trailers"))?;
-    }
-    if let (BodyLength::Length(length), false) = (body, websocket) {
-        append(&mut map, CONTENT_LENGTH, HeaderValue::from(length))?;
-    }
-
-    let mut uri = http::uri::Parts::default();
-    if !host.is_empty() {
-        uri.authority = Some(Authority::from_maybe_shared(host).map_err(|_| Reason::BadHost)?);
-    }
-    if !tunnel {
-        uri.path_and_query = Some(path_and_query(target)?);
-        uri.scheme = uri.authority.as_ref().map(|_| match scheme {
-            "https" => Scheme::HTTPS,
-            _ => Scheme::HTTP,
-        });
-    }
+    let used = text.len();
+    let (mut target, mut map) = fields.build(text, used)?;
+    told.write(&mut map)?;
+    let uri = match same {
+        Some(uri) => uri.clone(),
+        None => {
+            let host = target.split_off(target_end);
+            new_uri(scheme, host, (!tunnel).then_some(target))?
+        }
+    };
     let mut request = Request::new(());
-    *request.version_mut() = match uri.authority {
+    *request.version_mut() = match uri.authority() {
         Some(_) => http::Version::HTTP_2,
         None => http::Version::HTTP_11,
     };
@@ -147,34 +115,72 @@ fn request(
     } else {
         Method::from_bytes(head.method.as_bytes()).map_err(|_| Reason::BadMethod)?
     };
-    *request.uri_mut() = Uri::from_parts(uri).map_err(|_| Reason::BadTarget)?;
+    *request.uri_mut() = uri;
     *request.headers_mut() = map;
     Ok(request)
 }
 
+/// The URI of the request that came in, when nothing of it changes.
+fn same_uri<'h>(
+    head: &RequestHead<'h>,
+    rewrite: &RequestRewrite<'_>,
+    scheme: &str,
+    host: &str,
+) -> Option<&'h Uri> {
+    let uri = &head.source?.uri;
+    let target = uri.path_and_query()?.as_str();
+    let path_and_query = head.path.len() + head.query.map_or(0, |query| query.len() + "?".len());
+    let same = rewrite.target.is_none()
+        && uri.scheme_str() == Some(scheme)
+        && std::ptr::eq(uri.authority()?.as_str(), host)
+        && target.as_ptr() == head.path.as_ptr()
+        && target.len() == path_and_query;
+    same.then_some(uri)
+}
+
+/// A URI of these parts; without a target for CONNECT.
+fn new_uri(scheme: &str, host: Bytes, target: Option<Bytes>) -> Result<Uri, Reason> {
+    let mut uri = http::uri::Parts::default();
+    if !host.is_empty() {
+        uri.authority = Some(Authority::from_maybe_shared(host).map_err(|_| Reason::BadHost)?);
+    }
+    if let Some(target) = target {
+        uri.path_and_query = Some(path_and_query(target)?);
+        uri.scheme = uri.authority.as_ref().map(|_| match scheme {
+            "https" => Scheme::HTTPS,
+            _ => Scheme::HTTP,
+        });
+    }
+    Uri::from_parts(uri).map_err(|_| Reason::BadTarget)
+}
+
 fn response(
     head: &ResponseHead<'_>,
-    shared: Option<&HeaderMap>,
     body: ResponseBody,
     extra: &[(&str, &[u8])],
 ) -> Result<Response<()>, Reason> {
     let switched = head.status == 101;
-    let fields = Fields {
+    let mut fields = Fields {
         all: head.fields,
-        shared: shared.filter(|map| map.len() == head.fields.len()),
+        source: head.source,
         drop: head.drop,
         extra,
         without: switched.then_some("sec-websocket-accept"),
     };
-    let (_, mut map) = fields.build(BytesMut::with_capacity(head.len), 0)?;
-    match (body, head.declared) {
-        // The end of the stream tells it, as it did where the response came from.
-        (ResponseBody::Length(0), BodyLength::None) => {}
-        (ResponseBody::None, BodyLength::Length(length)) | (ResponseBody::Length(length), _) => {
-            append(&mut map, CONTENT_LENGTH, HeaderValue::from(length))?;
-        }
-        _ => {}
-    }
+    let mut told = Told {
+        length: match (body, head.declared) {
+            // The end of the stream tells it, as it did where the response came from.
+            (ResponseBody::Length(0), BodyLength::None) => None,
+            (ResponseBody::None, BodyLength::Length(length))
+            | (ResponseBody::Length(length), _) => Some(length),
+            _ => None,
+        },
+        te_trailers: false,
+    };
+    fields.keep(&mut told, FieldSet::EMPTY);
+    let room = head.source.map_or(head.len, |_| 0);
+    let (_, mut map) = fields.build(BytesMut::with_capacity(room), 0)?;
+    told.write(&mut map)?;
     let status = if switched { 200 } else { head.status };
     let mut response = Response::new(());
     *response.version_mut() = http::Version::HTTP_2;
@@ -183,11 +189,46 @@ fn response(
     Ok(response)
 }
 
+/// What is said about the body, beside the fields that were received.
+struct Told {
+    length: Option<u64>,
+    te_trailers: bool,
+}
+
+impl Told {
+    /// Whether the field says it already, as we would; then it need not be said again.
+    fn by(&mut self, field: &Field<'_>) -> bool {
+        match (kind(field.name), self.length) {
+            (Kind::ContentLength, Some(length)) => {
+                let same = itoa::Buffer::new().format(length).as_bytes() == field.value;
+                self.length = self.length.filter(|_| !same);
+                same
+            }
+            (Kind::Te, _) => {
+                let same = self.te_trailers && field.value == b"trailers";
+                self.te_trailers &= !same;
+                same
+            }
+            _ => false,
+        }
+    }
+
+    fn write(self, map: &mut HeaderMap) -> Result<(), Reason> {
+        if self.te_trailers {
+            append(map, TE, HeaderValue::from_static("trailers"))?;
+        }
+        if let Some(length) = self.length {
+            append(map, CONTENT_LENGTH, HeaderValue::from(length))?;
+        }
+        Ok(())
+    }
+}
+
 /// The fields of a message that goes out.
 struct Fields<'a> {
     all: &'a [Field<'a>],
-    /// What `all` points into, field by field.
-    shared: Option<&'a HeaderMap>,
+    /// What the first of `all`, or some of them, point into.
+    source: Option<&'a HeaderMap>,
     drop: FieldSet,
     extra: &'a [(&'a str, &'a [u8])],
     /// A field that the HTTP/1 form of this message has and the HTTP/2 form has not.
@@ -195,30 +236,89 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Whether the received field at `index` is sent on.
-    fn passes(&self, index: usize, name: &str) -> bool {
-        !self.drop.contains(index) && self.may_be_sent(name)
+    /// Lets stay what would be written anew just as it is, and drops the `further` fields.
+    fn keep(&mut self, told: &mut Told, further: FieldSet) {
+        let mut drop = further;
+        if !self.drop.is_empty() {
+            for (index, field) in self.all.iter().enumerate() {
+                if self.drop.contains(index) && (further.contains(index) || !told.by(field)) {
+                    drop.insert(index);
+                }
+            }
+        }
+        self.drop = drop;
     }
 
-    fn may_be_sent(&self, name: &str) -> bool {
-        self.without
-            .is_none_or(|without| !name.eq_ignore_ascii_case(without))
-    }
-
-    /// The fields of which the value is copied: those received unless they are shared, then the
-    /// extra ones. Whoever computed an extra field, it must not break the message.
-    fn copied(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
-        let received = match self.shared {
-            Some(_) => &[],
-            None => self.all,
+    /// The fields as a map that points into `text`, behind the first `used` bytes, which are
+    /// returned, and into the source.
+    fn build(&self, mut text: BytesMut, used: usize) -> Result<(Bytes, HeaderMap), Reason> {
+        let whole = self.whole_source();
+        let start = whole.map_or(0, HeaderMap::len);
+        let copies = self.source.is_none();
+        let mut count = 2;
+        for field in self.received(start) {
+            if copies {
+                text.put_slice(field.value);
+            }
+            count += 1;
+        }
+        for (_, value) in self.added() {
+            text.put_slice(value);
+            count += 1;
+        }
+        let mut text = text.freeze();
+        let before = text.split_to(used.min(text.len()));
+        let mut copied = |value: &[u8]| {
+            let value = text.split_to(value.len().min(text.len()));
+            HeaderValue::from_maybe_shared(value).map_err(|_| Reason::BadFieldValue)
         };
-        let received = received
-            .iter()
-            .enumerate()
-            .filter(|(index, field)| self.passes(*index, field.name))
-            .map(|(_, field)| (field.name, field.value));
-        let extra = self
-            .extra
+        let mut map = match whole {
+            Some(map) => map.clone(),
+            None => HeaderMap::try_with_capacity(count).map_err(|_| Reason::TooManyFields)?,
+        };
+        // The fields are in the order of the source, with others in between.
+        let mut sources = self.source.filter(|_| whole.is_none()).map(HeaderMap::iter);
+        for field in self.received(start) {
+            let source = sources
+                .as_mut()
+                .and_then(|sources| sources.find(|source| is_from(field, *source)));
+            match source {
+                Some((name, value)) => append(&mut map, name.clone(), value.clone())?,
+                None if copies => append(&mut map, name(field.name)?, copied(field.value)?)?,
+                None => {
+                    let value = HeaderValue::from_bytes(field.value);
+                    let value = value.map_err(|_| Reason::BadFieldValue)?;
+                    append(&mut map, name(field.name)?, value)?;
+                }
+            }
+        }
+        for (added, value) in self.added() {
+            append(&mut map, name(added)?, copied(value)?)?;
+        }
+        Ok((before, map))
+    }
+
+    /// The source, when all of it passes, before everything else.
+    fn whole_source(&self) -> Option<&'a HeaderMap> {
+        let map = self.source.filter(|_| self.without.is_none())?;
+        let first = self.all.get(..map.len())?;
+        let passes =
+            |(index, (field, source))| !self.drop.contains(index) && is_from(field, source);
+        first.iter().zip(map).enumerate().all(passes).then_some(map)
+    }
+
+    /// The fields that are sent on of those from `start` on.
+    fn received(&self, start: usize) -> impl Iterator<Item = &'a Field<'a>> {
+        let passes = move |index: &usize| !self.drop.contains(*index);
+        (start..)
+            .zip(self.all.get(start..).unwrap_or_default())
+            .filter(move |(index, field)| passes(index) && self.may_be_sent(field.name))
+            .map(|(_, field)| field)
+    }
+
+    /// The extra fields. Whoever computed one, it must not break the message.
+    fn added(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+        self.extra
             .iter()
             .map(|(name, value)| (*name, trim(value)))
             .filter(|(name, value)| {
@@ -226,37 +326,23 @@ impl<'a> Fields<'a> {
                     && is_value(value)
                     && matches!(kind(name), Kind::Other | Kind::Expect)
                     && self.may_be_sent(name)
-            });
-        received.chain(extra)
+            })
     }
 
-    /// The fields as a map that points into `text`, behind the first `used` bytes, which are
-    /// returned. There is room for two more fields.
-    fn build(&self, mut text: BytesMut, used: usize) -> Result<(Bytes, HeaderMap), Reason> {
-        let mut count = 2 + self.shared.map_or(0, HeaderMap::len);
-        for (_, value) in self.copied() {
-            text.put_slice(value);
-            count += 1;
-        }
-        let mut values = text.freeze();
-        let text = values.split_to(used.min(values.len()));
-        let mut map = HeaderMap::try_with_capacity(count).map_err(|_| Reason::TooManyFields)?;
-        let shared = self.shared.into_iter().flatten().enumerate();
-        for (_, (name, value)) in
-            shared.filter(|(index, (name, _))| self.passes(*index, name.as_str()))
-        {
-            append(&mut map, name.clone(), value.clone())?;
-        }
-        for (name, value) in self.copied() {
-            let value = values.split_to(value.len().min(values.len()));
-            append(
-                &mut map,
-                HeaderName::from_bytes(name.as_bytes()).map_err(|_| Reason::BadFieldName)?,
-                HeaderValue::from_maybe_shared(value).map_err(|_| Reason::BadFieldValue)?,
-            )?;
-        }
-        Ok((text, map))
+    fn may_be_sent(&self, name: &str) -> bool {
+        self.without
+            .is_none_or(|without| !name.eq_ignore_ascii_case(without))
     }
+}
+
+/// Whether the field was read from this name and value. Names that `http` knows have no address of
+/// their own.
+fn is_from(field: &Field<'_>, (name, value): (&HeaderName, &HeaderValue)) -> bool {
+    std::ptr::eq(field.value, value.as_bytes()) && field.name == name.as_str()
+}
+
+fn name(name: &str) -> Result<HeaderName, Reason> {
+    HeaderName::from_bytes(name.as_bytes()).map_err(|_| Reason::BadFieldName)
 }
 
 fn append(map: &mut HeaderMap, name: HeaderName, value: HeaderValue) -> Result<(), Reason> {

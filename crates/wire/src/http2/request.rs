@@ -152,6 +152,7 @@ fn read<'h, 'b: 'h>(
         }),
         te_trailers,
         drop,
+        source: Some(request),
     })
 }
 

@@ -83,5 +83,6 @@ fn read<'h, 'b: 'h>(
         keep_alive: true,
         upgrade: None,
         drop,
+        source: Some(map),
     })
 }
