@@ -107,7 +107,7 @@ fn ours(mut bytes: &[u8]) -> Ours {
 fn not_comparable(head: &RequestHead<'_>) -> bool {
     // `Uri` knows fewer bytes than RFC 3986 lets through unharmed, and writes some forms anew.
     let uri = head.target.parse::<Uri>();
-    let written = uri.is_ok_and(|uri| uri.to_string() == head.target);
+    let written = uri.is_ok_and(|uri| format!("{uri}") == head.target);
     // A tunnel or another protocol may follow.
     !written || head.method == "CONNECT" || head.upgrade.is_some()
 }

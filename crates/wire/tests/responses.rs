@@ -24,7 +24,7 @@ fn refused_heads() {
         ("\nHTTP/1.1 200 OK\r\n\r\n", BadStatusLine),
         (" HTTP/1.1 200 OK\r\n\r\n", BadStatusLine),
         ("HTTP/1.1  200 OK\r\n\r\n", BadStatusLine),
-        ("HTTP/1.1\t200 OK\r\n\r\n", UnsupportedVersion),
+        ("HTTP/1.1\t200 OK\r\n\r\n", BadStatusLine),
         ("HTTP/1.1 20 OK\r\n\r\n", BadStatusLine),
         ("HTTP/1.1 2000 OK\r\n\r\n", BadStatusLine),
         ("HTTP/1.1 099 OK\r\n\r\n", BadStatusLine),
