@@ -236,6 +236,9 @@ impl Http1Sink<'_> {
                 }
             }
         }
+        if last && self.framing == Framing::Tunnel {
+            return self.end(None).await;
+        }
         self.flush().await
     }
 
