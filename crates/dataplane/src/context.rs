@@ -4,7 +4,12 @@ use crate::{
     shard::{Shard, registry::Lease, view::View},
 };
 use pointsman_route::{Class, Connection, ConnectionDecision, NoTrace, Via};
-use std::{net::SocketAddr, rc::Rc};
+use pointsman_wire::forwarded::{Sender, Side};
+use std::{
+    cell::Cell,
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+};
 use tokio::net::TcpStream;
 
 /// One client connection: borrowed by every stage that serves it.
@@ -12,8 +17,10 @@ pub(crate) struct Context<'a> {
     pub(crate) shard: &'a Rc<Shard>,
     pub(crate) lease: &'a Lease,
     pub(crate) client: &'a TcpStream,
-    /// The client.
+    /// Who connected.
     pub(crate) peer: SocketAddr,
+    /// Whose request is being served: the peer, unless trusted proxies say whom it speaks for.
+    pub(crate) source: Cell<SocketAddr>,
     /// By which door it came.
     pub(crate) via: Via,
     /// Where the client dialled.
@@ -45,6 +52,52 @@ impl Context<'_> {
         self.shard.counts.refuse(reason);
         self.access
             .edit(|record| record.transport_failure = reason.into());
+    }
+
+    /// Is what the peer says in `X-Request-Id` and `X-Envoy-*` to be acted upon? A captured client is
+    /// trusted (PS-84, VS-H-64), at a gateway only the proxies in `trust.proxies` are (GW-82). What
+    /// the others say is gone from their requests before anything reads them.
+    pub(crate) fn is_trusted(&self) -> bool {
+        let trust = &self.shard.settings.trust;
+        match self.via {
+            Via::Mesh => true,
+            Via::Gateway => trust.has_proxy(self.peer.ip()),
+        }
+    }
+
+    /// By whom requests are sent here. `peer` is the text of its address.
+    pub(crate) fn sender<'s>(&self, view: &View, peer: impl FnOnce() -> &'s str) -> Sender<'s> {
+        let trusted = self.is_trusted();
+        let (side, hops) = match self.via {
+            Via::Mesh => (Side::Mesh, 0),
+            Via::Gateway => {
+                let trust = &self.shard.settings.trust;
+                let told = view.table().context().trusted_hops;
+                let hops = match trust.hops.unwrap_or(told) {
+                    hops if trusted => hops.max(1),
+                    hops if trust.proxies.is_empty() => hops,
+                    _ => 0,
+                };
+                (Side::Edge { peer: peer() }, hops)
+            }
+        };
+        Sender {
+            side,
+            trusted,
+            hops,
+            scheme: "http",
+        }
+    }
+
+    /// A request speaks for this client, or for the peer itself (GW-80).
+    pub(crate) fn spoken_for(&self, client: Option<IpAddr>) {
+        // Nobody says from which port.
+        let source = client.map_or(self.peer, |client| SocketAddr::new(client, 0));
+        self.source.set(source);
+        if client.is_some() {
+            self.access
+                .edit(|record| record.downstream_remote = Some(source));
+        }
     }
 
     /// What a view says about this connection, were it of this class and had said this hello.

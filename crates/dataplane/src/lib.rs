@@ -23,6 +23,7 @@ mod stream;
 pub mod tunnel;
 
 pub use capture::Capture;
+pub use http::normalization;
 pub use settings::Settings;
 pub use shard::Shard;
 pub use start::{Plan, ShardHandle, start};

@@ -93,6 +93,22 @@ pub struct Settings {
     pub mirrors: Mirrors,
     /// Whom to believe.
     pub trust: Trust,
+    /// What is made of requests.
+    pub http: Http,
+}
+
+/// What is made of requests.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// Does a request without `X-Request-Id` get one?
+    pub request_id: bool,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { request_id: true }
+    }
 }
 
 /// Whom to believe what they say of others. Nobody, unless told so: whoever may say that a request
@@ -100,9 +116,15 @@ pub struct Settings {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Trust {
-    /// Addresses and ranges of proxies in front of the ports of Gateways, whose
-    /// `X-Forwarded-Proto: https` counts (GW-52, VS-H-25).
+    /// Addresses and ranges of proxies in front of the ports of Gateways. What they say in
+    /// `X-Forwarded-*`, `X-Request-Id` and `X-Envoy-*` counts and is passed on (GW-52, GW-82,
+    /// VS-H-25): they must let none of it through from their own clients.
     pub proxies: Vec<ipnet::IpNet>,
+    /// How many proxies stand in front of the ports of Gateways: the client's address is so many
+    /// entries from the last in `X-Forwarded-For` (GW-80). Without `proxies` it says that whoever
+    /// connects is one of them; with `proxies`, whose are one at least, it is theirs alone. Absent:
+    /// `numTrustedProxies` of the mesh.
+    pub hops: Option<u32>,
 }
 
 impl Trust {

@@ -6,7 +6,7 @@ use config::{
 use pointsman_control::NamesSettings;
 use pointsman_dataplane::{
     Capture,
-    settings::{Detection, Duration, Http2, Limits, Mirrors, Timeouts, Trust},
+    settings::{Detection, Duration, Http, Http2, Limits, Mirrors, Timeouts, Trust},
 };
 use pointsman_model::{
     Given, OutboundPolicy,
@@ -51,6 +51,8 @@ pub struct Settings {
     pub mirrors: Mirrors,
     /// Whom to believe.
     pub trust: Trust,
+    /// What is made of requests.
+    pub http: Http,
 }
 
 /// The process.
@@ -414,6 +416,7 @@ impl Settings {
             http2: self.http2.clone(),
             mirrors: self.mirrors.clone(),
             trust: self.trust.clone(),
+            http: self.http.clone(),
         }
     }
 }

@@ -242,7 +242,7 @@ fn every_kind_of_answer_has_its_fields() {
         json!({
             "kind": "forward", "destination": shop, "endpoints": endpoints, "weights": null,
             "path": "/v2/a?b=c", "authority": "api.example.com",
-            "request_headers": {"x-added": "one", "x-envoy-original-path": "/api/./a?b=c"},
+            "request_headers": {"x-added": "one", "x-envoy-original-path": "/api/a?b=c"},
             "response_headers": {"x-seen": "yes"}, "timeout": "1.5s",
             "retries": {"attempts": 3, "perTryTimeout": "2s", "retryOn": "5xx"},
             "mirrors": [{"host": shop["host"], "subset": null, "port": 80, "percentage": 12.5}],
@@ -738,4 +738,48 @@ spec:
     );
     let (code, out, _) = text(explain(folder.path()).arg("http://a.example.org/"));
     assert_eq!(code, Some(5), "{out}");
+}
+
+/// PS-80: in every mode that a mesh can have, here and on the data path.
+#[tokio::test]
+async fn paths_are_normalised_as_the_mesh_says() {
+    let upstream = HttpUpstream::named("web").start().await;
+    for (mode, sent) in [
+        ("NONE", ["/a//b/../c?x=//", "/a%2Fb", "/./a"]),
+        ("BASE", ["/a//c?x=//", "/a%2Fb", "/a"]),
+        ("DEFAULT", ["/a//c?x=//", "/a%2Fb", "/a"]),
+        ("MERGE_SLASHES", ["/a/c?x=//", "/a%2Fb", "/a"]),
+        ("DECODE_AND_MERGE_SLASHES", ["/a/c?x=//", "/a/b", "/a"]),
+    ] {
+        let web = SocketAddr::new(fresh_ip(), free_port());
+        let text = http("web", web.ip(), web.port(), upstream.addr())
+            + &rules(
+                "web",
+                "- match: [{uri: {exact: /a/b}}]\n  directResponse: {status: 418}\n\
+                 - route: [{destination: {host: web}}]",
+            )
+            + &format!(
+                "---\napiVersion: v1\nkind: ConfigMap\n\
+                 metadata: {{name: istio, namespace: istio-system}}\ndata:\n  mesh: |\n    \
+                 pathNormalization: {{normalization: {mode}}}\n"
+            );
+        let gateway = Gateway::serve(&text).await;
+        let mut client = connect(web).await;
+        for (target, sent) in ["/a//b/../c?x=//", "/a%2Fb", "/./a"].into_iter().zip(sent) {
+            let reply = client.get("web", target).await.expect("an answer");
+            let question = json!({
+                "id": 1, "protocol": "http", "host": "web", "path": target,
+                "ip": web.ip(), "port": web.port(),
+            });
+            let told = answers(&gateway.folder(), &[], &[question]);
+            if sent == "/a/b" {
+                // What is matched is what is sent.
+                assert_eq!(reply.status, 418, "{mode} {target}");
+                assert_eq!(told[0]["status"], 418, "{mode} {target}");
+            } else {
+                assert_eq!(reply.json()["target"], sent, "{mode} {target}");
+                assert_eq!(told[0]["path"], sent, "{mode} {target}");
+            }
+        }
+    }
 }

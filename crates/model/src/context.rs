@@ -19,6 +19,20 @@ pub enum OutboundPolicy {
     RegistryOnly,
 }
 
+/// How paths are normalised, once, before anything matches them (PS-80).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum PathNormalization {
+    /// They are taken as they came.
+    None,
+    /// Dot segments are resolved and `\` becomes `/`.
+    #[default]
+    Base,
+    /// Repeated slashes become one as well.
+    MergeSlashes,
+    /// `%2F` and `%5C` become slashes before all that.
+    DecodeAndMergeSlashes,
+}
+
 /// On which side traffic comes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Role {
@@ -141,6 +155,10 @@ pub struct ClientContext {
     pub cluster_domain: Arc<str>,
     /// What happens to unmatched traffic.
     pub outbound_policy: OutboundPolicy,
+    /// How paths are normalised before they are matched.
+    pub path_normalization: PathNormalization,
+    /// How many proxies stand in front of a gateway, as the mesh says (GW-80).
+    pub trusted_hops: u32,
     /// How address-less TCP entries capture.
     pub entry_capture: EntryCapture,
     /// What documents without `exportTo` are exported to.
@@ -219,6 +237,8 @@ impl Default for ClientContext {
             root_namespace: DEFAULT_ROOT_NAMESPACE.into(),
             cluster_domain: "cluster.local".into(),
             outbound_policy: OutboundPolicy::AllowAny,
+            path_normalization: PathNormalization::default(),
+            trusted_hops: 0,
             entry_capture: EntryCapture::Resolved,
             export_defaults: ExportDefaults::default(),
             default_policy: PolicyBlocks::default(),

@@ -106,6 +106,10 @@ impl Given {
             root_namespace: root.unwrap_or_else(|| DEFAULT_ROOT_NAMESPACE.into()),
             cluster_domain: self.cluster_domain.clone(),
             outbound_policy: policy.unwrap_or_default(),
+            path_normalization: mesh
+                .and_then(|it| it.path_normalization)
+                .unwrap_or_default(),
+            trusted_hops: mesh.and_then(|it| it.trusted_hops).unwrap_or_default(),
             entry_capture: self.entry_capture,
             export_defaults: match mesh {
                 Some(mesh) => self.export_defaults.or(&mesh.export_defaults),
@@ -126,7 +130,7 @@ impl Given {
 mod tests {
     use super::*;
     use crate::{
-        Kind, Meta, Object, ObjectKey, Place,
+        Kind, Meta, Object, ObjectKey, PathNormalization, Place,
         action::Retries,
         policy::PolicyBlocks,
         sidecar::{Egress, Outbound},
@@ -152,6 +156,8 @@ mod tests {
         Object::MeshSettings(Arc::new(MeshSettings {
             meta: meta(Kind::ConfigMap, namespace, name, created),
             outbound_policy: Some(RegistryOnly),
+            path_normalization: Some(PathNormalization::MergeSlashes),
+            trusted_hops: Some(2),
             root_namespace: Some(root.into()),
             export_defaults: ExportDefaults {
                 services: vec![".".into()],
@@ -195,6 +201,10 @@ mod tests {
         let world = World::from_iter([mesh("istio-system", "istio", 1, "mesh-root")]);
         let context = Given::default().context(&world);
         assert_eq!(context.outbound_policy, RegistryOnly);
+        assert_eq!(
+            (context.path_normalization, context.trusted_hops),
+            (PathNormalization::MergeSlashes, 2)
+        );
         assert_eq!(&*context.root_namespace, "mesh-root");
         assert_eq!(context.connect_timeout, Some(Duration::from_secs(3)));
         assert_eq!(context.retries.map(|it| it.attempts), Some(7));

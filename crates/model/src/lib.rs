@@ -39,7 +39,7 @@ pub mod world;
 
 pub use action::{Destination, HttpAction, HttpRoute, WeightedDestination};
 pub use cluster::ClusterName;
-pub use context::{ClientContext, OutboundPolicy, Role, ServedGateways};
+pub use context::{ClientContext, OutboundPolicy, PathNormalization, Role, ServedGateways};
 pub use destination_rule::{DestinationRule, Subset};
 pub use endpoint::{EndpointSet, Pod, SliceEndpoint};
 pub use finding::{Code, Finding, Level};

@@ -1,6 +1,6 @@
 //! Settings of a whole mesh: the document `mesh` in Istio's ConfigMap `istio`.
 use crate::{
-    Meta, OutboundPolicy, World,
+    Meta, OutboundPolicy, PathNormalization, World,
     action::Retries,
     context::{DEFAULT_ROOT_NAMESPACE, ExportDefaults},
     policy::PolicyBlocks,
@@ -14,6 +14,10 @@ pub struct MeshSettings {
     pub meta: Meta,
     /// `outboundTrafficPolicy.mode` (LIS-65).
     pub outbound_policy: Option<OutboundPolicy>,
+    /// `pathNormalization.normalization` (PS-80); `DEFAULT` says nothing.
+    pub path_normalization: Option<PathNormalization>,
+    /// `defaultConfig.gatewayTopology.numTrustedProxies` (GW-80).
+    pub trusted_hops: Option<u32>,
     /// `rootNamespace` (BE-12).
     pub root_namespace: Option<Arc<str>>,
     /// `defaultServiceExportTo` and the like (VIS-5). An empty list says nothing.

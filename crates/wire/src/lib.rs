@@ -17,8 +17,10 @@
 //! 6. [`grpc`] and [`grpc_web`]: what HTTP fields and bodies mean to gRPC.
 //! 7. [`websocket`]: keys of its handshakes.
 //! 8. [`path`]: the one path that routing, logs and backends see.
+//! 9. [`forwarded`]: what is told of the client, and what the client may not tell.
 #![forbid(unsafe_code)]
 
+pub mod forwarded;
 pub mod grpc;
 pub mod grpc_web;
 pub mod http1;

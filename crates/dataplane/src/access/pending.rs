@@ -77,15 +77,29 @@ impl Pending {
         self.record.replace(Some(Box::new((record, started))));
     }
 
-    /// Begins the record of a request with what its head says.
-    pub(crate) fn request(&self, head: &RequestHead<'_>, revision: u64, started: Instant) {
+    /// Begins the record of a request with what its head says. `path` is the normalised path: what
+    /// is logged is what was matched.
+    pub(crate) fn request(
+        &self,
+        head: &RequestHead<'_>,
+        path: &str,
+        revision: u64,
+        started: Instant,
+    ) {
         if !self.is_on() {
             return;
         }
         self.begin(None, started);
         self.edit(|record| {
             record.method = text(head.method);
-            record.path = text(head.target);
+            record.path = match head.query {
+                _ if path.is_empty() => text(head.target),
+                None => text(path),
+                Some(query) => {
+                    let whole = [path.as_bytes(), b"?", query.as_bytes()].concat();
+                    Some(clip(&whole, FIELD_LIMIT))
+                }
+            };
             record.protocol = Some(head.version.as_str());
             record.authority = head.host.and_then(text);
             for field in head.fields {

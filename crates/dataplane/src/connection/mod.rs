@@ -16,6 +16,7 @@ use pointsman_runtime::offer;
 use pointsman_sdk::Session;
 use pointsman_telemetry::Flags;
 use std::{
+    cell::Cell,
     net::SocketAddr,
     rc::Rc,
     sync::{
@@ -75,6 +76,7 @@ pub fn serve(shard: Rc<Shard>, accepted: Accepted) -> impl Future<Output = ()> {
             lease: &lease,
             client: &accepted.stream,
             peer: accepted.peer,
+            source: Cell::new(accepted.peer),
             via: accepted.via,
             original: accepted.original,
             original_is_self: accepted.original_is_self,

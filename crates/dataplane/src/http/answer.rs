@@ -3,6 +3,7 @@
 use super::{
     RequestFacts,
     changes::{self, Changes, Response},
+    grpc,
 };
 use pointsman_model::action::{DirectResponse, Redirect};
 use pointsman_route::{
@@ -57,8 +58,31 @@ pub(crate) fn direct(response: &DirectResponse) -> Answer<'_> {
 }
 
 impl Answer<'_> {
+    /// What its client and the metrics are told: HTTP's status, and gRPC's to a gRPC call.
+    pub(crate) fn told(&self, facts: &RequestFacts) -> (u16, Option<u8>) {
+        let (status, grpc) = grpc::told(self.status, facts);
+        let written = || {
+            let fields = self.fields.iter().filter(|_| facts.grpc);
+            let own = fields.filter(|(name, _)| *name == "grpc-status").last();
+            own.map(|(_, value)| grpc::status(value.as_bytes()))
+        };
+        (status, grpc.or_else(written))
+    }
+
     /// Appends the reply, changed.
     pub(crate) fn write(
+        &self,
+        out: &mut Vec<u8>,
+        changes: &Changes,
+        facts: &RequestFacts,
+        keep_alive: bool,
+    ) {
+        grpc::shaped(self, facts, |answer| {
+            answer.write_shaped(out, changes, facts, keep_alive);
+        });
+    }
+
+    fn write_shaped(
         &self,
         out: &mut Vec<u8>,
         changes: &Changes,

@@ -3,6 +3,7 @@ use super::{
     Context, RequestFacts,
     body::Closed,
     changes::{self, Response},
+    grpc,
     websocket::Accept,
 };
 use bytes::Bytes;
@@ -81,6 +82,8 @@ pub(super) struct Head {
     pub(super) to_client: ResponseBody,
     pub(super) reusable: bool,
     pub(super) client_keeps: bool,
+    /// Of a gRPC response that is nothing but its trailers.
+    pub(super) grpc_status: Option<u8>,
 }
 
 /// Passes a response head on, changed as the rule wants it: written into the buffer of an HTTP/1
@@ -161,5 +164,9 @@ pub(super) fn pass_head<'o>(
         to_client,
         reusable: head.keep_alive && head.body != ResponseBody::UntilClose,
         client_keeps,
+        grpc_status: match facts.grpc {
+            true => head.values("grpc-status").next().map(grpc::status),
+            false => None,
+        },
     })
 }

@@ -8,7 +8,7 @@ use super::{
     decide::Forward,
     download::{Download, MAX_INTERIM, head_limits, read_head},
     exchange::{both_ways, one_way},
-    local,
+    grpc, local,
     upload::Upload,
     watched::watched,
 };
@@ -147,7 +147,7 @@ impl Crossing<'_> {
     /// The request's body.
     async fn upload(&self, body: &mut Source<'_>, sink: &mut Sink<'_>) -> Upload {
         let copies = self.forward.copies.as_deref();
-        match carry(body, sink, copies, &self.progress.received).await {
+        match carry(body, sink, copies, &self.progress.received, |_| {}).await {
             Ok(()) => {
                 if let Some(copies) = copies {
                     copies.pieces_end();
@@ -404,6 +404,7 @@ impl Crossing<'_> {
                 Some(_)
                     if matches!(head.to_client, ResponseBody::None | ResponseBody::Length(0)) =>
                 {
+                    self.progress.grpc_status.set(head.grpc_status);
                     return done(head);
                 }
                 Some(taken) => {
@@ -415,7 +416,14 @@ impl Crossing<'_> {
                 }
             },
         };
-        match carry(body, &mut sink, None, &self.progress.sent).await {
+        let grpc_status = &self.progress.grpc_status;
+        grpc_status.set(head.grpc_status);
+        let trailed = |trailers: &http::HeaderMap| {
+            if let Some(status) = trailers.get("grpc-status") {
+                grpc_status.set(Some(grpc::status(status.as_bytes())));
+            }
+        };
+        match carry(body, &mut sink, None, &self.progress.sent, trailed).await {
             Ok(()) => done(head),
             Err(Cut::Sink) => Download::ClientGone { status },
             Err(Cut::Source(broken)) => {

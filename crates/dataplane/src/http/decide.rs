@@ -4,6 +4,7 @@ use super::{
     answer::Answer,
     changes::Changes,
     fields::HeadFields,
+    grpc,
     local::{self, Local},
     mirror::Copies,
     routed::Routed,
@@ -14,18 +15,23 @@ use crate::{
     shard::{cluster_state::ClusterState, endpoint_state::EndpointState, view::View},
 };
 use pointsman_route::{
-    Class, ConnectionDecision, Fields as _, HttpTableId, NoTrace, Request, RequestDecision, Split,
-    Via, action::https_location,
+    Class, ConnectionDecision, HttpTableId, NoTrace, Request, RequestDecision, Split, Via,
+    action::https_location,
 };
 use pointsman_telemetry::{ClusterStats, Flags};
 use pointsman_wire::{
+    forwarded::{FieldList, Forwarded, request_id},
     http1::{
         ConnectionOption, FieldSet, HeadLimits, Refusal, RequestHead, RequestKind, RequestRewrite,
         Version, field_slots, parse_request, write_request,
     },
     http2, path,
 };
-use std::{rc::Rc, time::Duration, time::Instant};
+use std::{
+    cell::{Cell, OnceCell},
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 /// What to do with the bytes received so far.
 pub(crate) enum Step {
@@ -60,6 +66,8 @@ impl Step {
 pub(crate) struct Answered {
     pub(crate) facts: RequestFacts,
     pub(crate) status: u16,
+    /// Of the answer to a gRPC call.
+    pub(crate) grpc: Option<u8>,
     /// As in [`Local`].
     pub(crate) details: &'static str,
     pub(crate) stats: Rc<ClusterStats>,
@@ -117,7 +125,11 @@ impl Forward {
 
 /// How a client connection finds its host table: looked up again only when the view changes.
 #[derive(Default)]
-pub(crate) struct TableCache(Option<(u64, Found)>);
+pub(crate) struct TableCache {
+    found: Cell<Option<(u64, Found)>>,
+    /// The text of the peer's address, at a gateway.
+    peer: OnceCell<Box<str>>,
+}
 
 #[derive(Clone, Copy)]
 enum Found {
@@ -128,8 +140,13 @@ enum Found {
 }
 
 impl TableCache {
-    fn find(&mut self, view: &View, cx: &Context<'_>) -> Found {
-        if let Some((generation, found)) = self.0
+    fn peer(&self, cx: &Context<'_>) -> &str {
+        let text = || cx.peer.ip().to_canonical().to_string().into();
+        self.peer.get_or_init(text)
+    }
+
+    fn find(&self, view: &View, cx: &Context<'_>) -> Found {
+        if let Some((generation, found)) = self.found.get()
             && generation == view.generation()
         {
             return found;
@@ -138,7 +155,7 @@ impl TableCache {
             ConnectionDecision::Http(table) => Found::Table(table),
             _ => Found::Bytes,
         };
-        self.0 = Some((view.generation(), found));
+        self.found.set(Some((view.generation(), found)));
         cx.lease.hold(view.generation());
         found
     }
@@ -184,8 +201,26 @@ pub(crate) fn decide_head(
 ) -> Step {
     let view = cx.view();
     let started = Instant::now();
-    cx.access.request(head, view.generation(), started);
-    let path = match path::normalize(head.path, path::Normalization::Base) {
+    let cache = &*cache;
+    let sender = cx.sender(&view, || cache.peer(cx));
+    let forwarded = Forwarded::new(head, &sender, || {
+        let shard = cx.shard;
+        let id = || request_id(shard.random.borrow_mut().u128(..));
+        shard.settings.http.request_id.then(id)
+    });
+    let mut fields = FieldList::new();
+    let head = &match forwarded.head(head, &sender, &mut fields) {
+        Ok(head) => head,
+        Err(refusal) => return Step::Refuse(refusal),
+    };
+    let mode = super::normalization(view.table().context().path_normalization);
+    let normal = path::normalize(head.path, mode);
+    let path = normal.as_deref().unwrap_or(head.path);
+    cx.access.request(head, path, view.generation(), started);
+    if cx.via == Via::Gateway {
+        cx.spoken_for(forwarded.client());
+    }
+    let path = match normal {
         Ok(path) => path,
         Err(refusal) => return Step::Refuse(refusal),
     };
@@ -197,6 +232,7 @@ pub(crate) fn decide_head(
         version: head.version,
         idempotent: is_idempotent(head.method),
         upgrade: head.upgrade.is_some_and(|upgrade| upgrade.is_websocket()),
+        grpc: grpc::asks(head),
         expects: head.expect_continue,
         injected: Flags::EMPTY,
         started,
@@ -217,7 +253,7 @@ pub(crate) fn decide_head(
         authority: head.host.unwrap_or_default(),
         path: &path,
         query: head.query,
-        scheme: scheme(cx, head),
+        scheme: forwarded.scheme(),
         fields: &HeadFields(head),
     };
     let decision = match cache.find(&view, cx) {
@@ -262,9 +298,11 @@ pub(crate) fn decide_head(
             };
             let keep_alive = facts.keeps_discarding(cx.shard.settings.limits.discarded_body_bytes);
             answer.write(out, &Changes::Nothing, &facts, keep_alive);
+            let (status, grpc) = answer.told(&facts);
             Step::Answered(Answered {
                 facts,
-                status: answer.status,
+                status,
+                grpc,
                 details: answer.details,
                 stats: cx.shard.local.clone(),
             })
@@ -311,21 +349,6 @@ pub(crate) fn decide_head(
             routed.execute(out)
         }
     }
-}
-
-/// Nothing comes by TLS here; but to the port of a Gateway a proxy that is believed may say that
-/// its own client came so. Said twice, or anything else, it is not.
-fn scheme(cx: &Context<'_>, head: &RequestHead<'_>) -> &'static str {
-    let trust = &cx.shard.settings.trust;
-    if cx.via != Via::Gateway || !trust.has_proxy(cx.peer.ip()) {
-        return "http";
-    }
-    let (mut said, mut https) = (0, false);
-    HeadFields(head).each("x-forwarded-proto", &mut |value| {
-        said += 1;
-        https = value.eq_ignore_ascii_case(b"https");
-    });
-    if said == 1 && https { "https" } else { "http" }
 }
 
 fn forward_bytes(

@@ -2,6 +2,7 @@
 use super::{
     Context, RequestFacts,
     client::{Client, Head, pass_head},
+    grpc,
 };
 use crate::{
     shard::{
@@ -121,8 +122,10 @@ async fn receive(
         upstream,
         buffers: &cx.shard.buffers,
         chunk_out: facts.version == Version::Http11,
+        grpc: facts.grpc,
         progress,
     };
+    progress.grpc_status.set(head.grpc_status);
     let end = match head.body {
         ResponseBody::None => body.send(out).await,
         ResponseBody::Length(length) => body.fixed(length, input, out).await,
@@ -222,6 +225,8 @@ struct Body<'a> {
     buffers: &'a Buffers,
     /// Towards the client a body without a length is chunked; HTTP/1.0 gets it bare.
     chunk_out: bool,
+    /// Somebody wants to know the status that gRPC has in its trailers.
+    grpc: bool,
     progress: &'a Progress,
 }
 
@@ -293,6 +298,14 @@ impl Body<'_> {
                 }
             };
             input.drain(..at.min(input.len()));
+            if done && self.grpc {
+                let mut trailers = decoder.trailers();
+                let status = trailers.find(|it| it.name.eq_ignore_ascii_case("grpc-status"));
+                if let Some(status) = status {
+                    let status = grpc::status(status.value);
+                    self.progress.grpc_status.set(Some(status));
+                }
+            }
             if done && self.chunk_out {
                 write_last_chunk(out, decoder.trailers());
             }

@@ -5,7 +5,8 @@
 //! an endpoint and tries again what is safe to try again, `exchange` is one such try from HTTP/1 to
 //! HTTP/1 (`watched` says for how long): `upload` streams the request body, `download` the
 //! response, in which `changes` says what the rule alters; `local` and `answer` make the replies
-//! that no upstream made, behind which `discard` reads what is left of the request. `mirror` sends
+//! that no upstream made (`grpc` in what shape to its clients), behind which `discard` reads what is
+//! left of the request. `mirror` sends
 //! copies, which nobody waits for.
 mod answer;
 mod answer_head;
@@ -19,6 +20,7 @@ mod discard;
 mod download;
 mod exchange;
 mod fields;
+mod grpc;
 mod http2;
 mod local;
 mod mirror;
@@ -30,10 +32,24 @@ mod websocket;
 
 use crate::context::Context;
 pub(crate) use http2::serve as serve_http2;
+use pointsman_model::PathNormalization;
 use pointsman_telemetry::Flags;
-use pointsman_wire::http1::{BodyLength, RequestKind, Version};
+use pointsman_wire::{
+    http1::{BodyLength, RequestKind, Version},
+    path,
+};
 pub(crate) use serve::serve;
 use std::time::Instant;
+
+/// The codec's word for how a mesh normalises paths (PS-80).
+pub fn normalization(of: PathNormalization) -> path::Normalization {
+    match of {
+        PathNormalization::None => path::Normalization::None,
+        PathNormalization::Base => path::Normalization::Base,
+        PathNormalization::MergeSlashes => path::Normalization::MergeSlashes,
+        PathNormalization::DecodeAndMergeSlashes => path::Normalization::DecodeAndMergeSlashes,
+    }
+}
 
 /// What must be remembered of a request once its head is written anew.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +65,8 @@ pub(crate) struct RequestFacts {
     pub(crate) idempotent: bool,
     /// Asked for another protocol, and that wish was passed on.
     pub(crate) upgrade: bool,
+    /// A gRPC call (VS-H-144).
+    pub(crate) grpc: bool,
     /// The body is held back until it is asked for (RFC 9110 section 10.1.1).
     pub(crate) expects: bool,
     /// What a fault did to the request already: `DI`.

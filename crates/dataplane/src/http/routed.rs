@@ -77,7 +77,7 @@ impl Routed<'_, '_> {
         ask(&Asked {
             request: &self.request,
             protocol: self.facts.version.as_str(),
-            remote: Some(self.cx.peer),
+            remote: Some(self.cx.source.get()),
             local: self.cx.original,
             route: origin.name.as_ref().unwrap_or(&origin.label),
             cluster: cluster.map(|it| &*it.cluster.label),
@@ -99,9 +99,11 @@ impl Routed<'_, '_> {
         let most = self.cx.shard.settings.limits.discarded_body_bytes;
         let keep_alive = self.facts.keeps_discarding(most);
         answer.write(out, changes, &self.facts, keep_alive);
+        let (status, grpc) = answer.told(&self.facts);
         Step::Answered(Answered {
             facts: self.facts,
-            status: answer.status,
+            status,
+            grpc,
             details: answer.details,
             stats,
         })

@@ -5,6 +5,7 @@ use super::{
     decide::{Answered, Forward, Reply, Step, TableCache, decide},
     discard::discard,
     exchange::Http1Request,
+    grpc,
     local::{self, Local},
     watched::watched,
 };
@@ -154,16 +155,19 @@ async fn handle(cx: &Context<'_>, step: &Step, input: &mut Vec<u8>, out: &mut Ve
             let most = cx.shard.settings.limits.discarded_body_bytes;
             let keep = facts.keeps_discarding(most);
             local.write_changed(out, changes, facts, keep);
+            let (status, grpc) = grpc::told(local.status, facts);
             let ending = Ending {
+                status,
                 bytes: (0, body_of(out)),
                 ..Ending::of(local)
             };
-            record(cx, stats, facts, ending);
+            record(cx, stats, facts, ending, grpc);
             answer_unread(cx, facts, input, out).await
         }
         Step::Answered(Answered {
             facts,
             status,
+            grpc,
             details,
             stats,
         }) => {
@@ -174,7 +178,7 @@ async fn handle(cx: &Context<'_>, step: &Step, input: &mut Vec<u8>, out: &mut Ve
                 details,
                 bytes: (0, body_of(out)),
             };
-            record(cx, stats, facts, ending);
+            record(cx, stats, facts, ending, *grpc);
             answer_unread(cx, facts, input, out).await
         }
         // Boxed, so that connections nobody delays are not as large as this is.
@@ -206,7 +210,7 @@ async fn handle_after(
                 details: "downstream_remote_disconnect",
                 bytes: (0, 0),
             };
-            record(cx, stats, facts, ending);
+            record(cx, stats, facts, ending, None);
         }
         return false;
     }
@@ -232,7 +236,13 @@ async fn proxy(
             details,
             bytes: (progress.received.get(), progress.sent.get()),
         };
-        record(cx, forward.stats(), facts, ending);
+        record(
+            cx,
+            forward.stats(),
+            facts,
+            ending,
+            progress.grpc_status.get(),
+        );
     };
     match outcome {
         Outcome::Answered { status, keep } => {
@@ -248,7 +258,9 @@ async fn proxy(
             out.clear();
             local.write_changed(out, &forward.changes, facts, keep);
             progress.sent.set(body_of(out));
-            record(local.status, local.flags, local.details);
+            let (status, grpc) = grpc::told(local.status, facts);
+            progress.grpc_status.set(grpc);
+            record(status, local.flags, local.details);
             answer(cx, out, keep).await
         }
         Outcome::Refused(refusal) => {
@@ -297,18 +309,23 @@ async fn upgraded(
     drop(in_flight);
 }
 
+/// `grpc` is the status in the answer to a gRPC call, if it has one.
 pub(super) fn record(
     cx: &Context<'_>,
     stats: &ClusterStats,
     facts: &RequestFacts,
     mut ending: Ending,
+    grpc: Option<u8>,
 ) {
     ending.flags |= facts.injected;
     let micros = u64::try_from(facts.started.elapsed().as_micros()).unwrap_or(u64::MAX);
     stats.request(
         ending.status,
         ending.flags,
-        RequestProtocol::Http,
+        match facts.grpc {
+            true => RequestProtocol::Grpc(grpc),
+            false => RequestProtocol::Http,
+        },
         micros,
         ending.bytes.0,
         ending.bytes.1,

@@ -52,6 +52,8 @@ pub struct Progress {
     pub unsent: Cell<usize>,
     /// With which code the endpoint cut its response, if it did.
     pub cut: Cell<Option<h2::Reason>>,
+    /// What the response to a gRPC call said in `grpc-status`.
+    pub grpc_status: Cell<Option<u8>>,
 }
 
 /// Runs a tunnel to its end. `first` are bytes already read from the client, `reply` bytes already

@@ -273,7 +273,9 @@ fn essence(seen: &[Seen]) -> Vec<Essence> {
 }
 
 /// Runs the cases of a file against one gateway, one after the other.
-pub(crate) async fn run(file: &str, settings: Settings) {
+pub(crate) async fn run(file: &str, mut settings: Settings) {
+    // They differ every time.
+    settings.http.request_id = false;
     let requests: Vec<_> = read("requests", file)
         .into_iter()
         .map(Request::new)
@@ -398,12 +400,24 @@ pub(crate) async fn run(file: &str, settings: Settings) {
     gateway.metrics_until(all).await;
 }
 
+/// Without the one line that the gateway adds to every request.
+fn without_ours(mut received: &[u8]) -> Vec<u8> {
+    const LINE: &[u8] = b"\r\nx-forwarded-proto: http\r\n";
+    let mut rest = Vec::new();
+    while let Some(at) = received.windows(LINE.len()).position(|it| it == LINE) {
+        let (before, behind) = received.split_at(at);
+        rest.extend_from_slice(before);
+        received = behind.get(LINE.len() - 2..).unwrap_or_default();
+    }
+    [&rest, received].concat()
+}
+
 /// What the upstream has received since `from`, once that is as much as expected, and what has begun is
 /// whole or broken.
 async fn settled(upstream: &HttpUpstream, from: usize, length: usize) -> Vec<u8> {
     let end = tokio::time::Instant::now() + Duration::from_secs(3);
     loop {
-        let received = upstream.received().split_off(from);
+        let received = without_ours(&upstream.received().split_off(from));
         let ended = upstream.seen().len() + upstream.malformed().len();
         let late = tokio::time::Instant::now() > end;
         if late || (received.len() >= length && ended >= upstream.requests()) {

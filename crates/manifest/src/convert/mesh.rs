@@ -10,7 +10,7 @@ use crate::{
     schema,
     yaml::{self, Lines, Map, Node, Span},
 };
-use pointsman_model::{MeshSettings, Meta, context::ExportDefaults};
+use pointsman_model::{MeshSettings, Meta, PathNormalization, context::ExportDefaults};
 use std::sync::Arc;
 
 /// The settings; `None` after an error.
@@ -37,6 +37,14 @@ pub(super) fn mesh_settings(
         outbound_policy: map
             .entry("outboundTrafficPolicy")
             .and_then(|(key, node)| Some(sidecar::mode(key.span, node.as_map()?, context))),
+        path_normalization: map
+            .map("pathNormalization")
+            .and_then(|map| path_normalization(map.text("normalization")?)),
+        trusted_hops: map
+            .map("defaultConfig")
+            .and_then(|config| config.map("gatewayTopology"))
+            .and_then(|topology| topology.int("numTrustedProxies"))
+            .map(|hops| u32::try_from(hops).unwrap_or(u32::MAX)),
         root_namespace: namespace(map, "rootNamespace", context),
         export_defaults: ExportDefaults {
             services: exports(map, "defaultServiceExportTo", context),
@@ -51,6 +59,17 @@ pub(super) fn mesh_settings(
             .map("defaultTrafficPolicy")
             .map(|map| policy::blocks(map, context))
             .unwrap_or_default(),
+    })
+}
+
+/// `None` for `DEFAULT`, which leaves it to the mesh's default (PS-80).
+fn path_normalization(word: &str) -> Option<PathNormalization> {
+    Some(match word {
+        "NONE" => PathNormalization::None,
+        "BASE" => PathNormalization::Base,
+        "MERGE_SLASHES" => PathNormalization::MergeSlashes,
+        "DECODE_AND_MERGE_SLASHES" => PathNormalization::DecodeAndMergeSlashes,
+        _ => return None,
     })
 }
 

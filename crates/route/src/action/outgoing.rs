@@ -6,6 +6,8 @@ use super::{
 use crate::rule::Rule;
 use std::borrow::Cow;
 
+const ORIGINAL_PATH: &str = "x-envoy-original-path";
+
 /// What is sent on in place of what was received. Everything else goes on unchanged.
 #[derive(Debug)]
 pub struct Outgoing<'a> {
@@ -48,25 +50,30 @@ pub fn outgoing<'a>(
     incoming: &Incoming<'a>,
     names: impl Iterator<Item = &'a str> + Clone,
     facts: &impl Facts,
-    leave_out: impl FnMut(usize),
+    mut leave_out: impl FnMut(usize),
 ) -> Outgoing<'a> {
     let rewrite = rule.model().and_then(|model| model.rewrite.as_ref());
     let levels = levels(rule, Some(index), |headers| &headers.request);
     if rewrite.is_none() && levels.is_empty() {
         return unchanged(incoming);
     }
-    let mut extra = operations(&levels, names, facts, leave_out);
+    let mut extra = operations(&levels, names.clone(), facts, &mut leave_out);
     let rewritten = rewrite.and_then(|it| target(rule, it, incoming));
     let host = rewrite
         .and_then(|it| it.authority.as_deref())
         .or_else(|| authority(rule, index));
-    // The path before any rewrite is told to the backend (VS-H-60b).
+    // The path before any rewrite is told to the backend, by nobody else (VS-H-60b).
     if rewrite.is_some() {
         let original = match incoming.query {
-            None => Cow::Borrowed(incoming.received.as_bytes()),
-            Some(query) => format!("{}?{query}", incoming.received).into_bytes().into(),
+            None => Cow::Borrowed(incoming.path.as_bytes()),
+            Some(query) => format!("{}?{query}", incoming.path).into_bytes().into(),
         };
-        extra.push(("x-envoy-original-path", original));
+        for (at, name) in names.enumerate() {
+            if name.eq_ignore_ascii_case(ORIGINAL_PATH) {
+                leave_out(at);
+            }
+        }
+        extra.push((ORIGINAL_PATH, original));
     }
     Outgoing {
         target: rewritten.or_else(|| normal(incoming)),

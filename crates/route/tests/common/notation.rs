@@ -2,9 +2,9 @@
 use ipnet::IpNet;
 use pointsman_model::{
     Destination, DestinationRule, EndpointSet, Gateway, HostPattern, HttpAction, HttpRoute, Kind,
-    KubeService, MeshSettings, Meta, Object, ObjectKey, OutboundPolicy, Place, Pod, Protocol,
-    Resolution, ServiceEntry, ServiceKind, ServicePort, Sidecar, SliceEndpoint, Subset,
-    VirtualService, WeightedDestination, WorkloadEntry,
+    KubeService, MeshSettings, Meta, Object, ObjectKey, OutboundPolicy, PathNormalization, Place,
+    Pod, Protocol, Resolution, ServiceEntry, ServiceKind, ServicePort, Sidecar, SliceEndpoint,
+    Subset, VirtualService, WeightedDestination, WorkloadEntry,
     action::{DirectResponse, Retries},
     context::ExportDefaults,
     endpoint::{EndpointGroup, Readiness},
@@ -344,7 +344,8 @@ fn sidecar(words: &Words<'_>, line: usize) -> Sidecar {
     }
 }
 
-/// `mode=`, `root=`, `services=`, `vs=`, `dr=` (lists), `retries=`, `connect=` (seconds).
+/// `mode=`, `paths=` (as Istio writes it), `root=`, `services=`, `vs=`, `dr=` (lists), `retries=`,
+/// `connect=` (seconds).
 fn mesh(words: &Words<'_>, line: usize) -> MeshSettings {
     let exports = |key| words.list(key).into_iter().map(Arc::from).collect();
     MeshSettings {
@@ -353,6 +354,13 @@ fn mesh(words: &Words<'_>, line: usize) -> MeshSettings {
             "registry" => OutboundPolicy::RegistryOnly,
             _ => OutboundPolicy::AllowAny,
         }),
+        path_normalization: words.get("paths").map(|word| match word {
+            "NONE" => PathNormalization::None,
+            "MERGE_SLASHES" => PathNormalization::MergeSlashes,
+            "DECODE_AND_MERGE_SLASHES" => PathNormalization::DecodeAndMergeSlashes,
+            _ => PathNormalization::Base,
+        }),
+        trusted_hops: None,
         root_namespace: words.get("root").map(Arc::from),
         export_defaults: ExportDefaults {
             services: exports("services"),

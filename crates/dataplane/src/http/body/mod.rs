@@ -126,12 +126,14 @@ pub(super) enum Cut {
     Sink,
 }
 
-/// Carries a body to its end. `moved` counts its bytes as they are delivered.
+/// Carries a body to its end. `moved` counts its bytes as they are delivered; `trailed` is shown its
+/// trailers, if it has any.
 pub(super) async fn carry(
     source: &mut Source<'_>,
     sink: &mut Sink<'_>,
     copies: Option<&Copies>,
     moved: &Cell<u64>,
+    trailed: impl FnOnce(&HeaderMap),
 ) -> Result<(), Cut> {
     // What is there already goes out with the head; what is not must not hold the head up.
     let mut ready = source.next().now_or_never();
@@ -166,6 +168,9 @@ pub(super) async fn carry(
                 }
             }
             Piece::End(trailers) => {
+                if let Some(trailers) = &trailers {
+                    trailed(trailers);
+                }
                 let end = sink.end(trailers.as_ref()).await;
                 return end.map_err(|Closed| Cut::Sink);
             }

@@ -7,7 +7,7 @@ use super::{
         client::{Answering, Client},
         crossing::Crossing,
         decide::{Forward, Step, decide_head, head_limits},
-        local,
+        grpc, local,
         serve::{details_of_cut, record},
         watched::watched,
     },
@@ -24,7 +24,7 @@ use h2::{Reason, RecvStream, server::SendResponse};
 use http::Request;
 use pointsman_telemetry::Flags;
 use pointsman_wire::http2;
-use std::{future::poll_fn, pin::pin, task::Poll, time::Duration};
+use std::{cell::Cell, future::poll_fn, pin::pin, task::Poll, time::Duration};
 use tokio::net::TcpStream;
 
 /// Serves one request.
@@ -41,6 +41,7 @@ pub(super) async fn serve(
         lease: &lease,
         client: &accepted.stream,
         peer: accepted.peer,
+        source: Cell::new(accepted.peer),
         via: accepted.via,
         original: accepted.original,
         original_is_self: accepted.original_is_self,
@@ -99,11 +100,13 @@ impl Stream<'_> {
                 out.clear();
                 let (facts, local) = (&reply.facts, &reply.local);
                 local.write_changed(out, &reply.changes, facts, true);
+                let (status, grpc) = grpc::told(local.status, facts);
                 let ending = Ending {
+                    status,
                     bytes: (0, self.answer(out)),
                     ..Ending::of(local)
                 };
-                record(cx, &reply.stats, facts, ending);
+                record(cx, &reply.stats, facts, ending, grpc);
             }
             Step::Answered(answered) => {
                 let ending = Ending {
@@ -112,7 +115,7 @@ impl Stream<'_> {
                     details: answered.details,
                     bytes: (0, self.answer(out)),
                 };
-                record(cx, &answered.stats, &answered.facts, ending);
+                record(cx, &answered.stats, &answered.facts, ending, answered.grpc);
             }
             Step::Forward(forward) => self.proxy(forward, out, body).await,
         }
@@ -134,7 +137,7 @@ impl Stream<'_> {
                 details: "downstream_remote_disconnect",
                 bytes: (0, 0),
             };
-            record(self.cx, stats, facts, ending);
+            record(self.cx, stats, facts, ending, None);
         }
     }
 
@@ -191,7 +194,8 @@ impl Stream<'_> {
                 details,
                 bytes,
             };
-            record(cx, forward.stats(), &forward.facts, ending);
+            let grpc = progress.grpc_status.get();
+            record(cx, forward.stats(), &forward.facts, ending, grpc);
         };
         match outcome {
             Outcome::Answered { status, .. } => record(status, Flags::EMPTY, "via_upstream"),
@@ -199,7 +203,9 @@ impl Stream<'_> {
                 out.clear();
                 local.write_changed(out, &forward.changes, &forward.facts, true);
                 progress.sent.set(self.answer(out));
-                record(local.status, local.flags, local.details);
+                let (status, grpc) = grpc::told(local.status, &forward.facts);
+                progress.grpc_status.set(grpc);
+                record(status, local.flags, local.details);
             }
             Outcome::Refused(refusal) => {
                 cx.shard.counts.refuse(refusal.reason.as_str());

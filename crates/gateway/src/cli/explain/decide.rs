@@ -2,15 +2,17 @@
 use super::{
     answer::{Answer, Destination, Kind, RuleOrigin, Weight},
     execute,
-    question::{Question, Traffic, limits},
+    question::{Question, SOME_ID, Traffic, limits},
     taken::Taken,
     trace,
 };
+use pointsman_dataplane::normalization;
 use pointsman_route::{
     AfterTls, Class, Connection, ConnectionDecision, Missing, NoTrace, Request, RequestDecision,
     Split, Table, Target, TlsServer, action::https_location,
 };
 use pointsman_wire::{
+    forwarded::{FieldList, Forwarded, request_id},
     http1::{RequestHead, field_slots, parse_request},
     path,
     sniff::{Verdict, sniff},
@@ -60,7 +62,16 @@ pub(crate) fn answer(table: &Table, question: &Question, traced: bool) -> anyhow
         Ok(None) => return Ok(Answer::new(Kind::Reject, Some("bad_request_line"))),
         Err(refusal) => return Ok(Answer::refused(&refusal)),
     };
-    let path = match path::normalize(head.path, path::Normalization::Base) {
+    let peer = question.peer();
+    let sender = question.sender(table, &peer, scheme);
+    let forwarded = Forwarded::new(&head, &sender, || Some(request_id(SOME_ID)));
+    let mut list = FieldList::new();
+    let head = match forwarded.head(&head, &sender, &mut list) {
+        Ok(head) => head,
+        Err(refusal) => return Ok(Answer::refused(&refusal)),
+    };
+    let mode = normalization(table.context().path_normalization);
+    let path = match path::normalize(head.path, mode) {
         Ok(path) => path,
         Err(refusal) => return Ok(Answer::refused(&refusal)),
     };
@@ -76,7 +87,7 @@ pub(crate) fn answer(table: &Table, question: &Question, traced: bool) -> anyhow
         authority: head.host.unwrap_or_default(),
         path: &path,
         query: head.query,
-        scheme,
+        scheme: forwarded.scheme(),
         fields: &fields,
     };
     let mut made = of_request(table, &connection, &request, &head);

@@ -20,7 +20,7 @@ mod trace;
 use self::{
     decide::{answer, not_read},
     execute::fields,
-    question::{Question, Traffic, limits},
+    question::{Question, SOME_ID, Traffic, limits},
     trace::Line,
 };
 // `pointsman test` asks the same questions and compares the answers.
@@ -31,12 +31,16 @@ pub(super) use self::{
 };
 use super::{args, documents::Documents, exit, output};
 use anyhow::Context;
+use pointsman_dataplane::normalization;
 use pointsman_route::{
     Class, Connection, Request, Table,
     explain::{Candidate, Explanation, Outcome, explain_connection, explain_request_on},
 };
-use pointsman_wire::http1::{field_slots, parse_request};
-use pointsman_wire::path;
+use pointsman_wire::{
+    forwarded::{FieldList, Forwarded, request_id},
+    http1::{field_slots, parse_request},
+    path,
+};
 use serde_json::{Value, json};
 use std::process::ExitCode;
 
@@ -176,7 +180,13 @@ fn ask(table: &Table, question: &Question) -> anyhow::Result<Explanation> {
     let head = parse_request(&head, &mut slots, &limits())
         .map_err(refused)?
         .context("the request has no end")?;
-    let path = path::normalize(head.path, path::Normalization::Base).map_err(refused)?;
+    let peer = question.peer();
+    let sender = question.sender(table, &peer, scheme);
+    let forwarded = Forwarded::new(&head, &sender, || Some(request_id(SOME_ID)));
+    let mut list = FieldList::new();
+    let head = forwarded.head(&head, &sender, &mut list).map_err(refused)?;
+    let mode = normalization(table.context().path_normalization);
+    let path = path::normalize(head.path, mode).map_err(refused)?;
     Ok(explain_request_on(
         table,
         &connection,
@@ -185,7 +195,7 @@ fn ask(table: &Table, question: &Question) -> anyhow::Result<Explanation> {
             authority: head.host.unwrap_or_default(),
             path: &path,
             query: head.query,
-            scheme,
+            scheme: forwarded.scheme(),
             fields: &fields(&head),
         },
     ))

@@ -2,7 +2,10 @@
 use anyhow::{Context, bail};
 use pointsman_dataplane::settings::Limits;
 use pointsman_route::{Listener, Table};
-use pointsman_wire::http1::{HeadLimits, is_value};
+use pointsman_wire::{
+    forwarded::{Sender, Side},
+    http1::{HeadLimits, is_value},
+};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Stands for "whatever address the client dialled": no service can have it.
@@ -60,6 +63,38 @@ pub(super) fn limits() -> HeadLimits {
         max_target: limits.target_bytes,
     }
 }
+
+impl Question {
+    /// By whom it is sent: at a gateway by a stranger, since what the process was told of proxies
+    /// in front is not known here. `peer` is the text of [`peer`](Self::peer).
+    pub(super) fn sender<'s>(
+        &self,
+        table: &Table,
+        peer: &'s str,
+        scheme: &'static str,
+    ) -> Sender<'s> {
+        let context = table.context();
+        let (side, hops) = match context.role.is_gateway() {
+            true => (Side::Edge { peer }, context.trusted_hops),
+            false => (Side::Mesh, 0),
+        };
+        Sender {
+            side,
+            trusted: false,
+            hops,
+            scheme,
+        }
+    }
+
+    /// The client's address without its port; empty if it is not known.
+    pub(super) fn peer(&self) -> String {
+        let source = self.source.map(|source| source.ip().to_canonical());
+        source.map(|source| source.to_string()).unwrap_or_default()
+    }
+}
+
+/// Stands for the id that a request without one is given.
+pub(super) const SOME_ID: u128 = 0;
 
 impl Head {
     /// The head as a client writes it, to be read by the data path's own parser.

@@ -1,0 +1,95 @@
+//! What gRPC has in place of HTTP's statuses: an answer of our own to a gRPC request is a 200 that
+//! says in `grpc-status` what went wrong (VS-H-144).
+use super::{RequestFacts, answer::Answer};
+use pointsman_wire::{
+    grpc::{Dialect, status_of, write_message},
+    http1::RequestHead,
+};
+
+/// Is it a gRPC request? gRPC-Web is not: whoever speaks it reads HTTP's statuses.
+pub(crate) fn asks(head: &RequestHead<'_>) -> bool {
+    let is_grpc = |kind: &[u8]| matches!(Dialect::of(kind), Some((Dialect::Grpc, _)));
+    // Calls are always POST, so that others are not searched.
+    head.method == "POST" && head.values("content-type").any(is_grpc)
+}
+
+/// The status in a `grpc-status` field; what is none is 2, UNKNOWN.
+pub(crate) fn status(value: &[u8]) -> u8 {
+    let text = std::str::from_utf8(value).ok();
+    text.and_then(|text| text.trim().parse().ok()).unwrap_or(2)
+}
+
+/// What the client and the metrics are told of an answer of our own: HTTP's status, and gRPC's to a
+/// gRPC request.
+pub(crate) fn told(answer: u16, facts: &RequestFacts) -> (u16, Option<u8>) {
+    match facts.grpc && is_failure(answer) {
+        true => (200, Some(status_of(answer))),
+        false => (answer, None),
+    }
+}
+
+/// Success is for rules to shape as they like.
+fn is_failure(status: u16) -> bool {
+    !(200..300).contains(&status)
+}
+
+/// The longest `grpc-message` that is made of a body, in bytes before it is encoded.
+const LONGEST_MESSAGE: usize = 1024;
+
+/// Hands the answer on as the client wants it: to a gRPC request a failure is a head without a body
+/// that is its own trailers.
+pub(crate) fn shaped<T>(
+    answer: &Answer<'_>,
+    facts: &RequestFacts,
+    hand_on: impl FnOnce(&Answer<'_>) -> T,
+) -> T {
+    if !facts.grpc || !is_failure(answer.status) {
+        return hand_on(answer);
+    }
+    let (status, message) = (status_of(answer.status).to_string(), message(answer.body));
+    let mut fields = vec![
+        ("content-type", "application/grpc"),
+        ("grpc-status", &*status),
+    ];
+    if !message.is_empty() {
+        fields.push(("grpc-message", &message));
+    }
+    let own = |name: &str| name.eq_ignore_ascii_case("content-type");
+    fields.extend(answer.fields.iter().filter(|(name, _)| !own(name)));
+    hand_on(&Answer {
+        status: 200,
+        fields: &fields,
+        body: &[],
+        ..*answer
+    })
+}
+
+/// A body as one line of text.
+fn message(body: &[u8]) -> String {
+    let body = body.get(..LONGEST_MESSAGE).unwrap_or(body).trim_ascii_end();
+    let mut text = Vec::with_capacity(body.len());
+    write_message(&mut text, &String::from_utf8_lossy(body));
+    String::from_utf8(text).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_stay_one_line_of_bounded_length() {
+        assert_eq!(message(b"no healthy upstream\n"), "no healthy upstream");
+        assert_eq!(message("50% é\r\nx".as_bytes()), "50%25 %C3%A9%0D%0Ax");
+        assert_eq!(message(&[b'a'; 4096]).len(), LONGEST_MESSAGE);
+        assert_eq!(message(b""), "");
+    }
+
+    #[test]
+    fn a_status_that_is_none_is_unknown() {
+        assert_eq!(status(b"0"), 0);
+        assert_eq!(status(b" 14 "), 14);
+        for value in ["", "x", "-1", "999"] {
+            assert_eq!(status(value.as_bytes()), 2, "{value}");
+        }
+    }
+}
