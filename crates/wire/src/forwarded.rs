@@ -249,11 +249,11 @@ fn starts(name: &str, prefix: &str) -> bool {
 /// address.
 fn nth_from_the_last(chain: &[&[u8]], hops: u32) -> Option<IpAddr> {
     let back = usize::try_from(hops).ok()?.checked_sub(1)?;
-    let entries = chain
+    let mut entries = chain
         .iter()
         .rev()
         .flat_map(|value| value.rsplit(|&byte| byte == b','));
-    let text = std::str::from_utf8(entries.skip(back).next()?).ok()?;
+    let text = std::str::from_utf8(entries.nth(back)?).ok()?;
     address(text.trim_matches([' ', '\t']))
 }
 

@@ -62,9 +62,9 @@ impl Answer<'_> {
     pub(crate) fn told(&self, facts: &RequestFacts) -> (u16, Option<u8>) {
         let (status, grpc) = grpc::told(self.status, facts);
         let written = || {
-            let fields = self.fields.iter().filter(|_| facts.grpc);
-            let own = fields.filter(|(name, _)| *name == "grpc-status").last();
-            own.map(|(_, value)| grpc::status(value.as_bytes()))
+            let mut fields = self.fields.iter().filter(|_| facts.grpc);
+            let (_, value) = fields.find(|(name, _)| *name == "grpc-status")?;
+            Some(grpc::status(value.as_bytes()))
         };
         (status, grpc.or_else(written))
     }

@@ -345,8 +345,8 @@ impl Crossing<'_> {
         };
         let idle = self.cx.shard.settings.timeouts.tunnel_idle.0;
         let both = async {
-            let up = carry(from_client, &mut up, None, &progress.received);
-            let down = carry(&mut from_endpoint, &mut down, None, &progress.sent);
+            let up = carry(from_client, &mut up, None, &progress.received, |_| {});
+            let down = carry(&mut from_endpoint, &mut down, None, &progress.sent, |_| {});
             let up = async { up.await.map_err(|cut| matches!(cut, Cut::Source(_))) };
             let down = async { down.await.map_err(|cut| matches!(cut, Cut::Sink)) };
             tokio::try_join!(up, down)
