@@ -1,6 +1,6 @@
 # What CI runs, and what a developer runs; the same lines. `just` lists them.
 # Tools: just, cargo-deny 0.20, python3, what `just bench-smoke` compares with (nginx, haproxy) and
-# h2load (Debian's nghttp2-client).
+# h2load (Debian's nghttp2-client); valgrind for `just instructions`.
 
 set positional-arguments
 
@@ -8,7 +8,7 @@ _list:
     @just --list --unsorted
 
 # Everything CI checks, in its order
-ci: fmt-check clippy doc deny fuzz-smoke test docs demo-smoke bench-smoke
+ci: fmt-check clippy doc deny fuzz-smoke test docs demo-smoke bench-smoke instructions
 
 # Format all code
 fmt:
@@ -68,11 +68,11 @@ bench-smoke:
     set -euo pipefail
     # Debug builds, which the tests have made most of: what is checked is that the rows work.
     cargo build --locked --workspace --bins
-    # Not yet: h2-h1, h2-h2, grpc-unary, latency-h2.
-    rows=(http-small http-realistic rules-1 rules-10 rules-100 http-1mib http-100mib upload-1mib)
-    rows+=(latency-h1 idle-10k tcp-connect tcp-bulk sni hosts-100k)
-    "${CARGO_TARGET_DIR:-target}"/debug/side-by-side --strict --rounds 1 --seconds 0.3 --warm-up 0.1 --hosts 2000 --idle 500 \
-        "${rows[@]/#/--row=}"
+    "${CARGO_TARGET_DIR:-target}"/debug/side-by-side --strict --rounds 1 --seconds 0.3 --warm-up 0.1 --hosts 2000 --idle 500
+
+# No step of a request takes more instructions than its baseline (--update writes it anew)
+instructions *options:
+    cargo run --locked --release -q -p pointsman-benches --example instructions -- "$@"
 
 # Measure side by side with the proxies found on this machine, as docs/performance.md does
 bench *options:
