@@ -142,6 +142,12 @@ def check_tables():
         cells = found(r"^\| ([^|]*) \|", path)
         return {it for cell in cells for it in re.findall(pattern, cell)}
 
+    # The settings of a section.
+    def settings(section, prefix):
+        text = (ROOT / "crates/dataplane/src/settings.rs").read_text()
+        body = re.search(rf"pub struct {section} {{(.*?)^}}", text, re.MULTILINE | re.DOTALL)[1]
+        return {prefix + it for it in re.findall(r"^    pub (\w+):", body, re.MULTILINE)}
+
     codes = found(r"const \w+: Code = Code\((\d+)\)", "crates/*/src/**/*.rs")
     lists = [
         (
@@ -151,8 +157,17 @@ def check_tables():
         ),
         (
             "refusals",
-            found(r'^    \w+ "(\w+)" \d{3} "', "crates/wire/src/http1/refusal.rs"),
-            rows("docs/framing.md", r"^`(\w+)`$"),
+            found(r'^    \w+ "(\w+)" \d{3} "', "crates/wire/src/http1/refusal.rs")
+            | found(r'refuse\("(\w+)"', "crates/dataplane/src/**/*.rs")
+            | found(r'(?:Malformed|return Err)\("(\w+)"', "crates/dataplane/src/http/**/*.rs")
+            | found(r'=> "(http2_\w+)"', "crates/dataplane/src/http/http2/serve.rs"),
+            rows("docs/refusals.md", r"^`([a-z0-9_]+)`$"),
+        ),
+        (
+            "limits",
+            settings("Limits", "limits.") | settings("Timeouts", "timeouts.") | settings("Http2", "http2.")
+            | found(r'limit\("([\w.]+)"', "crates/dataplane/src/**/*.rs"),
+            rows("docs/refusals.md", r"`((?:limits|timeouts|http2|mirrors)\.\w+|mailbox\.sniffer|descriptors|client_hello_bytes)`"),
         ),
         (
             "findings",

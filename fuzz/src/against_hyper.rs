@@ -1,7 +1,7 @@
 //! Our framing of requests against hyper's: both read the same bytes as a server does, request by request.
 //!
 //! One-sided: what we accept whole, hyper accepts with the same method, target, fields and body, and
-//! finds the next request at the same byte. We may refuse what hyper accepts, and do: see docs/framing.md.
+//! finds the next request at the same byte. We may refuse what hyper accepts, and do: see docs/refusals.md.
 //! What is left out of the comparison is in [`not_comparable`].
 //!
 //! hyper finds lines with the same `httparse` as we do, so this is about what is made of them: which

@@ -4,7 +4,10 @@ use crate::{
     shard::{Shard, registry::Lease, view::View},
 };
 use pointsman_route::{Class, Connection, ConnectionDecision, NoTrace, Via};
-use pointsman_wire::forwarded::{Sender, Side};
+use pointsman_wire::{
+    forwarded::{Sender, Side},
+    http1::Reason,
+};
 use std::{
     cell::Cell,
     net::{IpAddr, SocketAddr},
@@ -50,6 +53,9 @@ impl Context<'_> {
     /// with it.
     pub(crate) fn refuse_response(&self, reason: &'static str) {
         self.shard.counts.refuse(reason);
+        if reason == Reason::HeadTooLarge.as_str() {
+            self.shard.counts.limit("limits.head_bytes");
+        }
         self.access
             .edit(|record| record.transport_failure = reason.into());
     }

@@ -108,7 +108,7 @@ fn every_question_has_its_answer() {
 fn documented() -> BTreeSet<String> {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
     let mut words = BTreeSet::new();
-    for file in ["explain.md", "framing.md"] {
+    for file in ["explain.md", "refusals.md"] {
         let text = fs::read_to_string(docs.join(file)).expect("a page");
         for row in text.lines().filter(|line| line.starts_with("| `")) {
             let first = row.split(" | ").next().unwrap_or_default();

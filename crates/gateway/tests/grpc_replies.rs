@@ -2,7 +2,10 @@
 mod common;
 
 use common::*;
-use pointsman_testkit::{HttpUpstream, Reply, Response, free_port, fresh_ip};
+use pointsman_testkit::{
+    Http2Client, Http2Reply, Http2Request, Http2Upstream, HttpUpstream, Reply, Response, free_port,
+    fresh_ip,
+};
 use std::net::SocketAddr;
 
 const RULES: &str = "
@@ -157,4 +160,52 @@ async fn calls_are_counted_by_their_own_status() {
                 .all(|status| counted(it, status) == 1.0)
         })
         .await;
+}
+
+/// The same calls over HTTP/2, where a failure is one head that ends its stream.
+#[tokio::test]
+async fn over_http2_a_failure_is_nothing_but_trailers() {
+    let upstream = Http2Upstream::named("web")
+        .on("/s/ok", Http2Reply::grpc(&[b"message"], 0))
+        .on("/s/failed", Http2Reply::grpc(&[b"message"], 5))
+        .on("/s/at-once", Http2Reply::grpc_trailers_only(9, "no"))
+        .start()
+        .await;
+    let web = SocketAddr::new(fresh_ip(), free_port());
+    let endpoints = plain(&[upstream.addr()]);
+    let documents = service("web", web.ip(), web.port(), "grpc", &endpoints)
+        + &service("empty", fresh_ip(), web.port(), "grpc", &[])
+        + &rules("web", RULES);
+    let gateway = Gateway::serve(&documents).await;
+    let mut client = Http2Client::connect(web).await.expect("connects");
+    for (path, status) in [
+        ("/s/ok", 0),
+        ("/s/failed", 5),
+        ("/s/at-once", 9),
+        ("/nothing", 12),
+        ("/empty", 14),
+        ("/forbidden", 7),
+    ] {
+        let call = Http2Request::grpc("web", path, &[b"hello"]);
+        let reply = client.exchange(call).await.expect("an answer");
+        assert_eq!(
+            (reply.status, reply.grpc_status()),
+            (200, Some(status)),
+            "{path}"
+        );
+        let made_here = status > 9 || path == "/forbidden";
+        assert!(!made_here || reply.body.is_empty(), "{path}");
+        let counted = |it: &Scrape| {
+            let status = status.to_string();
+            let labels = [
+                ("request_protocol", "grpc"),
+                ("grpc_response_status", &*status),
+            ];
+            it.sum("istio_requests_total", &labels) == 1.0
+        };
+        gateway.metrics_until(counted).await;
+    }
+    let seen = upstream.last_seen().expect("a call");
+    assert_eq!(seen.field("x-forwarded-proto"), Some("http"));
+    assert_eq!(seen.field("x-request-id").map(str::len), Some(36));
 }

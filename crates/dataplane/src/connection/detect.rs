@@ -187,7 +187,10 @@ async fn read(cx: &Context<'_>, inspection: Inspection) -> Result<Detected, Unde
             Err(_) if sniff(&bytes) != Verdict::Tls => {
                 return Ok(Detected::of(Class::Tcp, bytes));
             }
-            Err(_) => return Err(Undecided::TimedOut),
+            Err(_) => {
+                cx.shard.counts.limit("timeouts.client_hello");
+                return Err(Undecided::TimedOut);
+            }
         }
         if !begun {
             begun = true;

@@ -178,7 +178,11 @@ impl Chosen {
                 cx.shard.counts.self_connect(&error);
                 Err(Flags::UF)
             }
-            Ok(Err(_)) | Err(_) => Err(Flags::UF),
+            Ok(Err(_)) => Err(Flags::UF),
+            Err(_) => {
+                cx.shard.counts.limit("timeouts.connect");
+                Err(Flags::UF)
+            }
         }
     }
 }

@@ -275,6 +275,9 @@ async fn connect(
             Err(local::SELF_ENDPOINT)
         }
         Ok(Err(_)) => Err(local::CONNECT_FAILED),
-        Err(_) => Err(local::CONNECT_TIMEOUT),
+        Err(_) => {
+            cx.shard.counts.limit("timeouts.connect");
+            Err(local::CONNECT_TIMEOUT)
+        }
     }
 }

@@ -10,7 +10,7 @@ use super::{
     exchange::{both_ways, one_way},
     grpc, local,
     upload::Upload,
-    watched::watched,
+    watched::{Stall, watched},
 };
 use crate::{
     shard::http2_pool::{Http2Lease, StreamFault},
@@ -90,7 +90,7 @@ impl Crossing<'_> {
                         end => end,
                     }
                 }
-                Err(_) => End::Other(Outcome::Reply(local::RESPONSE_IDLE)),
+                Err(_) => Stall::Unread.end(self.cx, self.progress, local::RESPONSE_IDLE),
             }
         };
         buffers.give(input);

@@ -30,7 +30,10 @@ async fn read(cx: &Context<'_>, body: BodyLength, input: &mut Vec<u8>, mut most:
         };
         input.drain(..used.min(input.len()));
         match most.checked_sub(used as u64) {
-            None => return false,
+            None => {
+                cx.shard.counts.limit("limits.discarded_body_bytes");
+                return false;
+            }
             Some(_) if done => return true,
             Some(left) => most = left,
         }

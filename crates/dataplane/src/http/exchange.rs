@@ -10,7 +10,7 @@ use super::{
     local,
     mirror::Copies,
     upload::{Upload, upload},
-    watched::watched,
+    watched::{Stall, watched},
 };
 use crate::{shard::http2_pool::Http2Lease, stream, tunnel::Progress};
 use pointsman_telemetry::Flags;
@@ -166,7 +166,7 @@ async fn attempt(
         Ok(Ok(())) => {}
         // A closed peer may have said why before it closed: read on.
         Ok(Err(_)) => {}
-        Err(_) => return End::Other(Outcome::Reply(local::RESPONSE_IDLE)),
+        Err(_) => return Stall::Unread.end(cx, progress, local::RESPONSE_IDLE),
     }
     let operations = forward.changes.levels();
     let down = download(cx, facts, &operations, upstream, out, progress);
@@ -189,7 +189,7 @@ pub(super) async fn one_way(
     let end = watched(cx, progress, || cx.shard.settings.timeouts.response.0, down).await;
     match end {
         Ok(end) => finish(cx, end, true),
-        Err(stall) => stall.end(progress, local::RESPONSE_IDLE),
+        Err(stall) => stall.end(cx, progress, local::RESPONSE_IDLE),
     }
 }
 
@@ -242,10 +242,10 @@ pub(super) async fn both_ways(
             End::Other(Outcome::Refused(refusal))
         }
         Ok(Err(_)) => client_gone(),
-        Err(stall) if uploaded.get() || progress.unsent.get() > 0 => {
-            stall.end(progress, local::RESPONSE_IDLE)
+        Err(stall) if uploaded.get() || progress.answering.get() || progress.unsent.get() > 0 => {
+            stall.end(cx, progress, local::RESPONSE_IDLE)
         }
-        Err(stall) => stall.end(progress, local::BODY_IDLE),
+        Err(stall) => stall.end(cx, progress, local::BODY_IDLE),
     }
 }
 

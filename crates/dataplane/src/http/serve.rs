@@ -16,7 +16,7 @@ use crate::{
     tunnel::{self, Progress},
 };
 use pointsman_telemetry::{ClusterStats, Flags, RequestProtocol};
-use pointsman_wire::http1::{Refusal, head_may_be_complete};
+use pointsman_wire::http1::{BodyLength, Refusal, head_may_be_complete};
 use std::time::Duration;
 use tokio::{net::TcpStream, task::coop::consume_budget};
 
@@ -36,6 +36,9 @@ pub(crate) async fn serve(cx: &Context<'_>, mut input: Vec<u8>) {
         consume_budget().await;
         let limit = cx.shard.settings.limits.requests_per_connection;
         let last = limit > 0 && served.saturating_add(1) >= limit;
+        if last {
+            cx.shard.counts.limit("limits.requests_per_connection");
+        }
         let mut out = Vec::new();
         let step = match next_head(cx, &mut cache, &mut input, &mut out, last).await {
             Ok(step) => step,
@@ -138,7 +141,7 @@ async fn handle(cx: &Context<'_>, step: &Step, input: &mut Vec<u8>, out: &mut Ve
     match step {
         Step::NeedMore => false,
         Step::Refuse(refusal) => {
-            cx.shard.counts.refuse(refusal.reason.as_str());
+            cx.shard.counts.refuse_for(refusal.reason);
             tracing::debug!(reason = refusal.reason.as_str(), "request refused");
             cx.access.finish(&Ending::refused(refusal));
             local::refuse(out, refusal);
@@ -265,7 +268,7 @@ async fn proxy(
         }
         Outcome::Refused(refusal) => {
             record(refusal.status, Flags::DPE, refusal.reason.as_str());
-            cx.shard.counts.refuse(refusal.reason.as_str());
+            cx.shard.counts.refuse_for(refusal.reason);
             out.clear();
             local::refuse(out, &refusal);
             send_and_close(cx, out).await;
@@ -380,6 +383,9 @@ async fn answer_unread(
 ) -> bool {
     let most = cx.shard.settings.limits.discarded_body_bytes;
     let keep = facts.keeps_discarding(most);
+    if matches!(facts.body, BodyLength::Length(length) if length > most) {
+        cx.shard.counts.limit("limits.discarded_body_bytes");
+    }
     if !keep || !facts.has_body() {
         return answer(cx, out, keep).await;
     }

@@ -2,7 +2,7 @@
 use super::{
     Context,
     attempts::{End, Outcome},
-    local::Local,
+    local::{self, Local},
 };
 use crate::{shard::registry, stream, tunnel::Progress};
 use pointsman_telemetry::Flags;
@@ -16,23 +16,33 @@ use std::{
 pub(crate) enum Stall {
     /// Nothing moved for too long.
     Idle,
+    /// The client, or the endpoint, took nothing of what was written to it for too long.
+    Unread,
     /// The client has reset its connection, or ended its side long ago and got nothing since.
     ClientGone,
 }
 
 impl Stall {
     /// What the client gets: `late` if it has got nothing yet.
-    pub(super) fn end(self, progress: &Progress, late: Local) -> End {
+    pub(super) fn end(self, cx: &Context<'_>, progress: &Progress, late: Local) -> End {
+        match self {
+            Self::ClientGone => {}
+            Self::Unread => cx.shard.counts.limit("timeouts.write"),
+            Self::Idle if late == local::BODY_IDLE => {
+                cx.shard.counts.limit("timeouts.request_body");
+            }
+            Self::Idle => cx.shard.counts.limit("timeouts.response"),
+        }
         match self {
             Self::ClientGone => End::Other(Outcome::Abort {
                 status: 0,
                 flags: Flags::DC,
             }),
-            Self::Idle if progress.answering.get() => End::Other(Outcome::Abort {
+            Self::Idle | Self::Unread if progress.answering.get() => End::Other(Outcome::Abort {
                 status: 200,
                 flags: Flags::SI,
             }),
-            Self::Idle => End::Other(Outcome::Reply(late)),
+            Self::Idle | Self::Unread => End::Other(Outcome::Reply(late)),
         }
     }
 }
@@ -90,6 +100,7 @@ pub(crate) async fn watched<T>(
                 let gone = elapsed(*ended.get_or_insert_with(|| cx.lease.now()));
                 let patience = timeouts.half_closed.0;
                 if !patience.is_zero() && gone >= patience {
+                    cx.shard.counts.limit("timeouts.half_closed");
                     return Err(Stall::ClientGone);
                 }
             }
@@ -102,7 +113,10 @@ pub(crate) async fn watched<T>(
             limit()
         };
         if !most.is_zero() && elapsed(since) >= most {
-            return Err(Stall::Idle);
+            return Err(match waits_for_client {
+                true => Stall::Unread,
+                false => Stall::Idle,
+            });
         }
     }
 }

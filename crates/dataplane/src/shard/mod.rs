@@ -20,6 +20,7 @@ use ourselves::Ourselves;
 use pointsman_route::{Cluster, ClusterId, EndpointAddress, Snapshot, Table, Via};
 use pointsman_runtime::Watch;
 use pointsman_telemetry::{ClusterLabels, ClusterStats, SourceLabels};
+use pointsman_wire::http1::Reason;
 use registry::Registry;
 use slab::Slab;
 use std::{
@@ -154,6 +155,17 @@ impl Counts {
     /// Counts a refused message.
     pub fn refuse(&self, reason: &'static str) {
         *self.refused.borrow_mut().entry(reason).or_default() += 1;
+    }
+
+    /// Counts a refused request or response, and the limit that it is over.
+    pub fn refuse_for(&self, reason: Reason) {
+        self.refuse(reason.as_str());
+        match reason {
+            Reason::HeadTooLarge => self.limit("limits.head_bytes"),
+            Reason::TooManyFields => self.limit("limits.fields"),
+            Reason::TargetTooLong => self.limit("limits.target_bytes"),
+            _ => {}
+        }
     }
 
     /// Counts a copy of a request.

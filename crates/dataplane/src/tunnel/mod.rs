@@ -96,6 +96,7 @@ pub(crate) async fn run(
         End::ClientReset => stream::reset_on_close(upstream),
         End::UpstreamReset => stream::reset_on_close(client),
         End::Idle => {
+            cx.shard.counts.limit("timeouts.tunnel_idle");
             stream::reset_on_close(client);
             stream::reset_on_close(upstream);
         }

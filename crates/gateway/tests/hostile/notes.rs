@@ -88,6 +88,6 @@ pub(crate) struct Told {
     pub(crate) status: u16,
     pub(crate) details: String,
     pub(crate) flags: String,
-    /// What was wrong with the response, a word of docs/framing.md; else empty.
+    /// What was wrong with the response, a word of docs/refusals.md; else empty.
     pub(crate) failure: String,
 }

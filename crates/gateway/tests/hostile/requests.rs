@@ -16,7 +16,7 @@
 //! | `alone` | nothing may be sent behind it: it is not at its end |
 //!
 //! Without DETAILS an answer comes from the upstream. Without FLAGS they are `DPE` where the details are
-//! a word of docs/framing.md, else none.
+//! a word of docs/refusals.md, else none.
 //!
 //! Every case runs as it is written. Then byte by byte, and, where it is refused, with a whole request behind
 //! it in the same write: the answers and the requests that reach the upstream stay the same.
@@ -170,7 +170,7 @@ impl Told {
     }
 }
 
-/// A word of docs/framing.md, which is counted.
+/// A word of docs/refusals.md, which is counted.
 fn is_reason(word: &str) -> bool {
     Reason::ALL.iter().any(|reason| reason.as_str() == word)
 }

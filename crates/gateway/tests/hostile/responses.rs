@@ -10,7 +10,7 @@
 //! | `pause` | and a moment later: |
 //! | `close`, `reset`, `stall` | then it ends the connection in order, resets it, or never says anything again |
 //! | `= STATUS [BODY]` | the client gets a whole answer |
-//! | `refused WORD` | counted under this word of docs/framing.md, which the log has too, with `UPE` |
+//! | `refused WORD` | counted under this word of docs/refusals.md, which the log has too, with `UPE` |
 //! | `cut STATUS [BODY]` | the client gets this much of an answer, and sees that it is not whole |
 //! | `interim STATUS...` | interim answers that come first |
 //! | `+ NAME: VALUE`, `- NAME` | the client gets this field, or no field of this name |

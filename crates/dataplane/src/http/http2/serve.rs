@@ -126,6 +126,8 @@ pub(crate) async fn serve(shard: Rc<Shard>, lease: Lease, accepted: Accepted, re
                 actix::spawn(stream::serve(Serving::begin(&peer), request, respond));
                 if most > 0 && served >= most && !leaving {
                     leaving = true;
+                    let counts = &peer.shard.counts;
+                    counts.limit("limits.requests_per_connection");
                     connection.graceful_shutdown();
                 }
             }

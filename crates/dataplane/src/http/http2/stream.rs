@@ -89,7 +89,7 @@ impl Stream<'_> {
         match step {
             Step::NeedMore | Step::After(..) => {}
             Step::Refuse(refusal) => {
-                cx.shard.counts.refuse(refusal.reason.as_str());
+                cx.shard.counts.refuse_for(refusal.reason);
                 tracing::debug!(reason = refusal.reason.as_str(), "request refused");
                 cx.access.finish(&Ending::refused(refusal));
                 out.clear();
@@ -208,7 +208,7 @@ impl Stream<'_> {
                 record(status, local.flags, local.details);
             }
             Outcome::Refused(refusal) => {
-                cx.shard.counts.refuse(refusal.reason.as_str());
+                cx.shard.counts.refuse_for(refusal.reason);
                 out.clear();
                 local::refuse(out, &refusal);
                 self.answer(out);

@@ -1,0 +1,139 @@
+//! Every limit that is hit is told to the client, and counted under the name of its setting
+//! (docs/refusals.md).
+mod common;
+
+use common::*;
+use pointsman_gateway::Settings;
+use pointsman_testkit::{HttpUpstream, Reply, TcpUpstream, free_port, fresh_ip, tcp::Behaviour};
+use std::net::SocketAddr;
+
+fn tight() -> Settings {
+    let mut settings = settings();
+    settings.limits.head_bytes = 2048;
+    settings.limits.target_bytes = 256;
+    settings.limits.fields = 8;
+    settings.limits.discarded_body_bytes = 16;
+    settings.limits.requests_per_connection = 2;
+    for limit in [
+        &mut settings.timeouts.request_head,
+        &mut settings.timeouts.client_hello,
+        &mut settings.timeouts.request_body,
+        &mut settings.timeouts.response,
+        &mut settings.timeouts.tunnel_idle,
+    ] {
+        *limit = written("300ms");
+    }
+    settings
+}
+
+async fn counted(gateway: &Gateway, limit: &str) {
+    let hit = [("limit", limit)];
+    gateway
+        .metrics_until(|it| it.sum("pointsman_limits_hit_total", &hit) == 1.0)
+        .await;
+}
+
+#[tokio::test]
+async fn limits_of_requests_are_told_and_counted() {
+    let upstream = HttpUpstream::named("web")
+        .on("/hang", Reply::hang())
+        .start()
+        .await;
+    let web = SocketAddr::new(fresh_ip(), free_port());
+    let documents = http("web", web.ip(), web.port(), upstream.addr())
+        + &rules(
+            "web",
+            "- match: [{uri: {exact: /own}}]\n  directResponse: {status: 418}\n\
+             - route: [{destination: {host: web}}]",
+        );
+    let gateway = Gateway::serve_with(tight(), &documents).await;
+    let long = "a".repeat(4096);
+    let fields = "X-A: b\r\n".repeat(9);
+    for (limit, request, status) in [
+        (
+            "limits.head_bytes",
+            format!("GET / HTTP/1.1\r\nHost: web\r\nX-Long: {long}\r\n\r\n"),
+            431,
+        ),
+        (
+            "limits.target_bytes",
+            format!("GET /{long} HTTP/1.1\r\nHost: web\r\n\r\n"),
+            414,
+        ),
+        (
+            "limits.fields",
+            format!("GET / HTTP/1.1\r\nHost: web\r\n{fields}\r\n"),
+            431,
+        ),
+        ("timeouts.request_head", "GET / HT".to_owned(), 408),
+        (
+            "timeouts.request_body",
+            "POST / HTTP/1.1\r\nHost: web\r\nContent-Length: 9\r\n\r\nx".to_owned(),
+            408,
+        ),
+        (
+            "timeouts.response",
+            "GET /hang HTTP/1.1\r\nHost: web\r\n\r\n".to_owned(),
+            504,
+        ),
+        (
+            "limits.discarded_body_bytes",
+            format!("POST /own HTTP/1.1\r\nHost: web\r\nContent-Length: 4096\r\n\r\n{long}"),
+            418,
+        ),
+    ] {
+        let mut client = connect(web).await;
+        client.send(request).await.expect("sent");
+        let reply = client.read_response().await.expect("an answer");
+        assert_eq!(reply.status, status, "{limit}");
+        counted(&gateway, limit).await;
+    }
+    let mut client = connect(web).await;
+    client.get("web", "/").await.expect("an answer");
+    let last = client.get("web", "/").await.expect("an answer");
+    assert!(!last.keeps_alive());
+    counted(&gateway, "limits.requests_per_connection").await;
+}
+
+#[tokio::test]
+async fn a_response_over_the_limit_is_502_and_counted() {
+    let head = format!("HTTP/1.1 200 OK\r\nX-Long: {}\r\n\r\n", "a".repeat(4096));
+    let upstream = HttpUpstream::named("web")
+        .otherwise(Reply::raw(head.as_bytes()))
+        .start()
+        .await;
+    let web = SocketAddr::new(fresh_ip(), free_port());
+    let documents = http("web", web.ip(), web.port(), upstream.addr());
+    let gateway = Gateway::serve_with(tight(), &documents).await;
+    assert_eq!(get(web, "web", "/").await.0, 502);
+    counted(&gateway, "limits.head_bytes").await;
+}
+
+#[tokio::test]
+async fn limits_of_connections_are_counted() {
+    let upstream = TcpUpstream::start(Behaviour::ServerFirst(b"hello".to_vec())).await;
+    let (db, tls) = (
+        SocketAddr::new(fresh_ip(), free_port()),
+        SocketAddr::new(fresh_ip(), free_port()),
+    );
+    let endpoints = plain(&[upstream.addr()]);
+    let documents = service("db", db.ip(), db.port(), "tcp", &endpoints)
+        + &service("any", tls.ip(), tls.port(), "", &endpoints);
+    let mut settings = tight();
+    settings.detection.server_first_after = written("0");
+    let gateway = Gateway::serve_with(settings, &documents).await;
+    let mut client = connect(db).await;
+    assert_eq!(client.read_exact(5).await.expect("greeted"), b"hello");
+    let end = client.read_to_end().await;
+    assert!(is_reset(&end) || end.is_ok_and(|rest| rest.is_empty()));
+    counted(&gateway, "timeouts.tunnel_idle").await;
+    // The beginning of a ClientHello, and no more of it.
+    let mut client = connect(tls).await;
+    client
+        .send(b"\x16\x03\x01\x00\x80\x01\x00")
+        .await
+        .expect("sent");
+    let end = client.read_to_end().await;
+    assert!(is_reset(&end) || end.is_ok_and(|rest| rest.is_empty()));
+    counted(&gateway, "timeouts.client_hello").await;
+}
