@@ -112,15 +112,17 @@ async fn a_response_over_the_limit_is_502_and_counted() {
 #[tokio::test]
 async fn limits_of_connections_are_counted() {
     let upstream = TcpUpstream::start(Behaviour::ServerFirst(b"hello".to_vec())).await;
-    let (db, tls) = (
-        SocketAddr::new(fresh_ip(), free_port()),
-        SocketAddr::new(fresh_ip(), free_port()),
-    );
-    let endpoints = plain(&[upstream.addr()]);
-    let documents = service("db", db.ip(), db.port(), "tcp", &endpoints)
-        + &service("any", tls.ip(), tls.port(), "", &endpoints);
-    let mut settings = tight();
-    settings.detection.server_first_after = written("0");
+    let db = SocketAddr::new(fresh_ip(), free_port());
+    let tls = SocketAddr::new([127, 0, 0, 1].into(), free_port());
+    let documents = service("db", db.ip(), db.port(), "tcp", &plain(&[upstream.addr()]))
+        + &entry(
+            "any",
+            &["any.example.com"],
+            tls.port(),
+            "TLS",
+            upstream.addr(),
+        );
+    let settings = tight();
     let gateway = Gateway::serve_with(settings, &documents).await;
     let mut client = connect(db).await;
     assert_eq!(client.read_exact(5).await.expect("greeted"), b"hello");
