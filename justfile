@@ -8,7 +8,7 @@ _list:
     @just --list --unsorted
 
 # Everything CI checks, in its order
-ci: fmt-check clippy doc deny fuzz-smoke test docs demo-smoke bench-smoke instructions
+ci: fmt-check clippy doc deny fuzz-smoke test docs demo-smoke interop bench-smoke instructions
 
 # Format all code
 fmt:
@@ -61,6 +61,11 @@ docs:
 demo-smoke:
     cargo build --locked
     python3 docs/check.py --demo
+
+# Clients and servers that others wrote, through the gateway
+interop:
+    cargo build --locked
+    python3 interop/run.py
 
 # Each row of the side-by-side measurement runs through; the figures are not judged
 bench-smoke:
