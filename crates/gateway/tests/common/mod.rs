@@ -15,6 +15,7 @@ mod enclave;
 mod feed;
 mod manifests;
 mod metrics;
+pub mod pairs;
 mod probe;
 mod process;
 

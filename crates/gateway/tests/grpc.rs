@@ -1,0 +1,191 @@
+//! gRPC through the gateway: every kind of call, and how calls end.
+mod common;
+
+use common::*;
+use pointsman_testkit::{
+    Http2Client, Http2Request, Http2Response, Http2Upstream, eventually, free_port, fresh_ip, grpc,
+    within,
+};
+use std::{net::SocketAddr, time::Duration};
+
+/// A gateway with the service `echo`, its port called `grpc`, in front of an upstream that has
+/// every kind of method.
+async fn world(more: &str) -> (Gateway, Http2Upstream, Http2Client) {
+    let upstream = grpc::echo_service("echo").start().await;
+    let at = SocketAddr::new(fresh_ip().into(), free_port());
+    let text = service(
+        "echo",
+        at.ip(),
+        at.port(),
+        "grpc",
+        &[(upstream.addr(), "v0")],
+    );
+    let gateway = Gateway::serve(&(text + more)).await;
+    let client = Http2Client::connect(at).await.expect("connects");
+    (gateway, upstream, client)
+}
+
+async fn call(client: &mut Http2Client, method: &str, messages: &[&[u8]]) -> Http2Response {
+    let call = Http2Request::grpc("echo", &format!("/test.Echo/{method}"), messages);
+    within(SOON, client.exchange(call)).await.expect("a reply")
+}
+
+#[tokio::test]
+async fn every_kind_of_call_passes() {
+    let (_gateway, upstream, mut client) = world("").await;
+    let long = pattern(1_000_000);
+    let unary = call(&mut client, "Unary", &[&long]).await;
+    assert_eq!((unary.status, unary.grpc_status()), (200, Some(0)));
+    assert!(unary.messages() == [long], "the message came back");
+    assert_eq!(unary.field("content-type"), Some("application/grpc"));
+    let seen = upstream.last_seen().expect("a call");
+    assert_eq!(seen.field("te"), Some("trailers"));
+    assert_eq!(seen.field("content-type"), Some("application/grpc"));
+    let many = call(&mut client, "ServerStream", &[b"1000"]).await;
+    assert_eq!((many.messages().len(), many.grpc_status()), (1000, Some(0)));
+    let parts = [&b"ab"[..]; 500];
+    let summed = call(&mut client, "ClientStream", &parts).await;
+    assert_eq!(summed.messages(), [b"500 messages, 1000 bytes"]);
+}
+
+#[tokio::test]
+async fn a_call_is_open_in_both_directions_at_the_same_time() {
+    let (_gateway, _upstream, mut client) = world("").await;
+    let call = Http2Request::grpc("echo", "/test.Echo/Bidi", &[]);
+    let mut stream = client.begin(&call, false).await.expect("begun");
+    // The head of the answer is here before the first message.
+    assert_eq!(within(SOON, stream.status()).await, Ok(200));
+    for at in 0..50 {
+        let message = grpc::message(&[at; 100]);
+        stream.send(&message, false).await.expect("sent");
+        let mut echoed = Vec::new();
+        while echoed.len() < message.len() {
+            let piece = within(SOON, stream.piece()).await.expect("open");
+            echoed.extend_from_slice(&piece.expect("not ended"));
+        }
+        assert_eq!(echoed, message, "{at}");
+    }
+    stream.send(b"", true).await.expect("ended");
+    let end = within(SOON, stream.rest()).await.expect("ended");
+    assert_eq!(end.grpc_status(), Some(0));
+}
+
+#[tokio::test]
+async fn outcomes_of_the_endpoint_arrive_as_they_are() {
+    let (_gateway, _upstream, mut client) = world("").await;
+    let failed = call(&mut client, "Fail", &[b"x"]).await;
+    assert_eq!((failed.status, failed.grpc_status()), (200, Some(5)));
+    assert_eq!(failed.trailer("grpc-message"), Some("not here"));
+    assert_eq!(failed.messages(), [b"a part"]);
+    let refused = call(&mut client, "Refuse", &[b"x"]).await;
+    assert_eq!((refused.status, refused.grpc_status()), (200, Some(7)));
+    assert_eq!(refused.field("grpc-message"), Some("no"));
+    assert_eq!(refused.trailers, None, "still trailers only");
+}
+
+/// A call that is given up is given up towards the endpoint.
+#[tokio::test]
+async fn a_cancelled_call_is_cancelled_there() {
+    let (_gateway, upstream, mut client) = world("").await;
+    for method in ["Hang", "Bidi"] {
+        let path = format!("/test.Echo/{method}");
+        let call = Http2Request::grpc("echo", &path, &[]);
+        let before = upstream.requests();
+        let mut stream = client.begin(&call, false).await.expect("begun");
+        let message = grpc::message(b"hello");
+        stream.send(&message, false).await.expect("sent");
+        eventually(SOON, async || upstream.requests() > before).await;
+        stream.reset(8);
+        eventually(SOON, async || {
+            upstream.resets().contains(&(path.clone(), Some(8)))
+        })
+        .await;
+    }
+    assert_eq!(
+        call(&mut client, "Unary", &[b"x"]).await.grpc_status(),
+        Some(0)
+    );
+}
+
+/// Replies of the gateway to a call are gRPC's: 200, trailers only, a status of gRPC (VS-H-143).
+#[tokio::test]
+async fn replies_of_the_gateway_are_grpc() {
+    let (_gateway, _upstream, mut client) = world(&rules(
+        "echo",
+        "- match: [{uri: {exact: /test.Echo/Hang}}]
+  timeout: 0.2s
+  route: [{destination: {host: echo}}]
+- match: [{uri: {exact: /nobody}}]
+  route: [{destination: {host: nobody}}]
+- match: [{uri: {prefix: /test.Echo}}]
+  route: [{destination: {host: echo}}]",
+    ))
+    .await;
+    let late = call(&mut client, "Hang", &[b"x"]).await;
+    assert_eq!((late.status, late.grpc_status()), (200, Some(14)));
+    assert_eq!(late.trailers, None);
+    for (path, status) in [("/nobody", 14), ("/none", 12)] {
+        let call = Http2Request::grpc("echo", path, &[b"x"]);
+        let got = within(SOON, client.exchange(call)).await.expect("a reply");
+        assert_eq!(
+            (got.status, got.grpc_status()),
+            (200, Some(status)),
+            "{path}"
+        );
+        assert_eq!(got.field("content-type"), Some("application/grpc"));
+    }
+    assert_eq!(
+        call(&mut client, "Unary", &[b"x"]).await.grpc_status(),
+        Some(0)
+    );
+}
+
+/// Calls of one connection are balanced one by one.
+#[tokio::test]
+async fn calls_of_one_connection_go_to_several_endpoints() {
+    let a = grpc::echo_service("a").start().await;
+    let b = grpc::echo_service("b").start().await;
+    let at = SocketAddr::new(fresh_ip().into(), free_port());
+    let text = [
+        service(
+            "echo",
+            at.ip(),
+            at.port(),
+            "grpc",
+            &plain(&[a.addr(), b.addr()]),
+        ),
+        subsets("echo", &["v0"], "{loadBalancer: {simple: ROUND_ROBIN}}"),
+    ]
+    .concat();
+    let _gateway = Gateway::serve(&text).await;
+    let mut client = Http2Client::connect(at).await.expect("connects");
+    for _ in 0..10 {
+        assert_eq!(
+            call(&mut client, "Unary", &[b"x"]).await.grpc_status(),
+            Some(0)
+        );
+    }
+    assert_eq!((a.requests(), b.requests()), (5, 5));
+}
+
+/// Messages pass while a stream lives, however long, and one stalled call does not stop another.
+#[tokio::test]
+async fn a_stalled_call_does_not_stop_its_neighbours() {
+    let (_gateway, _upstream, mut client) = world("").await;
+    let path = "/test.Echo/ServerStream";
+    let stalled = Http2Request::grpc("echo", path, &[]);
+    let mut stalled = client.begin(&stalled, false).await.expect("begun");
+    let many = grpc::message(b"200000");
+    stalled.send(&many, true).await.expect("sent");
+    assert_eq!(within(SOON, stalled.status()).await, Ok(200));
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    for _ in 0..5 {
+        let other = call(&mut client, "Unary", &[b"x"]).await;
+        assert_eq!(other.grpc_status(), Some(0));
+    }
+    let got = within(SOON, stalled.rest()).await.expect("whole");
+    assert_eq!(
+        (got.messages().len(), got.grpc_status()),
+        (200_000, Some(0))
+    );
+}
