@@ -259,6 +259,9 @@ pub struct Http2 {
     pub connection_window_bytes: u32,
     /// Bytes of body that a stream keeps in memory for a peer that does not take them yet.
     pub send_buffer_bytes: u32,
+    /// Bytes of memory that small frames of a connection may take besides their contents until they
+    /// are passed on; more end the connection. 256 per frame, less its length.
+    pub small_frames_bytes: u32,
     /// The largest frame that is taken (MAX_FRAME_SIZE), 16384 to 16777215.
     pub frame_bytes: u32,
     /// Bytes of the table of fields a peer may refer to (HEADER_TABLE_SIZE).
@@ -283,6 +286,7 @@ impl Default for Http2 {
             stream_window_bytes: 256 * 1024,
             connection_window_bytes: 1024 * 1024,
             send_buffer_bytes: 64 * 1024,
+            small_frames_bytes: 4 * 1024 * 1024,
             frame_bytes: 16 * 1024,
             header_table_bytes: 4096,
             remembered_resets: 50,

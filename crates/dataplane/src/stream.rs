@@ -13,7 +13,7 @@ use std::{
     future::{Future, poll_fn},
     io::{self, ErrorKind},
     net::{Shutdown, SocketAddr},
-    task::{Poll, ready},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 use tokio::{
@@ -91,6 +91,35 @@ fn try_write(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     match written {
         Some(taken) => Ok(taken),
         None => outcome.map(|()| 0),
+    }
+}
+
+/// Bytes that an HTTP/2 connection reads before its streams get their turn.
+///
+/// h2 reads as long as there is something to read, and keeps each frame until its stream takes it: a
+/// burst of short messages would stand for its whole window in memory, and past what
+/// `http2.small_frames_bytes` allows, although everybody is ready to take them.
+#[derive(Debug, Default)]
+pub(crate) struct Turn(usize);
+
+impl Turn {
+    /// How much one turn is.
+    const BYTES: usize = 64 * 1024;
+
+    /// Is the turn over? Then the connection is woken for the next one, behind the streams that
+    /// were woken before.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.0 < Self::BYTES {
+            return Poll::Ready(());
+        }
+        self.0 = 0;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Bytes were read; `all`: the socket is empty, so that the next read waits anyway.
+    pub(crate) fn read(&mut self, bytes: usize, all: bool) {
+        self.0 = if all { 0 } else { self.0 + bytes };
     }
 }
 

@@ -352,10 +352,12 @@ impl Settings {
             (16_384..1 << 24).contains(&http2.frame_bytes),
             "http2.frame_bytes must be 16384 to 16777215",
         );
-        demand(
-            http2.send_buffer_bytes >= 16_384,
-            "http2.send_buffer_bytes must be 16384 or more",
-        );
+        for (name, bytes) in [
+            ("http2.send_buffer_bytes", http2.send_buffer_bytes),
+            ("http2.small_frames_bytes", http2.small_frames_bytes),
+        ] {
+            demand(bytes >= 16_384, &format!("{name} must be 16384 or more"));
+        }
         for (name, limit) in [
             ("timeouts.connect", timeouts.connect),
             ("timeouts.request_head", timeouts.request_head),

@@ -216,7 +216,7 @@ impl Pairs {
         }
         let (one, two) = (one.start().await, two.start().await);
         let port = free_port();
-        let at = [fresh_ip(), fresh_ip()].map(|ip| SocketAddr::new(ip.into(), port));
+        let at = [fresh_ip(), fresh_ip()].map(|ip| SocketAddr::new(ip, port));
         let text = [
             &service("one", at[0].ip(), port, "http", &[(one.addr(), "v0")]),
             &service("two", at[1].ip(), port, "http2", &[(two.addr(), "v0")]),

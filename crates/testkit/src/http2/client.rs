@@ -194,6 +194,7 @@ impl Http2Response {
 pub struct Http2Client {
     send: SendRequest<Bytes>,
     local: SocketAddr,
+    remote: SocketAddr,
     driver: JoinHandle<Result<(), h2::Error>>,
 }
 
@@ -227,7 +228,7 @@ impl Http2Client {
         stream: TcpStream,
         tune: impl FnOnce(&mut client::Builder),
     ) -> io::Result<Self> {
-        let local = stream.local_addr()?;
+        let (local, remote) = (stream.local_addr()?, stream.peer_addr()?);
         let mut builder = client::Builder::new();
         builder.enable_push(false);
         tune(&mut builder);
@@ -235,6 +236,7 @@ impl Http2Client {
         Ok(Self {
             send,
             local,
+            remote,
             driver: tokio::spawn(connection),
         })
     }
@@ -243,6 +245,12 @@ impl Http2Client {
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.local
+    }
+
+    /// Where it is connected to.
+    #[must_use]
+    pub fn remote_addr(&self) -> SocketAddr {
+        self.remote
     }
 
     /// Streams the server allows at a time, as far as it has said so.

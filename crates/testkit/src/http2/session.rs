@@ -3,6 +3,7 @@
 use std::future::{pending, poll_fn};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::{self, SendResponse};
@@ -11,7 +12,7 @@ use http::{Request, Response};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::timeout;
 
 use super::reply::{Http2Reply, Reading, Step};
 use super::{Http2Seen, Shared, fields_of, header_map, locked, send_all};
@@ -141,16 +142,7 @@ impl Stream {
 
     async fn step(&mut self, step: Step, ends: bool) -> Result<(), h2::Error> {
         match step {
-            Step::Wait(length) => {
-                let peer_resets = poll_fn(|cx| match &mut self.out {
-                    None => self.respond.poll_reset(cx),
-                    Some(out) => out.poll_reset(cx),
-                });
-                tokio::select! {
-                    () = sleep(length) => {}
-                    reset = peer_resets => return Err(reset?.into()),
-                }
-            }
+            Step::Wait(length) => self.wait(length).await?,
             Step::Interim(status, fields) => {
                 self.respond.send_informational(head(status, &fields))?;
             }
@@ -167,7 +159,7 @@ impl Stream {
                 if let Some(out) = &mut self.out {
                     send_all(out, piece.clone(), false).await?;
                 }
-                sleep(every).await;
+                self.wait(every).await?;
             },
             Step::Trailers(fields) => {
                 if let Some(out) = &mut self.out {
@@ -198,6 +190,18 @@ impl Stream {
             Step::Computed(_) => pending().await,
         }
         Ok(())
+    }
+
+    /// A pause, unless the peer resets the stream meanwhile.
+    async fn wait(&mut self, length: Duration) -> Result<(), h2::Error> {
+        let reset = poll_fn(|cx| match &mut self.out {
+            None => self.respond.poll_reset(cx),
+            Some(out) => out.poll_reset(cx),
+        });
+        match timeout(length, reset).await {
+            Err(_) => Ok(()),
+            Ok(reset) => Err(reset?.into()),
+        }
     }
 
     fn order(&self, order: Order) {

@@ -1,6 +1,6 @@
 //! Bodies of HTTP/2 streams.
 use super::{Broken, Closed, Piece};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use h2::{Reason, RecvStream, SendStream};
 use http::HeaderMap;
 use pointsman_wire::{
@@ -10,24 +10,88 @@ use pointsman_wire::{
 use std::{
     cell::Cell,
     future::poll_fn,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 /// A body that an HTTP/2 peer sends. Its window opens again only by what was passed on.
+///
+/// Small pieces that are here already become one: h2 keeps each DATA frame by itself, and counts the
+/// memory that takes against the peer, which for a stream of short messages is what it sends and no
+/// attack.
 pub(in crate::http) struct Http2Source {
     stream: RecvStream,
+    /// Taken from the stream and not handed out; as the window stays shut, bounded by it.
+    gathered: BytesMut,
+    /// A larger piece behind those.
+    held: Option<Bytes>,
 }
+
+/// Pieces of fewer bytes are put together.
+const SMALL: usize = 1024;
+
+/// Until there are as many bytes as these.
+const ENOUGH: usize = 16 * 1024;
 
 impl Http2Source {
     pub(in crate::http) fn new(stream: RecvStream) -> Self {
-        Self { stream }
+        Self {
+            stream,
+            gathered: BytesMut::new(),
+            held: None,
+        }
+    }
+
+    /// Takes what small pieces are here, up to `most` bytes together.
+    fn gather(&mut self, cx: &mut Context<'_>, most: usize) {
+        while self.held.is_none() && self.gathered.len() < most {
+            // An end or an error is found again by whoever asks next.
+            let Poll::Ready(Some(Ok(piece))) = self.stream.poll_data(cx) else {
+                return;
+            };
+            if piece.len() < SMALL {
+                self.gathered.extend_from_slice(&piece);
+            } else {
+                self.held = Some(piece);
+            }
+        }
+    }
+
+    /// The same while what was handed out waits for its receiver: as far as the window goes.
+    pub(super) fn poll_gather(&mut self, cx: &mut Context<'_>) {
+        self.gather(cx, usize::MAX);
+    }
+
+    fn gathered(&mut self) -> Option<Bytes> {
+        match self.gathered.is_empty() {
+            true => self.held.take(),
+            false => Some(self.gathered.split().freeze()),
+        }
+    }
+
+    fn is_end(&self) -> bool {
+        self.gathered.is_empty() && self.held.is_none() && self.stream.is_end_stream()
     }
 
     pub(super) async fn next(&mut self) -> Result<Piece, Broken> {
+        if let Some(bytes) = self.gathered() {
+            return Ok(Piece::Data(bytes, self.is_end()));
+        }
         match self.stream.data().await {
-            Some(Ok(bytes)) => {
-                let last = self.stream.is_end_stream();
-                Ok(Piece::Data(bytes, last))
+            Some(Ok(first)) => {
+                let mut bytes = first;
+                if bytes.len() < SMALL && !self.stream.is_end_stream() {
+                    // The next call waits, so nobody is to be told of what comes later.
+                    let mut cx = Context::from_waker(Waker::noop());
+                    self.gather(&mut cx, ENOUGH);
+                    if !self.gathered.is_empty() {
+                        let rest = self.gathered.split();
+                        let mut both = BytesMut::with_capacity(bytes.len() + rest.len());
+                        both.extend_from_slice(&bytes);
+                        both.extend_from_slice(&rest);
+                        bytes = both.freeze();
+                    }
+                }
+                Ok(Piece::Data(bytes, self.is_end()))
             }
             Some(Err(error)) => Err(broken(&error)),
             None => match self.stream.trailers().await {

@@ -67,6 +67,13 @@ impl Source<'_> {
         matches!(self, Self::Http1(source) if source.is_early())
     }
 
+    /// Takes over what small pieces come while the receiver keeps one waiting.
+    fn poll_gather(&mut self, cx: &mut Context<'_>) {
+        if let Self::Http2(source) = self {
+            source.poll_gather(cx);
+        }
+    }
+
     /// This many bytes have left us: their sender may send as many more.
     pub(super) fn delivered(&mut self, bytes: usize) {
         if let Self::Http2(source) = self {
@@ -160,7 +167,18 @@ pub(super) async fn carry(
                 if let Some(copies) = copies {
                     copies.piece(&bytes);
                 }
-                sink.data(bytes, last).await.map_err(|Closed| Cut::Sink)?;
+                {
+                    let mut sent = pin!(sink.data(bytes, last));
+                    poll_fn(|cx| {
+                        let sent = sent.as_mut().poll(cx);
+                        if sent.is_pending() {
+                            source.poll_gather(cx);
+                        }
+                        sent
+                    })
+                    .await
+                    .map_err(|Closed| Cut::Sink)?;
+                }
                 moved.set(moved.get() + length as u64);
                 source.delivered(length);
                 if last {

@@ -156,6 +156,7 @@ fn builder(settings: &Settings) -> server::Builder {
         .max_header_list_size(most(settings.limits.head_bytes))
         .header_table_size(http2.header_table_bytes)
         .max_send_buffer_size(http2.send_buffer_bytes as usize)
+        .data_frame_budget(http2.small_frames_bytes as usize)
         .max_concurrent_reset_streams(http2.remembered_resets as usize)
         .max_pending_accept_reset_streams(http2.unserved_resets as usize)
         .max_local_error_reset_streams(Some(http2.faulty_streams as usize))

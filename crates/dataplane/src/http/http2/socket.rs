@@ -1,5 +1,6 @@
 //! A client's socket as HTTP/2 reads and writes it.
 use super::serve::Peer;
+use crate::stream::Turn;
 use std::{
     cell::RefCell,
     io::{self, ErrorKind, IoSlice},
@@ -14,6 +15,7 @@ pub(super) struct Socket {
     peer: Rc<Peer>,
     /// Received before HTTP/2 was recognised.
     received: RefCell<Vec<u8>>,
+    turn: Turn,
 }
 
 impl Socket {
@@ -21,16 +23,18 @@ impl Socket {
         Self {
             peer,
             received: RefCell::new(received),
+            turn: Turn::default(),
         }
     }
 }
 
 impl AsyncRead for Socket {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        ready!(self.turn.poll(cx));
         let mut received = self.received.borrow_mut();
         if !received.is_empty() {
             let take = received.len().min(buffer.remaining());
@@ -42,14 +46,18 @@ impl AsyncRead for Socket {
             }
             return Poll::Ready(Ok(()));
         }
-        let stream = &self.peer.accepted.stream;
+        drop(received);
+        let Self { peer, turn, .. } = &mut *self;
+        let stream = &peer.accepted.stream;
         loop {
             ready!(stream.poll_read_ready(cx))?;
             match stream.try_read(buffer.initialize_unfilled()) {
                 Ok(read) => {
                     // A read that leaves room has emptied the socket: the next one waits for the
                     // kernel's notice at once, instead of asking it.
-                    if read > 0 && read < buffer.remaining() {
+                    let all = read > 0 && read < buffer.remaining();
+                    turn.read(read, all);
+                    if all {
                         let _ = stream.try_io(Interest::READABLE, || {
                             Err::<(), _>(ErrorKind::WouldBlock.into())
                         });

@@ -82,7 +82,7 @@ impl Connection {
             stage.set(Http2OpenError::HandshakeTimeout);
             let wire = Wire::new(socket);
             let (send, http2) = builder(&shard.settings)
-                .handshake::<_, Bytes>(Socket(wire.clone()))
+                .handshake::<_, Bytes>(Socket::new(wire.clone()))
                 .await
                 .map_err(|error| Http2OpenError::Handshake(Some(Rc::new(error))))?;
             let none = || stage.set(Http2OpenError::NoStreams);
@@ -237,6 +237,7 @@ fn builder(settings: &Settings) -> client::Builder {
         .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
         .header_table_size(http2.header_table_bytes)
         .max_send_buffer_size(http2.send_buffer_bytes as usize)
+        .data_frame_budget(http2.small_frames_bytes as usize)
         .max_concurrent_reset_streams(http2.remembered_resets as usize)
         .max_local_error_reset_streams(Some(http2.faulty_streams as usize));
     builder

@@ -1,5 +1,6 @@
 //! The socket under an HTTP/2 connection: it can be looked at while the connection owns it, and
 //! knows what was written to it.
+use crate::stream::Turn;
 use std::{
     cell::Cell,
     io::{self, ErrorKind, IoSlice},
@@ -44,15 +45,25 @@ impl Wire {
 
 /// What the HTTP/2 connection reads and writes.
 #[derive(Debug)]
-pub(super) struct Socket(pub(super) Rc<Wire>);
+pub(super) struct Socket {
+    wire: Rc<Wire>,
+    turn: Turn,
+}
 
 impl Socket {
+    pub(super) fn new(wire: Rc<Wire>) -> Self {
+        Self {
+            wire,
+            turn: Turn::default(),
+        }
+    }
+
     fn poll_write_with(
         &self,
         cx: &mut Context<'_>,
         write: impl Fn(&TcpStream) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
-        let wire = &*self.0;
+        let wire = &*self.wire;
         loop {
             match wire.stream.poll_write_ready(cx) {
                 Poll::Ready(ready) => ready?,
@@ -78,18 +89,22 @@ impl Socket {
 
 impl AsyncRead for Socket {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let stream = &self.0.stream;
+        let Self { wire, turn } = &mut *self;
+        ready!(turn.poll(cx));
+        let stream = &wire.stream;
         loop {
             ready!(stream.poll_read_ready(cx))?;
             match stream.try_read_buf(buffer) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Ok(read) => {
                     // A read that leaves room has emptied the socket, see `stream::try_read`.
-                    if read > 0 && buffer.remaining() > 0 {
+                    let all = read > 0 && buffer.remaining() > 0;
+                    turn.read(read, all);
+                    if all {
                         let _ = stream.try_io(Interest::READABLE, || {
                             Err::<(), _>(ErrorKind::WouldBlock.into())
                         });
@@ -128,7 +143,7 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        crate::stream::half_close(&self.0.stream);
+        crate::stream::half_close(&self.wire.stream);
         Poll::Ready(Ok(()))
     }
 }
