@@ -7,7 +7,9 @@ use pointsman_control::{Catalogue, GetStatus};
 use pointsman_runtime::{ask, tell};
 use pointsman_testkit::{
     HttpUpstream, RawHttp, Reply, TcpUpstream, TlsUpstream, eventually, free_port, fresh_ip,
-    tls::tls_connect, within,
+    http2::{Http2Client, Http2Request, Http2Upstream, grpc},
+    tls::tls_connect,
+    within,
 };
 use std::{
     cell::{Cell, RefCell},
@@ -67,12 +69,14 @@ struct Stage {
     web: SocketAddr,
     db: SocketAddr,
     tls: SocketAddr,
+    calls: SocketAddr,
     v1: HttpUpstream,
     v1b: HttpUpstream,
     v2: HttpUpstream,
     stream: HttpUpstream,
     echo: TcpUpstream,
     vault: TlsUpstream,
+    grpc: Http2Upstream,
 }
 
 impl Stage {
@@ -83,6 +87,7 @@ impl Stage {
             web: (fresh_ip(), port).into(),
             db: (fresh_ip(), free_port()).into(),
             tls: (IpAddr::from(Ipv4Addr::LOCALHOST), free_port()).into(),
+            calls: (fresh_ip(), free_port()).into(),
             v1: upstream("v1").start().await,
             v1b: upstream("v1b").start().await,
             v2: upstream("v2").start().await,
@@ -96,6 +101,7 @@ impl Stage {
                 .await,
             echo: TcpUpstream::echo().await,
             vault: TlsUpstream::start("vault", &["vault.example.com"]).await,
+            grpc: grpc::echo_service("calls").start().await,
         }
     }
 
@@ -109,6 +115,13 @@ impl Stage {
                 self.db.port(),
                 "tcp",
                 &plain(&[self.echo.addr()]),
+            ),
+            service(
+                "calls",
+                self.calls.ip(),
+                self.calls.port(),
+                "grpc",
+                &plain(&[self.grpc.addr()]),
             ),
             entry(
                 "vault",
@@ -190,10 +203,9 @@ async fn swap(feed: &mut Feed, gateway: &Gateway, groups: &[(String, String)]) {
     feed.swap(gateway, &groups).await;
 }
 
-/// Is the answer wholly of one table?
-fn is_of_one_table(reply: &pointsman_testkit::raw_http::Response) -> bool {
-    let by = reply.answered_by().unwrap_or_default();
-    let body = reply.json();
+/// Is the answer wholly of one table? `table` is what its head says, `body` what the endpoint saw.
+fn is_of_one_table(table: Option<&str>, body: &serde_json::Value) -> bool {
+    let by = body["name"].as_str().unwrap_or_default();
     let said = body["headers"]
         .as_array()
         .into_iter()
@@ -204,8 +216,8 @@ fn is_of_one_table(reply: &pointsman_testkit::raw_http::Response) -> bool {
                 .is_some_and(|name| name.eq_ignore_ascii_case("x-table"))
         })
         .and_then(|it| it[1].as_str());
-    match reply.field("x-table") {
-        Some("even") => said == Some("even") && matches!(by.as_str(), "v1" | "v1b"),
+    match table {
+        Some("even") => said == Some("even") && matches!(by, "v1" | "v1b"),
         Some("odd") => said == Some("odd") && by == "v2",
         _ => false,
     }
@@ -224,7 +236,10 @@ async fn keep_alive_load(tally: Rc<Tally>, web: SocketAddr, requests_per_connect
             let body = (number % 4 == 3).then_some(&b"some body"[..]);
             let method = if body.is_some() { "POST" } else { "GET" };
             match client.request(method, "web", "/", &[], body).await {
-                Ok(reply) if reply.status == 200 && is_of_one_table(&reply) => {
+                Ok(reply)
+                    if reply.status == 200
+                        && is_of_one_table(reply.field("x-table"), &reply.json()) =>
+                {
                     tally.count("requests")
                 }
                 Ok(reply) => tally.fail(
@@ -239,6 +254,96 @@ async fn keep_alive_load(tally: Rc<Tally>, web: SocketAddr, requests_per_connect
             }
         }
         tally.count("http connections");
+    }
+}
+
+/// Several streams at a time on one connection, each of one table. With `rounds`, the connection is
+/// made anew after so many.
+async fn http2_load(tally: Rc<Tally>, web: SocketAddr, rounds: usize) {
+    while tally.running() {
+        let mut client = match Http2Client::connect(web).await {
+            Ok(client) => client,
+            Err(error) => return tally.fail("http2 connect", error),
+        };
+        for _ in 0..rounds {
+            if !tally.running() {
+                return;
+            }
+            let mut streams = Vec::new();
+            for number in 0..4 {
+                let request = match number {
+                    3 => Http2Request::post("web", "/"),
+                    _ => Http2Request::get("web", "/"),
+                };
+                match client.begin(&request, number != 3).await {
+                    Ok(stream) => streams.push(stream),
+                    Err(error) => return tally.fail("http2 stream", error),
+                }
+            }
+            for (number, mut stream) in streams.into_iter().enumerate() {
+                if number == 3
+                    && let Err(error) = stream.send(b"some body", true).await
+                {
+                    return tally.fail("http2 body", error);
+                }
+                match within(SOON, stream.rest()).await {
+                    Ok(reply)
+                        if reply.status == 200
+                            && is_of_one_table(reply.field("x-table"), &reply.json()) =>
+                    {
+                        tally.count("streams")
+                    }
+                    other => return tally.fail("http2 reply", other),
+                }
+            }
+        }
+        tally.count("http2 connections");
+    }
+}
+
+/// One call that goes on for good, and a short one beside it now and then.
+async fn grpc_load(tally: Rc<Tally>, calls: SocketAddr) {
+    let mut client = match Http2Client::connect(calls).await {
+        Ok(client) => client,
+        Err(error) => return tally.fail("grpc connect", error),
+    };
+    let call = Http2Request::grpc("calls", "/test.Echo/Bidi", &[]);
+    let mut call = match client.begin(&call, false).await {
+        Ok(call) => call,
+        Err(error) => return tally.fail("grpc call", error),
+    };
+    for number in 0_u64.. {
+        if !tally.running() {
+            break;
+        }
+        let sent = grpc::message(&number.to_be_bytes());
+        if let Err(error) = call.send(&sent, false).await {
+            return tally.fail("grpc message", error);
+        }
+        let mut echoed = Vec::new();
+        while echoed.len() < sent.len() {
+            match within(SOON, call.piece()).await {
+                Ok(Some(piece)) => echoed.extend_from_slice(&piece),
+                other => return tally.fail("grpc echo", other),
+            }
+        }
+        if echoed != sent {
+            return tally.fail("grpc echo", echoed);
+        }
+        tally.count("messages");
+        let unary = Http2Request::grpc("calls", "/test.Echo/Unary", &[b"short"]);
+        match within(SOON, client.exchange(unary)).await {
+            Ok(reply) if reply.grpc_status() == Some(0) => tally.count("calls"),
+            other => return tally.fail("grpc unary", other),
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    if let Err(error) = call.send(b"", true).await {
+        return tally.fail("grpc end", error);
+    }
+    match within(SOON, call.rest()).await {
+        Ok(reply) if reply.grpc_status() == Some(0) => {}
+        other => tally.fail("grpc end", other),
     }
 }
 
@@ -376,19 +481,24 @@ async fn under_load<T>(stage: &Rc<Stage>, change: impl Future<Output = T>) -> (R
         // Two that stay for good and two that come and go.
         let most = if connection % 2 == 0 { usize::MAX } else { 10 };
         loads.push(local.spawn_local(keep_alive_load(Rc::clone(&tally), web, most)));
+        loads.push(local.spawn_local(http2_load(Rc::clone(&tally), web, most)));
         loads.push(local.spawn_local(tcp_load(Rc::clone(&tally), db, most)));
         loads.push(local.spawn_local(tls_load(Rc::clone(&tally), Rc::clone(stage), most)));
     }
     for _ in 0..2 {
         loads.push(local.spawn_local(endless_load(Rc::clone(&tally), web)));
         loads.push(local.spawn_local(websocket_load(Rc::clone(&tally), web)));
+        loads.push(local.spawn_local(grpc_load(Rc::clone(&tally), stage.calls)));
     }
     let output = local
         .run_until(async {
             eventually(SOON, || async {
-                ["requests", "chunks", "frames", "pieces", "sealed"]
-                    .iter()
-                    .all(|it| tally.of(it) > 0)
+                [
+                    "requests", "chunks", "frames", "pieces", "sealed", "streams", "messages",
+                    "calls",
+                ]
+                .iter()
+                .all(|it| tally.of(it) > 0)
                     || !tally.failed.borrow().is_empty()
             })
             .await;
@@ -423,6 +533,10 @@ async fn a_thousand_swaps_under_mixed_load_fail_nothing_and_cut_nothing() {
     let at_least = [
         ("requests", 2000),
         ("http connections", 20),
+        ("streams", 2000),
+        ("http2 connections", 10),
+        ("messages", 500),
+        ("calls", 500),
         ("chunks", 500),
         ("frames", 500),
         ("pieces", 500),
