@@ -275,6 +275,9 @@ pub struct Http2 {
     /// Streams of a connection that were reset because they broke the protocol, in all its time;
     /// one more ends the connection.
     pub faulty_streams: u32,
+    /// Of the budgets of frames that cost a client nothing (PING, SETTINGS, PRIORITY and the like),
+    /// in percent of what is built in; a client that uses one up is cut off. `0`: no budgets.
+    pub flood_budget_percent: u32,
 }
 
 impl Default for Http2 {
@@ -292,6 +295,7 @@ impl Default for Http2 {
             remembered_resets: 50,
             unserved_resets: 20,
             faulty_streams: 1024,
+            flood_budget_percent: 100,
         }
     }
 }

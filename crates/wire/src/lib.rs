@@ -15,9 +15,8 @@
 //! 4. [`http1`]: heads in, heads out, body framing and chunks.
 //! 5. [`http2`]: messages of HTTP/2 in the form of `http1`, and back.
 //! 6. [`grpc`] and [`grpc_web`]: what HTTP fields and bodies mean to gRPC.
-//! 7. [`websocket`]: keys of its handshakes.
-//! 8. [`path`]: the one path that routing, logs and backends see.
-//! 9. [`forwarded`]: what is told of the client, and what the client may not tell.
+//! 7. [`path`]: the one path that routing, logs and backends see.
+//! 8. [`forwarded`]: what is told of the client, and what the client may not tell.
 #![forbid(unsafe_code)]
 
 pub mod forwarded;
@@ -29,4 +28,3 @@ pub mod path;
 pub mod proxy_protocol;
 pub mod sniff;
 pub mod tls;
-pub mod websocket;

@@ -102,8 +102,10 @@ fn ordinary_clients_are_left_alone() {
         watch.tick(10);
     }
     // A download without an end: two WINDOW_UPDATE and a ping for each DATA frame.
+    let data = frame(DATA, 0, 1, 10);
     for _ in 0..100_000 {
-        watch.sent_data();
+        watch.sent(&data[..5]);
+        watch.sent(&data[5..]);
         let bytes = [
             frame(WINDOW_UPDATE, 0, 0, 4),
             frame(WINDOW_UPDATE, 0, 1, 4),
@@ -129,11 +131,15 @@ fn ordinary_clients_are_left_alone() {
 fn credit_is_not_saved_beyond_the_burst() {
     let mut watch = watch();
     watch.tick(u32::MAX);
-    watch.sent_data();
-    assert_eq!(
-        passing(&mut watch, &frame(PING, 0, 0, 8)),
-        (100, Flood::Ping)
-    );
+    watch.sent(&frame(DATA, 0, 1, 1));
+    let ping = frame(PING, 0, 0, 8);
+    assert_eq!(passing(&mut watch, &ping), (100, Flood::Ping));
+    watch.sent(&frame(DATA, 1, 1, 0)); // nothing to measure
+    assert_eq!(watch.see(&ping), Some(Flood::Ping));
+    let limits = FloodLimits::default().scaled(250);
+    let mut generous = FrameWatch::new(&limits);
+    generous.see(PREFACE);
+    assert_eq!(passing(&mut generous, &ping), (250, Flood::Ping));
 }
 
 proptest! {

@@ -69,7 +69,7 @@ pub struct Budget {
     pub stream: u32,
     /// More for each DATA frame with data that the client sends.
     pub received: u32,
-    /// More for each piece of data that is sent to the client.
+    /// More for each DATA frame with data that is sent to the client.
     pub sent: u32,
 }
 
@@ -125,6 +125,32 @@ impl Default for FloodLimits {
 }
 
 impl FloodLimits {
+    /// All budgets times `percent` hundredths, rounded up.
+    #[must_use]
+    pub fn scaled(mut self, percent: u32) -> Self {
+        let scale = |number: &mut u32| {
+            let scaled = (u64::from(*number) * u64::from(percent)).div_ceil(100);
+            *number = u32::try_from(scaled).unwrap_or(u32::MAX);
+        };
+        for budget in [
+            &mut self.ping,
+            &mut self.settings,
+            &mut self.priority,
+            &mut self.window_update,
+            &mut self.reset,
+            &mut self.empty_data,
+            &mut self.continuation,
+            &mut self.other,
+        ] {
+            scale(&mut budget.burst);
+            scale(&mut budget.second);
+            scale(&mut budget.stream);
+            scale(&mut budget.received);
+            scale(&mut budget.sent);
+        }
+        self
+    }
+
     const fn budgets(&self) -> [Budget; KINDS] {
         [
             self.ping,
@@ -142,29 +168,28 @@ impl FloodLimits {
 const KINDS: usize = 8;
 const PREFACE: u32 = 24;
 const HEADER: usize = 9;
+const DATA: u8 = 0;
+const END_STREAM: u8 = 1;
+const PADDED: u8 = 8;
 
-/// What one client connection has sent, from its preface on.
+/// What goes over one client connection, from its preface on.
 #[derive(Clone, Debug)]
 pub struct FrameWatch {
-    /// Bytes to pass over: the rest of a payload, or of the preface.
-    skip: u32,
-    /// A frame header that is not complete, and how many bytes of it there are.
-    header: [u8; HEADER],
-    have: u8,
+    received: Frames,
+    sent: Frames,
     last_stream: u32,
     left: [u32; KINDS],
     budgets: [Budget; KINDS],
 }
 
 impl FrameWatch {
-    /// Begins with the preface.
+    /// Begins with the preface of the client.
     #[must_use]
     pub fn new(limits: &FloodLimits) -> Self {
         let budgets = limits.budgets();
         Self {
-            skip: PREFACE,
-            header: [0; HEADER],
-            have: 0,
+            received: Frames::behind(PREFACE),
+            sent: Frames::behind(0),
             last_stream: 0,
             left: budgets.map(|budget| budget.burst),
             budgets,
@@ -175,28 +200,18 @@ impl FrameWatch {
     /// closed; looking further is harmless and says it again for each frame too many.
     pub fn see(&mut self, mut bytes: &[u8]) -> Option<Flood> {
         let mut flood = None;
-        loop {
-            let skipped = bytes.len().min(self.skip as usize);
-            self.skip -= skipped as u32;
-            bytes = bytes.get(skipped..).unwrap_or_default();
-            let have = usize::from(self.have);
-            let missing = self.header.get_mut(have..).unwrap_or_default();
-            let taken = bytes.len().min(missing.len());
-            if taken == 0 {
-                return flood;
+        while let Some(header) = self.received.next(&mut bytes) {
+            flood = flood.or(self.frame(header));
+        }
+        flood
+    }
+
+    /// Looks at the next bytes to the client, cut anywhere.
+    pub fn sent(&mut self, mut bytes: &[u8]) {
+        while let Some(header) = self.sent.next(&mut bytes) {
+            if header.kind == DATA && header.length > 0 {
+                self.credit(|budget| budget.sent);
             }
-            let (fresh, rest) = bytes.split_at(taken);
-            missing
-                .iter_mut()
-                .zip(fresh)
-                .for_each(|(to, from)| *to = *from);
-            bytes = rest;
-            if have + taken < HEADER {
-                self.have += taken as u8;
-                return flood;
-            }
-            self.have = 0;
-            flood = flood.or(self.frame());
         }
     }
 
@@ -205,29 +220,24 @@ impl FrameWatch {
         self.credit(|budget| budget.second.saturating_mul(seconds));
     }
 
-    /// A piece of data went to the client; about a DATA frame, or 16 KiB.
-    pub fn sent_data(&mut self) {
-        self.credit(|budget| budget.sent);
-    }
-
-    /// One frame, of which the header is here.
-    fn frame(&mut self) -> Option<Flood> {
-        const END_STREAM: u8 = 1;
-        const PADDED: u8 = 8;
-        let [l2, l1, l0, kind, flags, s3, s2, s1, s0] = self.header;
-        let length = u32::from_be_bytes([0, l2, l1, l0]);
-        let stream = u32::from_be_bytes([s3, s2, s1, s0]) & 0x7fff_ffff;
-        self.skip = length;
+    /// One frame from the client.
+    fn frame(&mut self, header: Header) -> Option<Flood> {
+        let Header {
+            length,
+            kind,
+            flags,
+            stream,
+        } = header;
         let flood = match kind {
             // Padding may be all there is; then it is not worth anything either.
-            0 if length > u32::from(flags & PADDED != 0) => {
+            DATA if length > u32::from(flags & PADDED != 0) => {
                 if flags & PADDED == 0 {
                     self.credit(|budget| budget.received);
                 }
                 return None;
             }
-            0 if flags & END_STREAM != 0 => return None,
-            0 => Flood::EmptyData,
+            DATA if flags & END_STREAM != 0 => return None,
+            DATA => Flood::EmptyData,
             1 if stream > self.last_stream => {
                 self.last_stream = stream;
                 self.credit(|budget| budget.stream);
@@ -257,5 +267,61 @@ impl FrameWatch {
         for (left, budget) in self.left.iter_mut().zip(&self.budgets) {
             *left = left.saturating_add(more(budget)).min(budget.burst);
         }
+    }
+}
+
+/// What the header of a frame says (RFC 9113 section 4.1).
+struct Header {
+    length: u32,
+    kind: u8,
+    flags: u8,
+    stream: u32,
+}
+
+/// Finds the headers of frames in one direction.
+#[derive(Clone, Debug)]
+struct Frames {
+    /// Bytes to pass over: the rest of a payload, or of the preface.
+    skip: u32,
+    /// A header that is not complete, and how many bytes of it there are.
+    header: [u8; HEADER],
+    have: u8,
+}
+
+impl Frames {
+    const fn behind(skip: u32) -> Self {
+        Self {
+            skip,
+            header: [0; HEADER],
+            have: 0,
+        }
+    }
+
+    /// Takes bytes up to the end of the next header; `None` when there are no more.
+    fn next(&mut self, bytes: &mut &[u8]) -> Option<Header> {
+        let skipped = bytes.len().min(self.skip as usize);
+        self.skip -= skipped as u32;
+        *bytes = bytes.get(skipped..)?;
+        let have = usize::from(self.have);
+        let missing = self.header.get_mut(have..)?;
+        let (fresh, rest) = bytes.split_at(bytes.len().min(missing.len()));
+        missing
+            .iter_mut()
+            .zip(fresh)
+            .for_each(|(to, from)| *to = *from);
+        *bytes = rest;
+        if have + fresh.len() < HEADER {
+            self.have += fresh.len() as u8;
+            return None;
+        }
+        self.have = 0;
+        let [l2, l1, l0, kind, flags, s3, s2, s1, s0] = self.header;
+        self.skip = u32::from_be_bytes([0, l2, l1, l0]);
+        Some(Header {
+            length: self.skip,
+            kind,
+            flags,
+            stream: u32::from_be_bytes([s3, s2, s1, s0]) & 0x7fff_ffff,
+        })
     }
 }

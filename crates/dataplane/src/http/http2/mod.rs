@@ -1,8 +1,9 @@
 //! Clients that speak HTTP/2 by prior knowledge (PS-61): every stream is a request of its own,
 //! routed, balanced and recorded by itself.
 //!
-//! `serve` is the life of a connection, over a `socket` that it shares with its streams; `stream` is
-//! one request. Frames, HPACK and flow control are the `h2` crate's, on the shard's own thread.
+//! `serve` is the life of a connection, over a `socket` that it shares with its streams and that
+//! shows `floods` what goes over it; `stream` is one request. Frames, HPACK and flow control are the `h2` crate's, on the shard's own thread.
+mod floods;
 mod serve;
 mod socket;
 mod stream;

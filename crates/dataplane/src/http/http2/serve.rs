@@ -1,5 +1,5 @@
 //! The life of one HTTP/2 client connection.
-use super::{super::decide::TableCache, socket::Socket, stream};
+use super::{super::decide::TableCache, floods::Floods, socket::Socket, stream};
 use crate::{
     connection::Accepted,
     settings::Settings,
@@ -10,6 +10,7 @@ use crate::{
 };
 use bytes::Bytes;
 use h2::{Reason, server};
+use pointsman_wire::http2::Flood;
 use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
@@ -25,6 +26,7 @@ pub(super) struct Peer {
     pub(super) lease: Lease,
     pub(super) accepted: Accepted,
     pub(super) cache: RefCell<TableCache>,
+    pub(super) floods: Floods,
     /// Streams that are being served.
     active: Cell<u32>,
     /// Of the connection's task, while it waits for streams to end.
@@ -68,12 +70,15 @@ enum Next {
     Request(http::Request<h2::RecvStream>, server::SendResponse<Bytes>),
     /// There are streams in service now where there were none, or none any more.
     Recount,
+    /// There are too many frames of a kind.
+    Flood(Flood),
     Over(Option<h2::Error>),
 }
 
 /// Serves streams until the connection ends. `received` holds bytes received already.
 pub(crate) async fn serve(shard: Rc<Shard>, lease: Lease, accepted: Accepted, received: Vec<u8>) {
     let peer = Rc::new(Peer {
+        floods: Floods::new(&shard.settings.http2, lease.now()),
         shard,
         lease,
         accepted,
@@ -90,12 +95,15 @@ pub(crate) async fn serve(shard: Rc<Shard>, lease: Lease, accepted: Accepted, re
         return;
     };
     let most = settings.limits.requests_per_connection;
-    let (mut served, mut leaving): (u32, bool) = (0, false);
+    let (mut served, mut leaving, mut flooded): (u32, bool, bool) = (0, false, false);
     loop {
         // A client that opens streams without end must not keep the thread to itself.
         consume_budget().await;
         let idle = peer.active.get() == 0;
         let next = poll_fn(|cx| {
+            if let Some(flood) = peer.floods.take() {
+                return Poll::Ready(Next::Flood(flood));
+            }
             match connection.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, respond)))) => {
                     return Poll::Ready(Next::Request(request, respond));
@@ -104,6 +112,10 @@ pub(crate) async fn serve(shard: Rc<Shard>, lease: Lease, accepted: Accepted, re
                 Poll::Ready(None) => return Poll::Ready(Next::Over(None)),
                 Poll::Pending => {}
             }
+            // Seen just now; nothing is read any more, so nothing would wake this task for it.
+            if let Some(flood) = peer.floods.take() {
+                return Poll::Ready(Next::Flood(flood));
+            }
             if idle != (peer.active.get() == 0) {
                 return Poll::Ready(Next::Recount);
             }
@@ -111,6 +123,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, lease: Lease, accepted: Accepted, re
             Poll::Pending
         });
         let limit = match (idle, leaving) {
+            _ if flooded => GOODBYE,
             (false, _) => Duration::ZERO,
             (true, false) => settings.timeouts.keep_alive.0,
             (true, true) => GOODBYE,
@@ -121,6 +134,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, lease: Lease, accepted: Accepted, re
             peer.lease.idle(limit, next).await
         };
         match next {
+            Ok(Next::Request(..)) if flooded => {}
             Ok(Next::Request(request, respond)) => {
                 served = served.saturating_add(1);
                 actix::spawn(stream::serve(Serving::begin(&peer), request, respond));
@@ -132,6 +146,14 @@ pub(crate) async fn serve(shard: Rc<Shard>, lease: Lease, accepted: Accepted, re
                 }
             }
             Ok(Next::Recount) => {}
+            Ok(Next::Flood(flood)) => {
+                tracing::debug!(peer = %peer.accepted.peer, flood = flood.as_str(), "cut off");
+                peer.shard.counts.refuse(flood.as_str());
+                leaving = true;
+                flooded = true;
+                connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+            }
+            Ok(Next::Over(_)) if flooded => return,
             Ok(Next::Over(None)) => return,
             Ok(Next::Over(Some(error))) => return ended(&peer, &error),
             // Streams that are being opened now are still served (RFC 9113 section 6.8).

@@ -34,11 +34,16 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.peer.floods.is_over() {
+            return Poll::Pending; // the connection's task looks for it
+        }
         ready!(self.turn.poll(cx));
         let mut received = self.received.borrow_mut();
         if !received.is_empty() {
             let take = received.len().min(buffer.remaining());
-            buffer.put_slice(received.get(..take).unwrap_or_default());
+            let now = received.get(..take).unwrap_or_default();
+            self.peer.floods.received(now, self.peer.lease.now());
+            buffer.put_slice(now);
             received.drain(..take);
             if received.is_empty() {
                 let buffers = &self.peer.shard.buffers;
@@ -62,7 +67,10 @@ impl AsyncRead for Socket {
                             Err::<(), _>(ErrorKind::WouldBlock.into())
                         });
                     }
+                    let before = buffer.filled().len();
                     buffer.advance(read);
+                    let fresh = buffer.filled().get(before..).unwrap_or_default();
+                    peer.floods.received(fresh, peer.lease.now());
                     return Poll::Ready(Ok(()));
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
@@ -83,6 +91,10 @@ impl AsyncWrite for Socket {
             ready!(stream.poll_write_ready(cx))?;
             match stream.try_write(bytes) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Ok(written) => {
+                    self.peer.floods.sent(&[IoSlice::new(bytes)], written);
+                    return Poll::Ready(Ok(written));
+                }
                 other => return Poll::Ready(other),
             }
         }
@@ -98,6 +110,10 @@ impl AsyncWrite for Socket {
             ready!(stream.poll_write_ready(cx))?;
             match stream.try_write_vectored(pieces) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Ok(written) => {
+                    self.peer.floods.sent(pieces, written);
+                    return Poll::Ready(Ok(written));
+                }
                 other => return Poll::Ready(other),
             }
         }

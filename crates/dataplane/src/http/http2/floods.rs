@@ -1,0 +1,79 @@
+//! Frames that cost a client nothing, counted against their budgets.
+use crate::settings::Http2;
+use pointsman_wire::http2::{Flood, FloodLimits, FrameWatch};
+use std::{
+    cell::{Cell, RefCell},
+    io::IoSlice,
+    time::{Duration, Instant},
+};
+
+/// The watch over one client connection. The library that reads the frames does not say what it
+/// has read, so the socket shows it the bytes.
+pub(super) struct Floods {
+    /// `None` when there are no budgets.
+    watch: Option<RefCell<FrameWatch>>,
+    /// Up to when time has been told.
+    told: Cell<Instant>,
+    found: Cell<Option<Flood>>,
+    /// One was found; nothing more is read.
+    over: Cell<bool>,
+}
+
+impl Floods {
+    pub(super) fn new(settings: &Http2, now: Instant) -> Self {
+        let percent = settings.flood_budget_percent;
+        let limits = FloodLimits::default().scaled(percent);
+        Self {
+            watch: (percent > 0).then(|| RefCell::new(FrameWatch::new(&limits))),
+            told: Cell::new(now),
+            found: Cell::new(None),
+            over: Cell::new(false),
+        }
+    }
+
+    /// These bytes came from the client.
+    pub(super) fn received(&self, bytes: &[u8], now: Instant) {
+        let Some(watch) = &self.watch else {
+            return;
+        };
+        let mut watch = watch.borrow_mut();
+        let seconds = now.saturating_duration_since(self.told.get()).as_secs();
+        if seconds > 0 {
+            watch.tick(u32::try_from(seconds).unwrap_or(u32::MAX));
+            let told = self.told.get().checked_add(Duration::from_secs(seconds));
+            self.told.set(told.unwrap_or(now));
+        }
+        if let Some(flood) = watch.see(bytes)
+            && !self.over.replace(true)
+        {
+            self.found.set(Some(flood));
+        }
+    }
+
+    /// The first `length` of these bytes went to the client.
+    pub(super) fn sent(&self, pieces: &[IoSlice<'_>], length: usize) {
+        let Some(watch) = &self.watch else {
+            return;
+        };
+        let mut watch = watch.borrow_mut();
+        let mut left = length;
+        for piece in pieces {
+            let sent = piece.get(..left).unwrap_or(piece);
+            watch.sent(sent);
+            left -= sent.len();
+            if left == 0 {
+                return;
+            }
+        }
+    }
+
+    /// A flood that was found; once.
+    pub(super) fn take(&self) -> Option<Flood> {
+        self.found.take()
+    }
+
+    /// Whether nothing is to be read any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.over.get()
+    }
+}
