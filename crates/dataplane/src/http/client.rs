@@ -3,6 +3,7 @@ use super::{
     Context, RequestFacts,
     body::Closed,
     changes::{self, Response},
+    download::MAX_INTERIM,
     grpc,
     websocket::Accept,
 };
@@ -16,7 +17,7 @@ use pointsman_wire::{
     http2,
 };
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     task::{Context as TaskContext, Poll},
 };
 use tokio::net::TcpStream;
@@ -34,6 +35,8 @@ pub(super) struct Answering {
     respond: RefCell<SendResponse<Bytes>>,
     /// Open once the head is sent and a body follows.
     body: RefCell<Option<SendStream<Bytes>>>,
+    /// Interim heads so far.
+    interims: Cell<u32>,
 }
 
 impl Answering {
@@ -41,6 +44,7 @@ impl Answering {
         Self {
             respond: RefCell::new(respond),
             body: RefCell::default(),
+            interims: Cell::new(0),
         }
     }
 
@@ -48,6 +52,12 @@ impl Answering {
     pub(super) fn head(&self, response: http::Response<()>, end: bool) -> Result<(), Closed> {
         let mut respond = self.respond.borrow_mut();
         if response.status().is_informational() {
+            // Beyond that it is a flood, of which the client is told when its response is given up.
+            let number = self.interims.get() + 1;
+            self.interims.set(number);
+            if number > MAX_INTERIM {
+                return Ok(());
+            }
             return respond.send_informational(response).map_err(|_| Closed);
         }
         let stream = respond.send_response(response, end).map_err(|_| Closed)?;

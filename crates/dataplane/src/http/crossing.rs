@@ -183,6 +183,8 @@ impl Crossing<'_> {
             );
             let head = match head.await {
                 Ok(head) => head,
+                // The endpoint has begun to act, and the client knows: nothing is sent again.
+                Err(Download::Silent) if interims > 0 => return Download::CutHead,
                 Err(end) => return end,
             };
             input.drain(..head.len.min(input.len()));
@@ -242,7 +244,20 @@ impl Crossing<'_> {
             });
             let (response, body) = match next.await {
                 Ok(next) => next,
-                Err(error) => return fault_of(lease.fault(&error)),
+                Err(error) => {
+                    return match lease.fault(&error) {
+                        // As above.
+                        StreamFault::Refused
+                        | StreamFault::GoneAway
+                        | StreamFault::Unsent
+                        | StreamFault::Closed
+                            if interims > 0 =>
+                        {
+                            Download::CutHead
+                        }
+                        fault => fault_of(fault),
+                    };
+                }
             };
             match self.pass(lease, &response, body.as_ref(), limits, client) {
                 Err(reason) => return Download::Malformed(reason),
@@ -430,7 +445,7 @@ impl Crossing<'_> {
                 self.progress.cut.set(Some(reason_of(broken)));
                 let malformed = matches!(broken, Broken::Framing(_));
                 if let Broken::Framing(refusal) = broken {
-                    self.cx.shard.counts.refuse(refusal.reason.as_str());
+                    self.cx.refuse_response(refusal.reason.as_str());
                 }
                 Download::Cut { status, malformed }
             }

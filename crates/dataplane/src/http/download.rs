@@ -14,8 +14,9 @@ use crate::{
 };
 use pointsman_route::action::Levels;
 use pointsman_wire::http1::{
-    ChunkDecoder, ChunkEvent, ChunkLimits, HeadLimits, LAST_CHUNK, Refusal, ResponseBody, Version,
-    field_slots, head_may_be_complete, parse_response, write_chunk_header, write_last_chunk,
+    ChunkDecoder, ChunkEvent, ChunkLimits, HeadLimits, LAST_CHUNK, Refusal, ResponseBody,
+    ResponseHead, Version, field_slots, head_may_be_complete, parse_response, write_chunk_header,
+    write_last_chunk,
 };
 use tokio::{net::TcpStream, task::coop::consume_budget};
 
@@ -200,8 +201,32 @@ fn parse_head(
     let mut slots = field_slots();
     let parsed = parse_response(input, &mut slots, limits, facts.kind);
     match parsed.map_err(|refusal| refusal.reason.as_str())? {
-        Some(head) => pass_head(cx, facts, operations, upstream, head, None, client).map(Some),
+        Some(head) => {
+            if let Client::Http2(_) = client {
+                look_ahead(&head, input)?;
+            }
+            pass_head(cx, facts, operations, upstream, head, None, client).map(Some)
+        }
         None => Ok(None),
+    }
+}
+
+/// Is the framing of the body wrong already in what came with its head? On a stream the head is on
+/// its way before the body is looked at, and could only be cut; this way the client is told.
+fn look_ahead(head: &ResponseHead<'_>, input: &[u8]) -> Result<(), &'static str> {
+    if head.body != ResponseBody::Chunked {
+        return Ok(());
+    }
+    let mut decoder = ChunkDecoder::new(ChunkLimits::default());
+    let mut rest = input.get(head.len..).unwrap_or_default();
+    loop {
+        let (used, event) = decoder
+            .decode(rest)
+            .map_err(|refusal| refusal.reason.as_str())?;
+        if !matches!(event, ChunkEvent::Data(_)) {
+            return Ok(());
+        }
+        rest = rest.get(used..).unwrap_or_default();
     }
 }
 

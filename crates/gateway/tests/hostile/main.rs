@@ -60,7 +60,7 @@ fn every_file_of_requests_is_played() {
 
 /// Tests for each file of responses.
 macro_rules! responses {
-    ($($file:ident $http1:ident,)*) => {
+    ($($file:ident $http1:ident $http2:ident,)*) => {
         const RESPONSES: &[&str] = &[$(stringify!($file)),*];
         $(
             /// VS-H-130, VS-H-131, VS-H-134.
@@ -68,14 +68,20 @@ macro_rules! responses {
             async fn $http1() {
                 responses::run(stringify!($file), Speech::Http1).await;
             }
+
+            /// A cut is RST_STREAM, never END_STREAM (RFC 9113 section 8.1).
+            #[tokio::test]
+            async fn $http2() {
+                responses::run(stringify!($file), Speech::Http2).await;
+            }
         )*
     };
 }
 
 responses! {
-    ends responses_that_end_early,
-    heads response_heads,
-    passing responses_that_pass,
+    ends responses_that_end_early responses_that_end_early_by_http2,
+    heads response_heads response_heads_by_http2,
+    passing responses_that_pass responses_that_pass_by_http2,
 }
 
 #[test]

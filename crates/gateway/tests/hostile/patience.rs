@@ -2,9 +2,7 @@
 //! is left of a connection after them.
 use crate::common::*;
 use pointsman_testkit::{
-    HttpUpstream, RawHttp, Reply, eventually, free_port, fresh_ip,
-    message::{Framing, MessageError},
-    within,
+    HttpUpstream, Reply, eventually, free_port, fresh_ip, message::MessageError, within,
 };
 use std::{net::SocketAddr, time::Duration};
 
@@ -304,24 +302,6 @@ async fn bytes_sent_before_an_upgrade_is_granted_are_not_passed_on() {
         upstream.last_seen().expect("a request").field("upgrade"),
         None
     );
-}
-
-/// PS-48b: recognised, and refused until HTTP/2 is spoken.
-#[tokio::test]
-async fn the_http2_preface_is_told_that_it_is_not_spoken() {
-    let upstream = HttpUpstream::named("web").start().await;
-    let (_gateway, web) = web(settings(), &upstream).await;
-    let mut client: RawHttp = connect(web).await;
-    client
-        .send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-        .await
-        .expect("sent");
-    let reply = client.read_response().await.expect("an answer");
-    assert_eq!(
-        (reply.status, reply.framing == Framing::UntilClose),
-        (505, false)
-    );
-    assert_eq!(upstream.requests(), 0);
 }
 
 #[tokio::test]

@@ -181,7 +181,13 @@ fn compare(expected: &Expected, got: &Got) -> Vec<String> {
             wrong.push(format!("{name}: {value}"));
         }
     }
-    if expected.trailers != got.trailers {
+    let small = |(name, value): &(String, String)| (name.to_ascii_lowercase(), value.clone());
+    if !expected
+        .trailers
+        .iter()
+        .map(small)
+        .eq(got.trailers.iter().map(small))
+    {
         wrong.push(format!(
             "trailers {:?}, not {:?}",
             got.trailers, expected.trailers
