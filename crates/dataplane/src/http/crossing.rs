@@ -2,6 +2,7 @@
 use super::{
     Context,
     attempts::{End, Failure, FailureKind, Outcome},
+    body::WebSource,
     body::{Broken, Cut, Framing, Http1Sink, Http1Source, Http2Sink, Http2Source, Sink, Source},
     body::{carry, reason_of},
     client::{Client, Head, pass_head},
@@ -112,6 +113,10 @@ impl Crossing<'_> {
             return End::Other(Outcome::Reply(local::NO_WEBSOCKET));
         }
         let has_body = self.forward.facts.has_body();
+        if self.forward.grpc_web.is_some_and(|web| web.text) && !matches!(body, Source::Web(_)) {
+            let inner = std::mem::replace(body, Source::Empty);
+            *body = Source::Web(Box::new(WebSource::request(inner)));
+        }
         let (response, mut sending) = match lease.send((**request).clone(), !has_body && !upgrade) {
             Ok(begun) => begun,
             Err(fault) => return failed(fault),
@@ -242,7 +247,7 @@ impl Crossing<'_> {
                     (http::Response::from_parts(parts, ()), Some(body))
                 })
             });
-            let (response, body) = match next.await {
+            let (mut response, body) = match next.await {
                 Ok(next) => next,
                 Err(error) => {
                     return match lease.fault(&error) {
@@ -259,6 +264,10 @@ impl Crossing<'_> {
                     };
                 }
             };
+            let interim = body.is_none();
+            if let Some(web) = self.forward.grpc_web.filter(|_| !interim) {
+                web.response(response.headers_mut());
+            }
             match self.pass(lease, &response, body.as_ref(), limits, client) {
                 Err(reason) => return Download::Malformed(reason),
                 Ok(head) => match body {
@@ -278,6 +287,10 @@ impl Crossing<'_> {
             return Download::Upgraded(Vec::new());
         }
         let mut body = Source::Http2(Http2Source::new(body));
+        if let Some(web) = self.forward.grpc_web {
+            let status = &self.progress.grpc_status;
+            body = Source::Web(Box::new(WebSource::response(body, web.text, status)));
+        }
         self.body(&head, &mut body, client).await
     }
 

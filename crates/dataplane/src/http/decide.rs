@@ -5,6 +5,7 @@ use super::{
     changes::Changes,
     fields::HeadFields,
     grpc,
+    grpc_web::GrpcWeb,
     local::{self, Local},
     mirror::Copies,
     routed::Routed,
@@ -94,6 +95,8 @@ pub(crate) struct Forward {
     pub(crate) copies: Option<Box<Copies>>,
     /// The head, where the endpoint speaks HTTP/2 (PS-60); otherwise it is in `out`.
     pub(crate) http2: Option<Box<http::Request<()>>>,
+    /// The client speaks gRPC-Web, and the endpoint gRPC.
+    pub(super) grpc_web: Option<GrpcWeb>,
 }
 
 /// Where a request goes.
@@ -334,6 +337,7 @@ pub(crate) fn decide_head(
                 changes: Changes::Nothing,
                 copies: None,
                 http2,
+                grpc_web: None,
             })
         }
         RequestDecision::Rule(matched) => {
@@ -369,10 +373,13 @@ fn forward_bytes(
         Some(cluster) => {
             cx.access.backend(&cluster.cluster.label);
             let http2 = speaks_http2(cx, &cluster, &facts);
-            let http2 = match write_plain(&facts, head, path, http2, out) {
+            let mut http2 = match write_plain(&facts, head, path, http2, out) {
                 Ok(http2) => http2,
                 Err(refusal) => return Step::Refuse(refusal),
             };
+            let grpc_web = http2
+                .as_mut()
+                .and_then(|http2| GrpcWeb::request(&cluster.cluster, http2.headers_mut()));
             Step::Forward(Forward {
                 facts,
                 to: To::Cluster(cluster),
@@ -380,6 +387,7 @@ fn forward_bytes(
                 changes: Changes::Nothing,
                 copies: None,
                 http2,
+                grpc_web,
             })
         }
         None => Step::Reply(Reply {

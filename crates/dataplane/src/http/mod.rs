@@ -21,6 +21,7 @@ mod download;
 mod exchange;
 mod fields;
 mod grpc;
+mod grpc_web;
 mod http2;
 mod local;
 mod mirror;

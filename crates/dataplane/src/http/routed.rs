@@ -6,6 +6,7 @@ use super::{
     changes::{Changes, Process},
     decide::{Answered, Forward, Reply, Step, To, connection, speaks_http2, write_head},
     fields::HeadFields,
+    grpc_web::GrpcWeb,
     local,
     mirror::Copies,
 };
@@ -206,10 +207,13 @@ impl Routed<'_, '_> {
             connection: connection(&facts, head),
         };
         let to_http2 = speaks_http2(cx, &cluster, &facts);
-        let http2 = match write_head(head, &rewrite, &extra, to_http2, out) {
+        let mut http2 = match write_head(head, &rewrite, &extra, to_http2, out) {
             Ok(http2) => http2,
             Err(refusal) => return Step::Refuse(refusal),
         };
+        let grpc_web = http2
+            .as_mut()
+            .and_then(|http2| GrpcWeb::request(&cluster.cluster, http2.headers_mut()));
         let copies = Copies::draw(cx, view, rule, &facts, |shadow| {
             let shadow = shadow.then(|| {
                 let host = outgoing.host.or(head.host).unwrap_or_default();
@@ -233,6 +237,7 @@ impl Routed<'_, '_> {
             changes,
             copies,
             http2,
+            grpc_web,
         })
     }
 }

@@ -126,6 +126,7 @@ reasons! {
     BadChunkSize "bad_chunk_size" 400 "A chunk size is not 1 to 16 hexadecimal digits, or is 2^63 or more.",
     BadChunkExtension "bad_chunk_extension" 400 "A chunk extension is malformed.",
     ChunkExtensionTooLong "chunk_extension_too_long" 400 "The chunk extensions of one body are longer than the limit.",
+    BadGrpcWebText "bad_grpc_web_text" 400 "A gRPC-Web body in the text form is not base64.",
     MissingChunkEnd "missing_chunk_end" 400 "The data of a chunk is not followed by CR LF.",
     TrailersTooLarge "trailers_too_large" 431 "The trailer section is larger than the limit.",
     TooManyTrailers "too_many_trailers" 431 "The trailer section has more fields than the limit.",

@@ -4,9 +4,11 @@
 //! From HTTP/1 to HTTP/1 bytes go from socket to socket instead (`upload`, `download`), without
 //! becoming pieces. At most one piece is on its way, and the source is told that it may send more
 //! only when the sink has taken it: so a slow reader on one side stops the writer on the other.
+mod grpc_web;
 mod http1;
 mod http2;
 
+pub(super) use grpc_web::WebSource;
 pub(super) use http1::{Framing, Http1Sink, Http1Source};
 pub(super) use http2::{Http2Sink, Http2Source, reason_of};
 
@@ -50,6 +52,7 @@ pub(super) enum Source<'a> {
     Empty,
     Http1(Http1Source<'a>),
     Http2(Http2Source),
+    Web(Box<WebSource<'a>>),
 }
 
 impl Source<'_> {
@@ -59,6 +62,7 @@ impl Source<'_> {
             Self::Empty => Ok(Piece::End(None)),
             Self::Http1(source) => source.next().await,
             Self::Http2(source) => source.next().await,
+            Self::Web(source) => source.next().await,
         }
     }
 
