@@ -2,8 +2,6 @@
 pub mod buffers;
 pub mod cluster_state;
 pub mod endpoint_state;
-// Nothing forwards by HTTP/2 yet.
-#[allow(dead_code, unused_imports)]
 pub(crate) mod http2_pool;
 pub(crate) mod ourselves;
 pub mod registry;

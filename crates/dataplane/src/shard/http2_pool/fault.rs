@@ -2,6 +2,9 @@
 use h2::Reason;
 
 /// Why a stream to an endpoint ended without a whole response.
+///
+/// Of `Refused`, `GoneAway` and `Unsent` it is certain that the endpoint has done nothing about the
+/// request: it may be sent again, whatever it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StreamFault {
     /// The endpoint refused the stream before it did anything with it: RST_STREAM with
@@ -42,12 +45,6 @@ impl StreamFault {
         };
         classify(what, by, error.reason())
     }
-
-    /// Is it certain that the endpoint has done nothing about the request? Then it may be sent
-    /// again, whatever it is.
-    pub(crate) fn is_unprocessed(self) -> bool {
-        matches!(self, Self::Refused | Self::GoneAway | Self::Unsent)
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,50 +82,35 @@ mod tests {
         use {By::*, What::*};
         let refused = Some(Reason::REFUSED_STREAM);
         let cancel = Some(Reason::CANCEL);
-        for (what, by, reason, expected, unprocessed) in [
-            (Stream, Peer, refused, StreamFault::Refused, true),
-            (
-                GoAway,
-                Peer,
-                Some(Reason::NO_ERROR),
-                StreamFault::GoneAway,
-                true,
-            ),
+        let broken = Some(Reason::PROTOCOL_ERROR);
+        for (what, by, reason, expected) in [
+            (Stream, Peer, refused, StreamFault::Refused),
+            (GoAway, Peer, Some(Reason::NO_ERROR), StreamFault::GoneAway),
             (
                 GoAway,
                 Peer,
                 Some(Reason::ENHANCE_YOUR_CALM),
                 StreamFault::GoneAway,
-                true,
             ),
-            (
-                Stream,
-                Peer,
-                cancel,
-                StreamFault::Reset(Reason::CANCEL),
-                false,
-            ),
+            (Stream, Peer, cancel, StreamFault::Reset(Reason::CANCEL)),
             (
                 Stream,
                 Library,
                 refused,
                 StreamFault::Protocol(Reason::REFUSED_STREAM),
-                false,
             ),
             (
                 GoAway,
                 Library,
-                Some(Reason::PROTOCOL_ERROR),
+                broken,
                 StreamFault::Protocol(Reason::PROTOCOL_ERROR),
-                false,
             ),
-            (Io, Us, None, StreamFault::Closed, false),
-            (Stream, Us, refused, StreamFault::Ours, false),
-            (Stream, Us, None, StreamFault::Ours, false),
+            (Io, Us, None, StreamFault::Closed),
+            (Stream, Us, refused, StreamFault::Ours),
+            (Stream, Us, None, StreamFault::Ours),
         ] {
             let fault = classify(what, by, reason);
             assert_eq!(fault, expected, "{what:?} {by:?} {reason:?}");
-            assert_eq!(fault.is_unprocessed(), unprocessed, "{fault:?}");
         }
     }
 
