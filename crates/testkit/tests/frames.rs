@@ -142,8 +142,7 @@ async fn the_upstream_is_understood_and_understands() {
         peer.send(&[Frame::goaway(second.stream, code::INTERNAL_ERROR, b"why")])
             .await?;
         assert_eq!(third.field(":path"), Some("/3"));
-        peer.drain().await;
-        Ok(())
+        peer.drain().await
     })
     .await;
     let stream = TcpStream::connect(upstream.addr()).await.expect("connects");

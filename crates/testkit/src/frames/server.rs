@@ -187,9 +187,18 @@ impl FramePeer {
         }
     }
 
-    /// Reads and drops everything until the peer closes.
-    pub async fn drain(&mut self) {
+    /// Reads and drops everything until the client closes, or is silent for longer than the deadline.
+    ///
+    /// # Errors
+    /// None: to end a script with.
+    pub async fn drain(&mut self) -> Result<(), FrameError> {
         while self.frames.frame().await.is_ok() {}
+        Ok(())
+    }
+
+    /// Closes with a reset (RST).
+    pub fn reset(self) {
+        self.frames.reset();
     }
 }
 

@@ -169,7 +169,10 @@ const KINDS: usize = 8;
 const PREFACE: u32 = 24;
 const HEADER: usize = 9;
 const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
 const PADDED: u8 = 8;
 
 /// What goes over one client connection, from its preface on.
@@ -178,6 +181,10 @@ pub struct FrameWatch {
     received: Frames,
     sent: Frames,
     last_stream: u32,
+    /// HEADERS from the client so far.
+    heads: u32,
+    /// Its last frame was HEADERS or CONTINUATION, and its field block goes on in another.
+    goes_on: Option<bool>,
     left: [u32; KINDS],
     budgets: [Budget; KINDS],
 }
@@ -191,6 +198,8 @@ impl FrameWatch {
             received: Frames::behind(PREFACE),
             sent: Frames::behind(0),
             last_stream: 0,
+            heads: 0,
+            goes_on: None,
             left: budgets.map(|budget| budget.burst),
             budgets,
         }
@@ -204,6 +213,14 @@ impl FrameWatch {
             flood = flood.or(self.frame(header));
         }
         flood
+    }
+
+    /// The number of the field block that the client has begun and not ended, if there is one:
+    /// nothing else can come on the whole connection before its end (RFC 9113 section 4.3).
+    #[must_use]
+    pub fn in_head(&self) -> Option<u32> {
+        let goes_on = self.goes_on?;
+        (goes_on || self.received.skip > 0).then_some(self.heads)
     }
 
     /// Looks at the next bytes to the client, cut anywhere.
@@ -228,6 +245,9 @@ impl FrameWatch {
             flags,
             stream,
         } = header;
+        let head = matches!(kind, HEADERS | CONTINUATION);
+        self.goes_on = head.then_some(flags & END_HEADERS == 0);
+        self.heads = self.heads.wrapping_add(u32::from(kind == HEADERS));
         let flood = match kind {
             // Padding may be all there is; then it is not worth anything either.
             DATA if length > u32::from(flags & PADDED != 0) => {
@@ -238,19 +258,19 @@ impl FrameWatch {
             }
             DATA if flags & END_STREAM != 0 => return None,
             DATA => Flood::EmptyData,
-            1 if stream > self.last_stream => {
+            HEADERS if stream > self.last_stream => {
                 self.last_stream = stream;
                 self.credit(|budget| budget.stream);
                 return None;
             }
             // Trailers end a stream, which happens once for each.
-            1 if flags & END_STREAM != 0 => return None,
+            HEADERS if flags & END_STREAM != 0 => return None,
             2 => Flood::Priority,
             3 => Flood::Reset,
             4 => Flood::Settings,
             6 => Flood::Ping,
             8 => Flood::WindowUpdate,
-            9 => Flood::Continuation,
+            CONTINUATION => Flood::Continuation,
             _ => Flood::Other,
         };
         let left = self.left.get_mut(flood as usize)?;

@@ -17,6 +17,8 @@ pub(super) struct Floods {
     found: Cell<Option<Flood>>,
     /// One was found; nothing more is read.
     over: Cell<bool>,
+    /// The field block that is coming in, and since when.
+    head: Cell<Option<(u32, Instant)>>,
 }
 
 impl Floods {
@@ -28,6 +30,7 @@ impl Floods {
             told: Cell::new(now),
             found: Cell::new(None),
             over: Cell::new(false),
+            head: Cell::new(None),
         }
     }
 
@@ -48,6 +51,15 @@ impl Floods {
         {
             self.found.set(Some(flood));
         }
+        let head = watch.in_head();
+        if head != self.head.get().map(|(number, _)| number) {
+            self.head.set(head.map(|number| (number, now)));
+        }
+    }
+
+    /// Since when a field block is begun and not ended.
+    pub(super) fn head_since(&self) -> Option<Instant> {
+        self.head.get().map(|(_, since)| since)
     }
 
     /// The first `length` of these bytes went to the client.

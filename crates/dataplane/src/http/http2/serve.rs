@@ -16,7 +16,7 @@ use std::{
     future::poll_fn,
     rc::Rc,
     task::{Poll, Waker},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::task::coop::consume_budget;
 
@@ -68,7 +68,8 @@ const GOODBYE: Duration = Duration::from_secs(5);
 )]
 enum Next {
     Request(http::Request<h2::RecvStream>, server::SendResponse<Bytes>),
-    /// There are streams in service now where there were none, or none any more.
+    /// There are streams in service now where there were none, or none any more; or a field block
+    /// was begun or ended.
     Recount,
     /// There are too many frames of a kind.
     Flood(Flood),
@@ -100,6 +101,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, lease: Lease, accepted: Accepted, re
         // A client that opens streams without end must not keep the thread to itself.
         consume_budget().await;
         let idle = peer.active.get() == 0;
+        let head = peer.floods.head_since();
         let next = poll_fn(|cx| {
             if let Some(flood) = peer.floods.take() {
                 return Poll::Ready(Next::Flood(flood));
@@ -116,7 +118,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, lease: Lease, accepted: Accepted, re
             if let Some(flood) = peer.floods.take() {
                 return Poll::Ready(Next::Flood(flood));
             }
-            if idle != (peer.active.get() == 0) {
+            if idle != (peer.active.get() == 0) || head != peer.floods.head_since() {
                 return Poll::Ready(Next::Recount);
             }
             *peer.waker.borrow_mut() = Some(cx.waker().clone());
@@ -128,6 +130,12 @@ pub(crate) async fn serve(shard: Rc<Shard>, lease: Lease, accepted: Accepted, re
             (true, false) => settings.timeouts.keep_alive.0,
             (true, true) => GOODBYE,
         };
+        // Only heads that come in several reads are waited for, and none holds up the others.
+        let slow = head
+            .filter(|_| !flooded && !settings.timeouts.request_head.0.is_zero())
+            .map(|since| left(settings.timeouts.request_head.0, since, &peer.lease))
+            .filter(|left| limit.is_zero() || *left < limit);
+        let limit = slow.unwrap_or(limit);
         let next = if leaving {
             peer.lease.within(limit, next).await.map_err(IdleEnd::from)
         } else {
@@ -156,6 +164,14 @@ pub(crate) async fn serve(shard: Rc<Shard>, lease: Lease, accepted: Accepted, re
             Ok(Next::Over(_)) if flooded => return,
             Ok(Next::Over(None)) => return,
             Ok(Next::Over(Some(error))) => return ended(&peer, &error),
+            // A head that never ends (VS-H-142).
+            Err(IdleEnd::Elapsed) if slow.is_some() => {
+                tracing::debug!(peer = %peer.accepted.peer, "a field block that does not end");
+                peer.shard.counts.limit("timeouts.request_head");
+                leaving = true;
+                flooded = true;
+                connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+            }
             // Streams that are being opened now are still served (RFC 9113 section 6.8).
             Err(_) if !leaving => {
                 leaving = true;
@@ -164,6 +180,12 @@ pub(crate) async fn serve(shard: Rc<Shard>, lease: Lease, accepted: Accepted, re
             Err(_) => return,
         }
     }
+}
+
+/// What is left of `limit`: a moment at least, as zero would be without end.
+fn left(limit: Duration, since: Instant, lease: &Lease) -> Duration {
+    let passed = lease.now().saturating_duration_since(since);
+    limit.saturating_sub(passed).max(Duration::from_millis(1))
 }
 
 fn builder(settings: &Settings) -> server::Builder {

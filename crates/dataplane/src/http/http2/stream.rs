@@ -215,7 +215,14 @@ impl Stream<'_> {
                 record(refusal.status, Flags::DPE, refusal.reason.as_str());
             }
             Outcome::Abort { status, flags } => {
-                let reason = progress.cut.get().unwrap_or(Reason::INTERNAL_ERROR);
+                let reason = match progress.cut.get() {
+                    // Clients take the first two for an end in order, and the third for a promise
+                    // that nothing happened.
+                    None | Some(Reason::NO_ERROR | Reason::CANCEL | Reason::REFUSED_STREAM) => {
+                        Reason::INTERNAL_ERROR
+                    }
+                    Some(reason) => reason,
+                };
                 self.answering.reset(reason);
                 record(status, flags, details_of_cut(flags));
             }

@@ -1,0 +1,405 @@
+//! Upstreams that speak HTTP/2 badly: their clients are told 502 or 503, or see a visible cut, and
+//! nobody waits for ever (RFC 9113 sections 8.1.1 and 10.5).
+use crate::common::{Gateway, SOON, plain, resident, service, settings, written};
+use pointsman_testkit::{
+    RawHttp,
+    frames::{
+        Block, Fate, Frame, FrameClient, FrameError, FramePeer, FrameUpstream, code, encode_all,
+        flag, kind, setting,
+    },
+    free_port, fresh_ip,
+    message::MessageError,
+    within,
+};
+use std::{future::Future, net::SocketAddr, pin::Pin, time::Duration};
+
+/// What the gateway's client gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gets {
+    /// This answer.
+    Status(u16),
+    /// 502 or 503.
+    Failure,
+    /// The beginning of an answer, which is visibly not whole: a reset in HTTP/2.
+    Cut,
+}
+use Gets::{Cut, Failure, Status};
+
+/// What the upstream says to a request for `/bad` on this stream, each time.
+struct Case {
+    name: &'static str,
+    rfc: &'static str,
+    gets: Gets,
+    says: fn(u32) -> Vec<u8>,
+}
+
+fn head(stream: u32, fields: &[(&str, &str)]) -> Frame {
+    Frame::headers(stream, Block::of(fields))
+}
+
+/// A head that is right, with a body to follow.
+fn good(stream: u32) -> Frame {
+    head(stream, &[(":status", "200")])
+}
+
+/// A head with another field, and nothing behind it.
+fn with(stream: u32, name: &str, value: &str) -> Vec<u8> {
+    head(stream, &[(":status", "200"), (name, value)])
+        .end_stream()
+        .encode()
+}
+
+fn some(frames: &[Frame]) -> Vec<u8> {
+    encode_all(frames)
+}
+
+#[rustfmt::skip]
+const CASES: &[Case] = &[
+    // Messages (RFC 9113 section 8).
+    Case { name: "no :status", rfc: "8.3.2", gets: Failure, says: |id| head(id, &[("x-a", "b")]).end_stream().encode() },
+    Case { name: ":status twice", rfc: "8.3", gets: Failure, says: |id| with(id, ":status", "200") },
+    Case { name: ":status behind a field", rfc: "8.3", gets: Failure, says: |id| head(id, &[("x-a", "b"), (":status", "200")]).end_stream().encode() },
+    Case { name: ":status of two digits", rfc: "8.3.2", gets: Failure, says: |id| head(id, &[(":status", "20")]).end_stream().encode() },
+    Case { name: ":status of letters", rfc: "8.3.2", gets: Failure, says: |id| head(id, &[(":status", "abc")]).end_stream().encode() },
+    Case { name: ":status with a line feed", rfc: "8.3.2", gets: Failure, says: |id| head(id, &[(":status", "200\r\nsmuggled: 1")]).end_stream().encode() },
+    Case { name: "an unknown pseudo-field", rfc: "8.3", gets: Failure, says: |id| head(id, &[(":reason", "OK"), (":status", "200")]).end_stream().encode() },
+    // The library leaves it out.
+    Case { name: "a pseudo-field of requests", rfc: "8.3", gets: Status(200), says: |id| head(id, &[(":status", "200"), (":path", "/")]).end_stream().encode() },
+    Case { name: "101", rfc: "8.6", gets: Failure, says: |id| head(id, &[(":status", "101")]).encode() },
+    Case { name: "an interim answer that ends the stream", rfc: "8.1", gets: Failure, says: |id| head(id, &[(":status", "103")]).end_stream().encode() },
+    Case { name: "a flood of interim answers", rfc: "8.1", gets: Failure, says: |id| some(&vec![head(id, &[(":status", "103"), ("link", "</a>")]); 10_000]) },
+    Case { name: "a name in upper case", rfc: "8.2.1", gets: Failure, says: |id| with(id, "X-A", "b") },
+    Case { name: "a value with line feeds", rfc: "8.2.1", gets: Failure, says: |id| with(id, "x-a", "b\r\nsmuggled: 1") },
+    Case { name: "a value with NUL", rfc: "8.2.1", gets: Failure, says: |id| with(id, "x-a", "b\0c") },
+    Case { name: "a value that begins with a blank", rfc: "8.2.1", gets: Failure, says: |id| with(id, "x-a", " b") },
+    Case { name: "Connection", rfc: "8.2.2", gets: Failure, says: |id| with(id, "connection", "close") },
+    Case { name: "Transfer-Encoding", rfc: "8.2.2", gets: Failure, says: |id| with(id, "transfer-encoding", "chunked") },
+    Case { name: "TE", rfc: "8.2.2", gets: Failure, says: |id| with(id, "te", "trailers") },
+    Case { name: "no body where one was told", rfc: "8.1.1", gets: Failure, says: |id| with(id, "content-length", "5") },
+    Case { name: "a length that is none", rfc: "8.1.1", gets: Failure, says: |id| with(id, "content-length", "+0") },
+    Case { name: "two lengths", rfc: "8.1.1", gets: Failure, says: |id| head(id, &[(":status", "200"), ("content-length", "0"), ("content-length", "1")]).encode() },
+    Case { name: "a body shorter than told", rfc: "8.1.1", gets: Cut, says: |id| some(&[head(id, &[(":status", "200"), ("content-length", "10")]), Frame::data(id, *b"short").end_stream()]) },
+    Case { name: "a body longer than told", rfc: "8.1.1", gets: Cut, says: |id| some(&[head(id, &[(":status", "200"), ("content-length", "2")]), Frame::data(id, *b"longHTTP/1.1 200 OK").end_stream()]) },
+    Case { name: "trailers with line feeds", rfc: "8.2.1", gets: Cut, says: |id| some(&[good(id), Frame::data(id, *b"x"), head(id, &[("x-a", "b\r\nsmuggled: 1")]).end_stream()]) },
+    Case { name: "trailers without an end", rfc: "8.1", gets: Cut, says: |id| some(&[good(id), Frame::data(id, *b"x"), head(id, &[("x-a", "b")])]) },
+    Case { name: "two answers", rfc: "8.1", gets: Cut, says: |id| some(&[good(id), Frame::data(id, *b"x"), good(id)]) },
+    Case { name: "101 fields", rfc: "10.5.1", gets: Failure, says: |id| Frame::headers(id, (0..101).fold(Block::status(200), |block, _| block.literal("x-a", "b"))).end_stream().encode() },
+    Case { name: "fields of 100 KB", rfc: "10.5.1", gets: Failure, says: |id| long(id, 100_000) },
+    Case { name: "fields of 10 MB", rfc: "10.5.1", gets: Failure, says: |id| long(id, 10_000_000) },
+    Case { name: "a field that blows up", rfc: "10.5.1", gets: Failure, says: |id| {
+        let block = Block::status(200).remembered("x-a", "a".repeat(4000));
+        Frame::headers(id, (0..4000).fold(block, |block, _| block.indexed(62))).end_stream().encode()
+    } },
+    // Streams (section 5).
+    Case { name: "RST_STREAM at once", rfc: "5.4.2", gets: Failure, says: |id| Frame::reset(id, code::INTERNAL_ERROR).encode() },
+    Case { name: "RST_STREAM that blames nobody", rfc: "5.4.2", gets: Failure, says: |id| Frame::reset(id, code::NO_ERROR).encode() },
+    Case { name: "a stream refused each time", rfc: "8.7", gets: Failure, says: |id| Frame::reset(id, code::REFUSED_STREAM).encode() },
+    Case { name: "RST_STREAM behind the head", rfc: "8.1", gets: Cut, says: |id| some(&[good(id), Frame::reset(id, code::INTERNAL_ERROR)]) },
+    Case { name: "RST_STREAM within the body", rfc: "8.1", gets: Cut, says: |id| some(&[good(id), Frame::data(id, *b"half"), Frame::reset(id, code::CANCEL)]) },
+    Case { name: "RST_STREAM that blames nobody within the body", rfc: "8.1", gets: Cut, says: |id| some(&[good(id), Frame::data(id, *b"half"), Frame::reset(id, code::NO_ERROR)]) },
+    Case { name: "RST_STREAM behind a whole answer", rfc: "8.1", gets: Status(200), says: |id| some(&[good(id), Frame::data(id, *b"whole").end_stream(), Frame::reset(id, code::NO_ERROR)]) },
+    Case { name: "DATA first", rfc: "8.1", gets: Failure, says: |id| Frame::data(id, *b"x").end_stream().encode() },
+    Case { name: "an answer to nothing", rfc: "5.1", gets: Failure, says: |id| some(&[good(id + 100).end_stream()]) },
+    Case { name: "an answer to an even stream", rfc: "5.1.1", gets: Failure, says: |_| some(&[good(2).end_stream()]) },
+    Case { name: "PUSH_PROMISE", rfc: "8.4", gets: Failure, says: |id| some(&[Frame::push_promise(id, 2, &Block::request("GET", "web", "/").bytes()), good(2).end_stream()]) },
+    // The connection (sections 6 and 7).
+    Case { name: "GOAWAY each time", rfc: "6.8", gets: Failure, says: |_| Frame::goaway(0, code::NO_ERROR, b"").encode() },
+    // The stream may still be answered, and is not.
+    Case { name: "GOAWAY with an error", rfc: "6.8", gets: Status(504), says: |id| Frame::goaway(id, code::PROTOCOL_ERROR, b"why").encode() },
+    Case { name: "GOAWAY with an error within the body", rfc: "6.8", gets: Cut, says: |id| some(&[good(id), Frame::data(id, *b"half"), Frame::goaway(id, code::INTERNAL_ERROR, b"")]) },
+    Case { name: "a frame of 16 MiB", rfc: "4.2", gets: Failure, says: |id| [&good(id).encode()[..0], &Frame::data(id, []).encode_as((1 << 24) - 1)].concat() },
+    Case { name: "SETTINGS of 5 bytes", rfc: "6.5", gets: Failure, says: |_| Frame::new(kind::SETTINGS, 0, 0, [0; 5]).encode() },
+    Case { name: "PING of a stream", rfc: "6.7", gets: Failure, says: |_| Frame::new(kind::PING, 0, 1, [0; 8]).encode() },
+    Case { name: "a window of the connection that is too large", rfc: "6.9.1", gets: Failure, says: |_| Frame::window_update(0, (1 << 31) - 1).encode() },
+    // The library resets the stream, and tells nobody.
+    Case { name: "a window of a stream that is too large", rfc: "6.9.1", gets: Status(504), says: |id| Frame::window_update(id, (1 << 31) - 1).encode() },
+    Case { name: "index 0", rfc: "RFC 7541 6.1", gets: Failure, says: |id| Frame::headers(id, Block::status(200).indexed(0)).end_stream().encode() },
+    Case { name: "CONTINUATION without end", rfc: "10.5", gets: Failure, says: |id| {
+        let begun = good(id).without(flag::END_HEADERS);
+        let more = Frame::continuation(id, []).without(flag::END_HEADERS);
+        some(&[vec![begun], vec![more; 10_000]].concat())
+    } },
+    Case { name: "HTTP/1", rfc: "3.4", gets: Failure, says: |_| b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec() },
+];
+
+/// A head with fields of this many bytes, in frames of 16 KB.
+fn long(stream: u32, bytes: usize) -> Vec<u8> {
+    let fields = (0..bytes / 1000).fold(Block::status(200), |block, _| {
+        block.literal("x-a", "y".repeat(996))
+    });
+    let pieces = fields.bytes();
+    let pieces: Vec<_> = pieces.chunks(16_000).collect();
+    let frames = pieces.iter().enumerate().map(|(at, piece)| {
+        let frame = match at {
+            0 => Frame::headers(stream, *piece),
+            _ => Frame::continuation(stream, *piece),
+        };
+        match at + 1 == pieces.len() {
+            true => frame,
+            false => frame.without(flag::END_HEADERS),
+        }
+    });
+    some(&frames.collect::<Vec<_>>())
+}
+
+/// Answers `/bad` with what `says` tells, and everything else rightly.
+async fn answer(mut peer: FramePeer, says: fn(u32) -> Vec<u8>) -> Result<(), FrameError> {
+    peer.accept(&[]).await?;
+    loop {
+        let asked = peer.request().await?;
+        match asked.field(":path") {
+            Some("/bad") => peer.send_raw(&says(asked.stream)).await?,
+            _ => peer.answer(asked.stream, 200, b"fine").await?,
+        }
+    }
+}
+
+/// A gateway in front of an upstream that is declared to speak HTTP/2.
+async fn web(upstream: SocketAddr) -> (Gateway, SocketAddr) {
+    let mut settings = settings();
+    settings.timeouts.response = written("3s");
+    settings.timeouts.connect = written("2s");
+    let (vip, port) = (fresh_ip(), free_port());
+    let text = service("web", vip, port, "http2", &plain(&[upstream]));
+    let gateway = Gateway::serve_with(settings, &text).await;
+    (gateway, (vip, port).into())
+}
+
+/// What an HTTP/1 client gets, and what an HTTP/2 client gets.
+async fn both(web: SocketAddr, path: &str) -> [Result<Gets, String>; 2] {
+    let mut one = RawHttp::connect(web).await.expect("connects");
+    let first = match one.get("web", path).await {
+        Ok(reply) if matches!(reply.status, 502 | 503) => Ok(Failure),
+        Ok(reply) => Ok(Status(reply.status)),
+        Err(MessageError::TimedOut) => Err("nothing in time".to_owned()),
+        Err(MessageError::Truncated { .. } | MessageError::Io(_)) => Ok(Cut),
+        Err(error) => Err(error.to_string()),
+    };
+    let mut two = FrameClient::begin(web).await.expect("HTTP/2");
+    let fate = two.ask(1, Block::request("GET", "web", path)).await;
+    let second = match fate {
+        Fate::Status(502 | 503) => Ok(Failure),
+        Fate::Status(status) => Ok(Status(status)),
+        // The head may have been overtaken. What these codes mean is not so.
+        Fate::Reset(code::NO_ERROR | code::CANCEL | code::REFUSED_STREAM) => {
+            Err(format!("{fate:?} looks harmless"))
+        }
+        Fate::Reset(_) => Ok(Cut),
+        other => Err(format!("{other:?}; {:?}", two.heard)),
+    };
+    // Whatever an upstream does, its client's own connection goes on.
+    let after = two.ask(3, Block::request("GET", "web", "/after")).await;
+    match after {
+        Fate::Status(200) => [first, second],
+        other => [first, Err(format!("then {other:?}; {:?}", two.heard))],
+    }
+}
+
+/// VS-H-134 for HTTP/2.
+#[tokio::test]
+async fn bad_answers_are_502_or_503_or_a_visible_cut() {
+    let mut wrong = Vec::new();
+    let before = resident();
+    for case in CASES {
+        let says = case.says;
+        let upstream = FrameUpstream::start(move |peer, _| answer(peer, says)).await;
+        let (_gateway, web) = web(upstream.addr()).await;
+        let got = within(SOON * 2, both(web, "/bad")).await;
+        for (client, got) in ["HTTP/1", "HTTP/2"].into_iter().zip(got) {
+            if got != Ok(case.gets) {
+                wrong.push(format!(
+                    "{} ({}), {client}: {got:?}, not {:?}",
+                    case.name, case.rfc, case.gets
+                ));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} wrong:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 96 << 20, "{grown} bytes of memory");
+}
+
+type Script = fn(FramePeer) -> Pin<Box<dyn Future<Output = Result<(), FrameError>> + Send>>;
+
+/// Upstreams with which nothing comes about: 502, 503 or 504, soon.
+const SILENT: &[(&str, Script)] = &[
+    ("closes at once", |peer| {
+        Box::pin(async {
+            drop(peer);
+            Ok(())
+        })
+    }),
+    ("resets at once", |peer| {
+        Box::pin(async {
+            peer.reset();
+            Ok(())
+        })
+    }),
+    ("says nothing", |mut peer| {
+        Box::pin(async move { peer.drain().await })
+    }),
+    ("never answers", |mut peer| {
+        Box::pin(async move {
+            peer.accept(&[]).await?;
+            peer.drain().await
+        })
+    }),
+    ("allows no streams", |mut peer| {
+        Box::pin(async move {
+            peer.accept(&[(setting::MAX_CONCURRENT_STREAMS, 0)]).await?;
+            peer.drain().await
+        })
+    }),
+    ("closes behind its SETTINGS", |mut peer| {
+        Box::pin(async move { peer.accept(&[]).await })
+    }),
+    ("closes behind the request", |mut peer| {
+        Box::pin(async move {
+            peer.accept(&[]).await?;
+            peer.request().await.map(drop)
+        })
+    }),
+    ("speaks first, and HTTP/1", |mut peer| {
+        Box::pin(async move {
+            peer.send_raw(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+                .await?;
+            peer.drain().await
+        })
+    }),
+    ("says goodbye at once", |mut peer| {
+        Box::pin(async move {
+            peer.accept(&[]).await?;
+            peer.send(&[Frame::goaway(0, code::NO_ERROR, b"")]).await?;
+            peer.drain().await
+        })
+    }),
+    ("pings and takes nothing", |mut peer| {
+        Box::pin(async move {
+            peer.accept(&[]).await?;
+            let pings = some(&vec![Frame::ping([7; 8]); 1000]);
+            while peer.send_raw(&pings).await.is_ok() {}
+            Ok(())
+        })
+    }),
+    ("sends SETTINGS without end", |mut peer| {
+        Box::pin(async move {
+            peer.accept(&[]).await?;
+            let settings = some(&vec![Frame::settings(&[]); 1000]);
+            while peer.send_raw(&settings).await.is_ok() {}
+            Ok(())
+        })
+    }),
+    ("gives no window", |mut peer| {
+        Box::pin(async move {
+            peer.accept(&[(setting::INITIAL_WINDOW_SIZE, 0)]).await?;
+            peer.drain().await
+        })
+    }),
+];
+
+#[tokio::test]
+async fn upstreams_that_never_answer_keep_nobody_waiting() {
+    let mut wrong = Vec::new();
+    for (name, script) in SILENT {
+        let script = *script;
+        let upstream = FrameUpstream::start(move |peer, _| script(peer)).await;
+        let (_gateway, web) = web(upstream.addr()).await;
+        let mut one = RawHttp::connect(web).await.expect("connects");
+        let reply = one.request("POST", "web", "/", &[], Some(b"body")).await;
+        match reply {
+            Ok(reply) if matches!(reply.status, 502..=504) => {}
+            other => wrong.push(format!("{name}, HTTP/1: {other:?}")),
+        }
+        let mut two = FrameClient::begin(web).await.expect("HTTP/2");
+        let ask = Frame::headers(1, Block::request("POST", "web", "/"));
+        two.send(&[ask, Frame::data(1, *b"body").end_stream()])
+            .await;
+        match two.fate(1).await {
+            Fate::Status(502..=504) => {}
+            other => wrong.push(format!("{name}, HTTP/2: {other:?}; {:?}", two.heard)),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// RFC 9113 section 6.8: what an upstream that leaves has not looked at is asked again elsewhere, and
+/// what it has looked at it may finish.
+#[tokio::test]
+async fn goodbyes_of_an_upstream_lose_nothing() {
+    let upstream = FrameUpstream::start(|mut peer, number| async move {
+        peer.accept(&[]).await?;
+        if number > 0 {
+            return peer.answer_all(200, b"second").await;
+        }
+        let first = peer.request().await?;
+        let second = peer.request().await?;
+        peer.send(&[Frame::goaway(first.stream, code::NO_ERROR, b"")])
+            .await?;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(second.stream > first.stream);
+        peer.answer(first.stream, 200, b"first").await?;
+        peer.drain().await
+    })
+    .await;
+    let (vip, port) = (fresh_ip(), free_port());
+    let text = service("web", vip, port, "http2", &plain(&[upstream.addr()]));
+    let mut settings = settings();
+    settings.process.shards = 1;
+    let _gateway = Gateway::serve_with(settings, &text).await;
+    let mut client = FrameClient::begin((vip, port).into())
+        .await
+        .expect("HTTP/2");
+    let get = |stream| Frame::headers(stream, Block::request("GET", "web", "/")).end_stream();
+    client.send(&[get(1), get(3)]).await;
+    for stream in [1, 3] {
+        assert_eq!(
+            client.fate(stream).await,
+            Fate::Status(200),
+            "{:?}",
+            client.heard
+        );
+    }
+    let mut texts = [client.answer(1).text(), client.answer(3).text()];
+    texts.sort();
+    assert_eq!(texts, ["first", "second"]);
+    assert_eq!(upstream.asked().len(), 3);
+}
+
+/// SETTINGS_MAX_CONCURRENT_STREAMS of the upstream holds (section 5.1.2): more connections are made.
+#[tokio::test]
+async fn an_upstream_never_gets_more_streams_than_it_allows() {
+    let upstream = FrameUpstream::start(|mut peer, _| async move {
+        peer.accept(&[(setting::MAX_CONCURRENT_STREAMS, 2)]).await?;
+        let mut open = Vec::new();
+        loop {
+            open.push(peer.request().await?.stream);
+            if let [first, second] = open[..] {
+                // A third would have come with them.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                peer.answer(first, 200, b"").await?;
+                peer.answer(second, 200, b"").await?;
+                open.clear();
+            }
+        }
+    })
+    .await;
+    let (_gateway, web) = web(upstream.addr()).await;
+    let mut client = FrameClient::begin(web).await.expect("HTTP/2");
+    let get = |stream| Frame::headers(stream, Block::request("GET", "web", "/")).end_stream();
+    let streams = || (0..20).map(|turn| 1 + 2 * turn);
+    client.send(&streams().map(get).collect::<Vec<_>>()).await;
+    for stream in streams() {
+        assert_eq!(
+            client.fate(stream).await,
+            Fate::Status(200),
+            "{stream}: {:?}",
+            upstream.errors()
+        );
+    }
+    assert_eq!(upstream.asked().len(), 20);
+}
