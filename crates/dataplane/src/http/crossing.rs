@@ -27,7 +27,7 @@ use pointsman_wire::{
 use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
-    pin::Pin,
+    pin::{Pin, pin},
     task::Poll,
 };
 use tokio::net::TcpStream;
@@ -71,8 +71,11 @@ impl Crossing<'_> {
             match self.cx.lease.within(limit, sent).await {
                 // A closed peer may have said why before it closed: read on.
                 Ok(_) => {
-                    let down = self.http1_response(upstream, &mut input, client);
-                    match one_way(self.cx, down, self.progress).await {
+                    let end = {
+                        let down = pin!(self.http1_response(upstream, &mut input, client));
+                        one_way(self.cx, down, self.progress).await
+                    };
+                    match end {
                         End::Upgraded(_) => {
                             let mut out = buffers.small();
                             let up = Sink::Http1(Http1Sink {
@@ -124,8 +127,10 @@ impl Crossing<'_> {
         let limits = head_limits(self.cx);
         if !has_body {
             let switched = RefCell::new(None);
-            let down = self.http2_response(&lease, response, &limits, client, &switched);
-            let end = one_way(self.cx, down, self.progress).await;
+            let end = {
+                let down = self.http2_response(&lease, response, &limits, client, &switched);
+                one_way(self.cx, pin!(down), self.progress).await
+            };
             return match (end, switched.take()) {
                 (End::Upgraded(_), Some(stream)) => {
                     let up = Sink::Http2(Http2Sink {

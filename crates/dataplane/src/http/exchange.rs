@@ -18,7 +18,7 @@ use pointsman_wire::http1::{BodyLength, ResponseBody};
 use std::{
     cell::Cell,
     future::{Future, poll_fn},
-    pin::pin,
+    pin::{Pin, pin},
     task::Poll,
 };
 use tokio::net::TcpStream;
@@ -171,7 +171,7 @@ async fn attempt(
     let operations = forward.changes.levels();
     let down = download(cx, facts, &operations, upstream, out, progress);
     if body == BodyLength::None {
-        return one_way(cx, down, progress).await;
+        return one_way(cx, pin!(down), progress).await;
     }
     let copies = forward.copies.as_deref();
     let buffers = &cx.shard.buffers;
@@ -181,9 +181,11 @@ async fn attempt(
 }
 
 /// The response to a request that is sent whole.
+///
+/// Pinned by the caller: a future holds its arguments twice, and this is the largest of them.
 pub(super) async fn one_way(
     cx: &Context<'_>,
-    down: impl Future<Output = Download>,
+    down: Pin<&mut impl Future<Output = Download>>,
     progress: &Progress,
 ) -> End {
     let end = watched(cx, progress, || cx.shard.settings.timeouts.response.0, down).await;
