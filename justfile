@@ -34,11 +34,16 @@ deny:
 fuzz-smoke: _fuzz-build
     #!/usr/bin/env bash
     set -euo pipefail
+    # Nothing found before: the same inputs on every run, so that a failure can be repeated.
+    export FOUND=$(mktemp -d)
+    trap 'rm -rf "$FOUND"' EXIT
     for source in fuzz/fuzz_targets/*.rs; do
         target=$(basename "$source" .rs)
-        # The same inputs on every run: a failure can be repeated.
-        just _fuzz-run "$target" -runs=100000 -seed=1 -max_len=2048 -timeout=10 -verbosity=0
-        echo "$target: fine"
+        if ! just _fuzz-run "$target" -runs=100000 -seed=1 -max_len=2048 -timeout=60 >"$FOUND/log" 2>&1; then
+            tail -n 40 "$FOUND/log"
+            exit 1
+        fi
+        echo "$target: $(grep DONE "$FOUND/log")"
     done
 
 # All tests, by the command that README.md gives
@@ -108,13 +113,14 @@ _fuzz-build:
     RUSTFLAGS="-Cpasses=sancov-module $level-level=4 $level-inline-8bit-counters $level-pc-table $level-trace-compares" \
         cargo build --locked --release --manifest-path fuzz/Cargo.toml --target "$host" --target-dir fuzz/target
 
-# Found inputs go to fuzz/target/found, which is no part of the repository; those of the corpus are read only
+# Found inputs go to $FOUND, which is no part of the repository; those of the corpus are read only
 _fuzz-run target *options:
     #!/usr/bin/env bash
     set -euo pipefail
     host=$(rustc -vV | sed -n 's/^host: //p')
     target=$1
     shift
-    mkdir -p "fuzz/target/found/$target" fuzz/artifacts
+    found=${FOUND:-fuzz/target/found}/$target
+    mkdir -p "$found" fuzz/artifacts
     "fuzz/target/$host/release/$target" -artifact_prefix="fuzz/artifacts/$target-" "$@" \
-        "fuzz/target/found/$target" "fuzz/corpus/$target"
+        "$found" "fuzz/corpus/$target"
