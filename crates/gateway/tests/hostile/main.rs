@@ -63,7 +63,7 @@ macro_rules! responses {
     ($($file:ident $http1:ident $http2:ident,)*) => {
         const RESPONSES: &[&str] = &[$(stringify!($file)),*];
         $(
-            /// VS-H-130, VS-H-131, VS-H-134.
+            /// VS-H-130, VS-H-134.
             #[tokio::test]
             async fn $http1() {
                 responses::run(stringify!($file), Speech::Http1).await;
