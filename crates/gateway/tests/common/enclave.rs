@@ -136,6 +136,10 @@ impl Everywhere {
 /// Errors end the connection, as a client's going does.
 async fn answer(mut stream: TcpStream) -> Option<()> {
     let at = stream.local_addr().ok()?;
+    let mut first = [0; 4];
+    if stream.peek(&mut first).await.ok()? == first.len() && &first == b"PRI " {
+        return answer_streams(stream, at).await;
+    }
     let mut seen = Vec::new();
     while let Some(head) = head(&mut stream, &mut seen).await? {
         let fields = "content-type: text/plain\r\nx-seen: backend\r\n";
@@ -154,6 +158,30 @@ async fn answer(mut stream: TcpStream) -> Option<()> {
             return None;
         }
     }
+}
+
+/// The same over HTTP/2; the head is shown as HTTP/1 writes it.
+async fn answer_streams(stream: TcpStream, at: SocketAddr) -> Option<()> {
+    let mut connection = h2::server::handshake(stream).await.ok()?;
+    while let Some(Ok((request, mut respond))) = connection.accept().await {
+        let (method, uri) = (request.method(), request.uri());
+        let target = uri.path_and_query().map_or("/", |it| it.as_str());
+        let host = uri.authority().map_or("", |it| it.as_str());
+        let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\n").into_bytes();
+        for (name, value) in request.headers() {
+            head.extend_from_slice(
+                &[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat(),
+            );
+        }
+        head.extend_from_slice(b"\r\n");
+        let reply = http::Response::builder()
+            .header("x-at", at.to_string())
+            .header("content-type", "text/plain")
+            .header("x-seen", "backend");
+        let mut body = respond.send_response(reply.body(()).ok()?, false).ok()?;
+        body.send_data(bytes::Bytes::from(head), true).ok()?;
+    }
+    None
 }
 
 /// The next request head; `Some(None)`: this is not HTTP. Bodies are not looked for.
