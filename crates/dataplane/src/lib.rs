@@ -25,5 +25,5 @@ pub mod tunnel;
 pub use capture::Capture;
 pub use http::normalization;
 pub use settings::Settings;
-pub use shard::Shard;
+pub use shard::{Shard, SharedCounts};
 pub use start::{Plan, ShardHandle, start};

@@ -175,8 +175,16 @@ pub struct Timeouts {
     pub write: Duration,
     /// Without one byte in either direction of a tunnel (BE-64). `0`: no limit.
     pub tunnel_idle: Duration,
-    /// How long a connection to an endpoint is kept for the next request.
+    /// How long a connection to an endpoint is kept for the next request, where no DestinationRule
+    /// says otherwise (BE-70).
     pub upstream_idle: Duration,
+    /// How long a request waits for a connection to a backend that has as many as its
+    /// DestinationRule allows (BE-66). `0`: as long as its own timeout lets it.
+    pub pending: Duration,
+    /// How long a client connection is served; a tenth more or less, so that connections that began
+    /// together do not end together. The next response then says that it is the last one. `0`: no
+    /// limit.
+    pub connection_age: Duration,
 }
 
 impl Default for Timeouts {
@@ -192,6 +200,8 @@ impl Default for Timeouts {
             write: Duration::s(300),
             tunnel_idle: Duration::s(3600),
             upstream_idle: Duration::s(60),
+            pending: Duration::s(60),
+            connection_age: Duration::s(0),
         }
     }
 }
@@ -211,6 +221,9 @@ pub struct Limits {
     /// Bytes of a request body that are read and thrown away behind an answer that was made without
     /// it, so that the connection can be kept; with a longer one it is closed.
     pub discarded_body_bytes: u64,
+    /// Bytes of a request body that are kept while it is sent, beyond what came with the head, so that
+    /// it can be sent again; a request with more is not.
+    pub retry_body_bytes: usize,
     /// Idle connections kept to one endpoint.
     pub pooled_per_endpoint: usize,
     /// Requests served on one client connection before it is closed; 0: no limit.
@@ -231,6 +244,7 @@ impl Default for Limits {
             fields: 100,
             target_bytes: 32 * 1024,
             discarded_body_bytes: 256 * 1024,
+            retry_body_bytes: 64 * 1024,
             pooled_per_endpoint: 512,
             requests_per_connection: 0,
             backlog: 4096,

@@ -12,7 +12,7 @@ use crate::{
     extension::Extensions,
     message::{InstallSnapshot, ShardFindings, SnapshotActive},
     settings::Settings,
-    shard::{Shard, registry},
+    shard::{Common, Shard, SharedCounts, registry},
 };
 use pointsman_route::Snapshot;
 use pointsman_runtime::{ActorSpec, Link, Outlet, Overseer, ShardId, Watch};
@@ -37,6 +37,8 @@ pub struct Plan {
     pub recorder: Recorder,
     /// Who calls, in metrics.
     pub source: Arc<SourceLabels>,
+    /// Limits that hold for all shards together.
+    pub shared: Arc<SharedCounts>,
     /// The catalogue, for acknowledgements.
     pub active: Outlet<SnapshotActive>,
     /// The catalogue, for findings.
@@ -66,14 +68,18 @@ pub fn start(id: ShardId, plan: Plan, drain: Watch) -> ShardHandle {
     let extensions = Extensions::start(&plan.host, &overseer);
     let shard = Shard::new(
         id.0,
-        plan.settings,
-        plan.capture,
+        Common {
+            settings: plan.settings,
+            capture: plan.capture,
+            source: plan.source,
+            shared: plan.shared,
+        },
         plan.snapshot,
         extensions,
-        plan.source,
         drain.clone(),
     );
     clock(&shard, drain);
+    room(&shard);
 
     let state = shard.clone();
     let sniffer = overseer.start(ActorSpec::new("sniffer", sniffer::MAILBOX, move |_, _| {
@@ -124,6 +130,20 @@ fn clock(shard: &Rc<Shard>, drain: Watch) {
             if drain.is_draining() && !registry.is_draining() {
                 registry.drain();
             }
+        }
+    });
+}
+
+/// Closes idle connections when a request anywhere waits for one that may be opened (BE-60).
+fn room(shard: &Rc<Shard>) {
+    let mut wanted = shard.shared.wanted();
+    let shard = Rc::downgrade(shard);
+    actix::spawn(async move {
+        while wanted.changed().await.is_ok() {
+            let Some(shard) = shard.upgrade() else {
+                return;
+            };
+            shard.make_room();
         }
     });
 }

@@ -90,6 +90,7 @@ pub(crate) async fn assemble(builder: Builder) -> anyhow::Result<Running> {
         source: Arc::new(SourceLabels::from_context(
             &contexts.mesh.context(&World::default()),
         )),
+        shared: Arc::default(),
         active: catalogue.outlet(),
         findings: catalogue.outlet(),
         sinks: sink_links

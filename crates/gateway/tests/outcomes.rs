@@ -60,8 +60,8 @@ async fn requests_that_go_nowhere_have_a_status_and_a_flag() {
         ("VS-H-126, BE-8", "web", "/subset", 503, "", "NC"),
         ("VS-H-126, BE-7", "web", "/port", 503, "", "NC"),
         ("VS-H-127", "empty", "/", 503, "no healthy upstream", "UH"),
-        ("VS-H-128", "gone", "/", 503, upstream_error, "UF"),
-        ("VS-H-129", "deaf", "/", 503, upstream_error, "UF"),
+        ("VS-H-128", "gone", "/", 503, upstream_error, "UF,URX"),
+        ("VS-H-129", "deaf", "/", 503, upstream_error, "UF,URX"),
     ] {
         let labels = [("response_flags", flag)];
         let before = gateway.metrics().await.sum(REQUESTS, &labels);

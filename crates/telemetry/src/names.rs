@@ -231,6 +231,8 @@ families! {
         "Malformed or ambiguous messages refused, by reason.";
     MIRRORS = counter "pointsman_mirrors_total" ["outcome"],
         "Copies of requests for mirrors, by what became of them.";
+    RETRIES = counter "pointsman_retries_total" ["outcome"],
+        "Tries that had a reason for another one, by what became of it.";
     LIMITS_HIT = counter "pointsman_limits_hit_total" ["limit"],
         "Times a configured limit refused or cut something, by limit.";
 

@@ -58,6 +58,7 @@ impl Meter {
         );
         self.drain(&names::REFUSED, &shard.counts.refused);
         self.drain(&names::MIRRORS, &shard.counts.mirrors);
+        self.drain(&names::RETRIES, &shard.counts.retries);
         self.drain(&names::LIMITS_HIT, &shard.counts.limits);
         let index = shard.index.to_string();
         self.recorder

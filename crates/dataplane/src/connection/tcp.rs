@@ -6,10 +6,11 @@ use crate::{
     shard::{
         cluster_state::{ClusterState, Dialled, Tried},
         endpoint_state::{self, EndpointState, InFlight},
+        pool_limits::{Full, PoolLimits},
         view::View,
     },
     stream,
-    tunnel::{self, End, Summary},
+    tunnel::{self, End, Patience, Summary},
 };
 use pointsman_route::{Class, ConnectionDecision, TcpRule};
 use pointsman_telemetry::{ClusterStats, Flags};
@@ -22,6 +23,7 @@ pub(crate) struct Early {
     in_flight: InFlight,
     label: Option<Arc<str>>,
     stats: Rc<ClusterStats>,
+    patience: Patience,
     /// The server has spoken first.
     pub(crate) spoke: bool,
 }
@@ -37,6 +39,7 @@ impl Early {
             in_flight,
             label,
             stats,
+            patience: target.patience,
             spoke: false,
         })
     }
@@ -63,6 +66,9 @@ pub(crate) struct Chosen {
     label: Option<Arc<str>>,
     stats: Rc<ClusterStats>,
     timeout: Duration,
+    /// Whose limits hold.
+    limited: Option<Rc<ClusterState>>,
+    patience: Patience,
 }
 
 /// What a rule says about one connection: a backend, or why there is none.
@@ -75,7 +81,14 @@ pub(crate) async fn forward(cx: &Context<'_>, plan: Plan, mut detected: Detected
         if let Some(label) = &early.label {
             cx.access.backend(label);
         }
-        return carry(cx, &early.upstream, early.in_flight, &early.stats, detected).await;
+        let Early {
+            upstream,
+            in_flight,
+            stats,
+            patience,
+            ..
+        } = early;
+        return carry(cx, &upstream, in_flight, &stats, patience, detected).await;
     }
     match plan {
         Ok(chosen) => run(cx, chosen, detected).await,
@@ -97,6 +110,8 @@ pub(crate) async fn passthrough(cx: &Context<'_>, detected: Detected) {
         label: None,
         stats: cx.shard.passthrough.clone(),
         timeout: cx.shard.settings.timeouts.connect.0,
+        limited: None,
+        patience: Patience::of(None, &cx.shard.settings),
     };
     run(cx, chosen, detected).await;
 }
@@ -146,6 +161,8 @@ pub(crate) fn plan(cx: &Context<'_>, view: &View, rule: &TcpRule) -> Plan {
         label: Some(cluster.cluster.label.clone()),
         stats: cluster.stats.clone(),
         timeout: timeout.unwrap_or(shard.settings.timeouts.connect.0),
+        limited: cluster.limits.is_some().then(|| cluster.clone()),
+        patience: Patience::of(Some(&cluster.cluster.policy.pool), &shard.settings),
         cluster: None,
     };
     match cluster.dialled(cx.original, cx.original_is_self) {
@@ -171,9 +188,18 @@ impl Chosen {
             (None, None) => return Err(Flags::UH),
         };
         cx.access.chosen(in_flight.endpoint());
+        let limits = self.limited.as_ref().and_then(|it| it.limits.as_deref());
+        let permit = match limits.map_or(Ok(None), PoolLimits::connection) {
+            Ok(permit) => permit,
+            // Nobody waits: a client that gets nothing would not know why (VS-H-148).
+            Err(Full(limit)) => {
+                cx.shard.counts.limit(limit);
+                return Err(Flags::UO);
+            }
+        };
         let connect = in_flight.endpoint().connect(cx.shard);
         match cx.lease.within(self.timeout, connect).await {
-            Ok(Ok(upstream)) => Ok((upstream, in_flight)),
+            Ok(Ok(upstream)) => Ok((upstream, in_flight.with(permit))),
             Ok(Err(error)) if endpoint_state::is_ourselves(&error) => {
                 cx.shard.counts.self_connect(&error);
                 Err(Flags::UF)
@@ -193,7 +219,10 @@ async fn run(cx: &Context<'_>, chosen: Chosen, detected: Detected) {
     }
     match chosen.connect(cx).await {
         Ok((upstream, in_flight)) => {
-            carry(cx, &upstream, in_flight, &chosen.stats, detected).await;
+            let Chosen {
+                stats, patience, ..
+            } = chosen;
+            carry(cx, &upstream, in_flight, &stats, patience, detected).await;
         }
         Err(flags) => refuse(cx, &chosen.stats, flags),
     }
@@ -204,12 +233,14 @@ async fn carry(
     upstream: &TcpStream,
     in_flight: InFlight,
     stats: &Rc<ClusterStats>,
+    patience: Patience,
     detected: Detected,
 ) {
     cx.access.connected(upstream);
     stats.tcp_opened();
     let live = cx.shard.live(stats);
-    let summary = tunnel::run(cx, upstream, detected.bytes, Vec::new(), live.bytes()).await;
+    let (first, reply) = (detected.bytes, Vec::new());
+    let summary = tunnel::run(cx, upstream, first, reply, patience, live.bytes()).await;
     drop(live);
     let flags = flags(&summary);
     stats.tcp_closed(flags, 0, 0);
@@ -225,6 +256,7 @@ fn flags(summary: &Summary) -> Flags {
         End::Closed | End::Idle => Flags::EMPTY,
         End::ClientReset => Flags::DC,
         End::UpstreamReset => Flags::UR,
+        End::TooOld => Flags::DT,
     }
 }
 

@@ -2,36 +2,40 @@
 //! safe. Whoever asks and whatever the endpoint speaks, this is the one loop.
 use super::{
     Context,
+    again::Tries,
+    connecting::{NoConnection, connection},
     decide::{Forward, To},
     local::{self, Local},
 };
 use crate::{
+    settings::Settings,
     shard::{
-        cluster_state::{Dialled, Tried},
-        endpoint_state::{self, EndpointState, InFlight},
+        cluster_state::{ClusterState, Dialled, Tried},
+        endpoint_state::{EndpointState, InFlight},
         http2_pool::{ConnectionLimits, Http2Lease, Http2OpenError},
+        pool_limits::{Full, Lifetime, PoolLimits},
+        upstream::Upstream,
     },
     tunnel::Progress,
 };
+use pointsman_route::{Happened, RetriesInForce};
 use pointsman_telemetry::Flags;
 use pointsman_wire::http1::Refusal;
-use std::rc::Rc;
+use std::{pin::Pin, rc::Rc, time::Instant};
 use tokio::net::TcpStream;
-
-/// Further tries after a connect failure, each on another endpoint where there is one (VS-H-70).
-/// Nothing was sent, so any request may be tried again.
-const CONNECT_RETRIES: usize = 2;
-
-/// Further tries after an endpoint of HTTP/2 refused a stream without looking at it.
-const MOST_REFUSED: u32 = 2;
 
 /// What became of a request.
 pub(crate) enum Outcome {
     /// Answered whole.
-    Answered { status: u16, keep: bool },
+    Answered {
+        status: u16,
+        keep: bool,
+        /// Why the request was not tried again, if its policy would have it so.
+        flags: Flags,
+    },
     /// The endpoint switched protocols; both sides speak HTTP/1.
     Upgraded {
-        upstream: TcpStream,
+        upstream: Upstream,
         in_flight: InFlight,
         reply: Vec<u8>,
     },
@@ -56,6 +60,8 @@ pub(super) enum End {
     Upgraded(Vec<u8>),
     /// Nothing was sent to the client.
     Failed(Failure),
+    /// The response was thrown away for another try, which [`Tries`] has granted.
+    Rejected,
     /// There is nothing to be tried again.
     Other(Outcome),
 }
@@ -76,8 +82,22 @@ pub(super) enum FailureKind {
     Unprocessed,
     /// The connection ended without a byte of a response.
     Silent,
-    /// The response was cut in its head, or reset.
+    /// The response was cut in its head, or reset, or was none.
     Reset,
+    /// It did not begin in time (VS-H-75).
+    Late,
+}
+
+impl FailureKind {
+    /// In the words of policies.
+    fn happened(self) -> Happened {
+        match self {
+            Self::Connect => Happened::ConnectFailed,
+            Self::Unprocessed => Happened::Refused,
+            Self::Silent | Self::Reset => Happened::Reset,
+            Self::Late => Happened::TryTimeout,
+        }
+    }
 }
 
 /// A request as the loop sees it.
@@ -85,14 +105,21 @@ pub(super) trait Attempt {
     /// An endpoint was found: copies of a complete request may go out.
     fn begins(&mut self);
 
-    /// Sends it over a connection to an HTTP/1 endpoint.
-    async fn http1(&mut self, upstream: &TcpStream) -> End;
+    /// Sends it over a connection to an HTTP/1 endpoint. Before anything of a response goes to the
+    /// client, [`Tries::reject`] is asked. May be dropped at any time.
+    async fn http1(&mut self, upstream: &TcpStream, tries: &Tries<'_>) -> End;
 
-    /// Sends it over a connection to an HTTP/2 endpoint.
-    async fn http2(&mut self, upstream: Http2Lease) -> End;
+    /// The same over a connection to an HTTP/2 endpoint.
+    async fn http2(&mut self, upstream: Http2Lease, tries: &Tries<'_>) -> End;
+
+    /// Is all of it sent at once, and there until a response is?
+    fn in_one_piece(&self) -> bool;
 
     /// Is all of it still there to be sent again?
     fn replayable(&self) -> bool;
+
+    /// It is to be sent again from its beginning.
+    fn rewind(&mut self);
 }
 
 /// Carries out a forwarded request, within the time that its rule gives it.
@@ -103,9 +130,10 @@ pub(super) async fn exchange(
     progress: &Progress,
 ) -> Outcome {
     match forward.timeout {
-        None => attempts(cx, forward, attempt).await,
+        None => attempts(cx, forward, attempt, progress).await,
         Some(limit) => {
-            match tokio::time::timeout(limit, attempts(cx, forward, attempt)).await {
+            let attempts = attempts(cx, forward, attempt, progress);
+            match tokio::time::timeout(limit, attempts).await {
                 Ok(outcome) => outcome,
                 // Bytes of the response are with the client already: it must see a cut.
                 Err(_) if progress.answering.get() => Outcome::Abort {
@@ -118,10 +146,21 @@ pub(super) async fn exchange(
     }
 }
 
-async fn attempts(cx: &Context<'_>, forward: &Forward, attempt: &mut impl Attempt) -> Outcome {
+async fn attempts(
+    cx: &Context<'_>,
+    forward: &Forward,
+    attempt: &mut impl Attempt,
+    progress: &Progress,
+) -> Outcome {
+    let backend = forward.backend();
+    let limits = backend.and_then(|it| it.limits.as_deref());
+    let _request = match limits.map_or(Ok(None), PoolLimits::request) {
+        Ok(room) => room,
+        Err(full) => return Outcome::Reply(overflow(cx, full)),
+    };
+    let tries = Tries::new(cx.shard, forward.retries(), backend);
     let mut tried = Tried::new();
     let mut fresh_only = false;
-    let mut unprocessed = 0;
     loop {
         let in_flight = match pick(cx, forward, &tried) {
             Ok(in_flight) => in_flight,
@@ -130,40 +169,62 @@ async fn attempts(cx: &Context<'_>, forward: &Forward, attempt: &mut impl Attemp
         attempt.begins();
         let endpoint = in_flight.endpoint();
         cx.access.chosen(endpoint);
-        let (end, upstream, reused) = if forward.http2.is_some() {
+        let deadline = tries
+            .policy()
+            .per_try_timeout()
+            .map(|it| Instant::now() + it);
+        let (upstream, end, reused) = if forward.http2.is_some() {
             // Boxed, so that connections which only speak HTTP/1 are not as large as this is.
-            let (end, reused) = Box::pin(by_http2(cx, forward, endpoint, attempt)).await;
-            (end, None, reused)
+            let one = Box::pin(by_http2(cx, forward, endpoint, attempt, &tries));
+            let (end, reused) = match deadline {
+                None => one.await,
+                Some(deadline) => (
+                    in_time(deadline, progress, async { one.await.0 }).await,
+                    false,
+                ),
+            };
+            (None, end, reused)
         } else {
-            let pooled = if fresh_only {
-                None
-            } else {
-                endpoint.take_idle(forward.facts.idempotent && attempt.replayable())
+            let repeated = forward.facts.idempotent && attempt.in_one_piece();
+            let pooled = match fresh_only {
+                true => None,
+                false => endpoint.take_idle(&forward.lifetime(), repeated),
             };
-            let reused = pooled.is_some();
-            let upstream = match pooled {
-                Some(upstream) => Ok(upstream),
-                None => connect(cx, forward, endpoint).await,
+            let (upstream, reused) = match pooled {
+                Some(pooled) => (Ok(pooled), true),
+                None => (opened(cx, forward, endpoint, deadline).await, false),
             };
-            match upstream {
-                Ok(upstream) => {
-                    cx.access.connected(&upstream);
-                    (attempt.http1(&upstream).await, Some(upstream), reused)
+            let end = match (&upstream, deadline) {
+                (Ok(upstream), None) => {
+                    cx.access.connected(upstream);
+                    attempt.http1(upstream, &tries).await
                 }
-                Err(local) => (no_connection(local), None, false),
-            }
+                (Ok(upstream), Some(deadline)) => {
+                    cx.access.connected(upstream);
+                    let one = attempt.http1(upstream, &tries);
+                    Box::pin(in_time(deadline, progress, one)).await
+                }
+                (Err(none), _) => none.end(),
+            };
+            (upstream.ok(), end, reused)
         };
-        match end {
+        let happened = match end {
             End::Finished {
                 status,
                 reusable,
                 keep,
             } => {
-                if let Some(upstream) = upstream.filter(|_| reusable) {
+                if let Some(upstream) = upstream
+                    && reusable
+                {
                     let most = cx.shard.settings.limits.pooled_per_endpoint;
-                    endpoint.keep(upstream, most, cx.lease.now());
+                    endpoint.keep(upstream, &forward.lifetime(), most, cx.lease.now());
                 }
-                return Outcome::Answered { status, keep };
+                return Outcome::Answered {
+                    status,
+                    keep,
+                    flags: tries.flags(),
+                };
             }
             End::Upgraded(reply) => {
                 return match upstream {
@@ -172,56 +233,63 @@ async fn attempts(cx: &Context<'_>, forward: &Forward, attempt: &mut impl Attemp
                         in_flight,
                         reply,
                     },
-                    None => Outcome::Reply(local::BAD_RESPONSE),
+                    // There is none without a connection.
+                    None => Outcome::Reply(local::CONNECT_FAILED),
                 };
             }
-            End::Failed(Failure { kind, local }) => match kind {
-                FailureKind::Connect => {
-                    tried.push(Rc::as_ptr(endpoint));
-                    if tried.len() > CONNECT_RETRIES || pick(cx, forward, &tried).is_err() {
-                        return Outcome::Reply(local);
-                    }
-                }
-                // Whatever it is: nobody has seen it.
-                FailureKind::Unprocessed if attempt.replayable() && unprocessed < MOST_REFUSED => {
-                    unprocessed += 1;
-                }
-                // The endpoint may have closed it while it was idle, unseen (RFC 9112 section 9.3.1).
-                FailureKind::Silent
-                    if reused && forward.facts.idempotent && attempt.replayable() =>
-                {
-                    fresh_only = true;
-                }
-                _ => return Outcome::Reply(local),
-            },
             End::Other(outcome) => return outcome,
+            // The endpoint may have closed it while it was idle, unseen (RFC 9112 section 9.3.1).
+            End::Failed(Failure {
+                kind: FailureKind::Silent,
+                ..
+            }) if reused && forward.facts.idempotent && attempt.replayable() => {
+                fresh_only = true;
+                attempt.rewind();
+                continue;
+            }
+            End::Failed(failure) => Some(failure),
+            End::Rejected => None,
+        };
+        if let Some(Failure { kind, local }) = happened
+            && !tries.again(&kind.happened(), attempt.replayable())
+        {
+            let flags = local.flags | tries.flags();
+            return Outcome::Reply(Local { flags, ..local });
+        }
+        cx.access.edit(|record| {
+            record.why = format!("retries: {}", tries.made()).into();
+        });
+        drop(upstream);
+        if tries.policy().other_hosts_first() {
+            tried.push(Rc::as_ptr(endpoint));
+        }
+        drop(in_flight);
+        attempt.rewind();
+        let pause = tries.pause();
+        if !pause.is_zero() {
+            Box::pin(tokio::time::sleep(pause)).await;
         }
     }
 }
 
-fn pick(cx: &Context<'_>, forward: &Forward, tried: &Tried) -> Result<InFlight, Local> {
-    let cluster = match &forward.to {
-        To::Original(endpoint, _) if tried.is_empty() => return Ok(endpoint.enter()),
-        To::Original(..) => return Err(local::CONNECT_FAILED),
-        To::Cluster(cluster) => cluster,
-    };
-    let dialled = match cluster.dialled(cx.original, cx.original_is_self) {
-        None | Some(Dialled::Any) => None,
-        Some(Dialled::Endpoint(endpoint)) => Some(endpoint),
-        Some(Dialled::Address(address)) => Some(cx.shard.original(address)),
-        Some(Dialled::Ourselves) => {
-            cx.shard.counts.self_connect(&cluster.cluster.label);
-            return Err(local::SELF_CONNECT);
-        }
-    };
-    match dialled {
-        Some(endpoint) if tried.is_empty() => return Ok(endpoint.enter()),
-        Some(_) => return Err(local::CONNECT_FAILED),
-        None => {}
+/// Boxed, as all that is rare: a connection is not to be as large as this is.
+fn opened<'a>(
+    cx: &'a Context<'_>,
+    forward: &'a Forward,
+    endpoint: &'a EndpointState,
+    deadline: Option<Instant>,
+) -> Pin<Box<dyn Future<Output = Result<Upstream, NoConnection>> + 'a>> {
+    Box::pin(connection(cx, forward, endpoint, deadline))
+}
+
+/// An exchange that is given up if its response has not begun by the end of its try (VS-H-75).
+async fn in_time(deadline: Instant, progress: &Progress, one: impl Future<Output = End>) -> End {
+    let mut one = std::pin::pin!(one);
+    match tokio::time::timeout_at(deadline.into(), one.as_mut()).await {
+        Ok(end) => end,
+        Err(_) if progress.answering.get() => one.await,
+        Err(_) => NoConnection::Late.end(),
     }
-    cluster
-        .pick(tried, &cx.shard.random)
-        .ok_or(local::NO_ENDPOINT)
 }
 
 /// Over a connection to an endpoint that speaks HTTP/2; and whether that had served others before.
@@ -230,17 +298,15 @@ async fn by_http2(
     forward: &Forward,
     endpoint: &Rc<EndpointState>,
     attempt: &mut impl Attempt,
+    tries: &Tries<'_>,
 ) -> (End, bool) {
-    let policy = match &forward.to {
-        To::Cluster(cluster) => Some(&cluster.cluster.policy.pool),
-        To::Original(..) => None,
-    };
+    let policy = forward.backend().map(|it| &it.cluster.policy.pool);
     let limits = ConnectionLimits::of(policy, &cx.shard.settings);
     let local = match endpoint.http2().open(endpoint, cx.shard, &limits).await {
         Ok(lease) => {
             cx.access.connected(lease.socket());
             let reused = lease.is_reused();
-            return (attempt.http2(lease).await, reused);
+            return (attempt.http2(lease, tries).await, reused);
         }
         Err(Http2OpenError::Connect(_) | Http2OpenError::Handshake(_)) => local::CONNECT_FAILED,
         Err(Http2OpenError::ConnectTimeout | Http2OpenError::HandshakeTimeout) => {
@@ -250,34 +316,78 @@ async fn by_http2(
             cx.shard.counts.self_connect(&error);
             local::SELF_ENDPOINT
         }
-        Err(Http2OpenError::NoStreams | Http2OpenError::Exhausted) => local::OVERFLOW,
+        Err(Http2OpenError::NoStreams | Http2OpenError::Exhausted) => {
+            return (NoConnection::Full(local::OVERFLOW).end(), false);
+        }
     };
-    (no_connection(local), false)
+    (NoConnection::Failed(local).end(), false)
 }
 
-fn no_connection(local: Local) -> End {
-    End::Failed(Failure {
-        kind: FailureKind::Connect,
-        local,
-    })
+/// A limit of the backend leaves no room for a request (VS-H-132). That is never tried again
+/// (VS-H-79).
+pub(super) fn overflow(cx: &Context<'_>, Full(limit): Full) -> Local {
+    cx.shard.counts.limit(limit);
+    local::OVERFLOW
 }
 
-async fn connect(
-    cx: &Context<'_>,
-    forward: &Forward,
-    endpoint: &EndpointState,
-) -> Result<TcpStream, Local> {
-    let limit = forward.connect_timeout(&cx.shard.settings);
-    match cx.lease.within(limit, endpoint.connect(cx.shard)).await {
-        Ok(Ok(upstream)) => Ok(upstream),
-        Ok(Err(error)) if endpoint_state::is_ourselves(&error) => {
-            cx.shard.counts.self_connect(&error);
-            Err(local::SELF_ENDPOINT)
+fn pick(cx: &Context<'_>, forward: &Forward, tried: &Tried) -> Result<InFlight, Local> {
+    let cluster = match &forward.to {
+        To::Original(endpoint, _) => return Ok(endpoint.enter()),
+        To::Cluster(cluster) => cluster,
+    };
+    let dialled = match cluster.dialled(cx.original, cx.original_is_self) {
+        None | Some(Dialled::Any) => return choose(cx, cluster, tried),
+        Some(Dialled::Endpoint(endpoint)) => endpoint,
+        Some(Dialled::Address(address)) => cx.shard.original(address),
+        Some(Dialled::Ourselves) => {
+            cx.shard.counts.self_connect(&cluster.cluster.label);
+            return Err(local::SELF_CONNECT);
         }
-        Ok(Err(_)) => Err(local::CONNECT_FAILED),
-        Err(_) => {
-            cx.shard.counts.limit("timeouts.connect");
-            Err(local::CONNECT_TIMEOUT)
+    };
+    Ok(dialled.enter())
+}
+
+/// An endpoint that was not tried yet, else any (VS-H-77).
+fn choose(cx: &Context<'_>, cluster: &ClusterState, tried: &Tried) -> Result<InFlight, Local> {
+    let random = &cx.shard.random;
+    cluster
+        .pick(tried, random)
+        .or_else(|| {
+            let any = Tried::new();
+            (!tried.is_empty())
+                .then(|| cluster.pick(&any, random))
+                .flatten()
+        })
+        .ok_or(local::NO_ENDPOINT)
+}
+
+impl Forward {
+    /// The backend it goes to; `None`: the original destination.
+    pub(super) fn backend(&self) -> Option<&ClusterState> {
+        match &self.to {
+            To::Cluster(cluster) => Some(cluster),
+            To::Original(..) => None,
         }
+    }
+
+    /// The retries in force.
+    pub(super) fn retries(&self) -> &RetriesInForce {
+        match &self.retries {
+            Some(retries) => retries,
+            None => RetriesInForce::built_in(),
+        }
+    }
+
+    /// Bytes of its body that are kept to be sent again.
+    pub(super) fn kept_bytes(&self, settings: &Settings) -> usize {
+        match self.retries().repeats_sent() {
+            true => settings.limits.retry_body_bytes,
+            false => 0,
+        }
+    }
+
+    /// How long connections for it are used.
+    pub(super) fn lifetime(&self) -> Lifetime {
+        self.backend().map(|it| it.lifetime).unwrap_or_default()
     }
 }

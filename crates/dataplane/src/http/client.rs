@@ -1,9 +1,9 @@
 //! What the client gets: the heads of responses, in the version it speaks.
 use super::{
-    Context, RequestFacts,
+    Context,
     body::Closed,
     changes::{self, Response},
-    download::MAX_INTERIM,
+    download::{Download, Gate, MAX_INTERIM},
     grpc,
     websocket::Accept,
 };
@@ -100,13 +100,14 @@ pub(super) struct Head {
 /// client, sent on the stream of an HTTP/2 one.
 pub(super) fn pass_head<'o>(
     cx: &Context<'_>,
-    facts: &RequestFacts,
     operations: &Levels<'o>,
     upstream: &TcpStream,
     mut head: ResponseHead<'_>,
     accept: Option<&'o Accept>,
     client: &mut Client<'_>,
-) -> Result<Head, &'static str> {
+    gate: &Gate<'_>,
+) -> Result<Head, Download> {
+    let facts = &gate.forward.facts;
     if facts.upgrade && head.version == Version::Http2 && matches!(head.status, 200..=299) {
         // What HTTP/2 says with a success is a switch in HTTP/1 (RFC 8441 section 5).
         (head.status, head.reason) = (101, "Switching Protocols");
@@ -119,7 +120,10 @@ pub(super) fn pass_head<'o>(
     let upgraded = head.status == 101;
     let granted = head.upgrade.is_some_and(|upgrade| upgrade.is_websocket());
     if upgraded && !(facts.upgrade && granted) {
-        return Err("unexpected_upgrade");
+        return Err(Download::Malformed("unexpected_upgrade"));
+    }
+    if gate.rejects(&head) {
+        return Err(Download::Rejected);
     }
     let to_client = head.body.towards(facts.version);
     let client_keeps =
@@ -157,7 +161,7 @@ pub(super) fn pass_head<'o>(
         }
         Client::Http2(stream) => {
             let response = http2::to_response(&head, to_client, &extra)
-                .map_err(|refusal| refusal.reason.as_str())?;
+                .map_err(|refusal| Download::Malformed(refusal.reason.as_str()))?;
             let end = !interim
                 && !upgraded
                 && matches!(to_client, ResponseBody::None | ResponseBody::Length(0));

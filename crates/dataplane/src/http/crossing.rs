@@ -7,7 +7,7 @@ use super::{
     body::{carry, reason_of},
     client::{Client, Head, pass_head},
     decide::Forward,
-    download::{Download, MAX_INTERIM, head_limits, read_head},
+    download::{Download, Gate, MAX_INTERIM, head_limits, read_head},
     exchange::{both_ways, one_way},
     grpc, local,
     upload::Upload,
@@ -37,6 +37,7 @@ pub(super) struct Crossing<'a> {
     pub(super) cx: &'a Context<'a>,
     pub(super) forward: &'a Forward,
     pub(super) progress: &'a Progress,
+    pub(super) gate: &'a Gate<'a>,
 }
 
 impl Crossing<'_> {
@@ -157,7 +158,8 @@ impl Crossing<'_> {
     /// The request's body.
     async fn upload(&self, body: &mut Source<'_>, sink: &mut Sink<'_>) -> Upload {
         let copies = self.forward.copies.as_deref();
-        match carry(body, sink, copies, &self.progress.received, |_| {}).await {
+        let received = &self.progress.received;
+        match carry(body, sink, copies, self.gate.pieces, received, |_| {}).await {
             Ok(()) => {
                 if let Some(copies) = copies {
                     copies.pieces_end();
@@ -177,18 +179,17 @@ impl Crossing<'_> {
         input: &mut Vec<u8>,
         client: &mut Client<'_>,
     ) -> Download {
-        let facts = &self.forward.facts;
         let operations = self.forward.changes.levels();
         let limits = head_limits(self.cx);
         let mut interims = 0;
         let head = loop {
             let head = read_head(
                 self.cx,
-                facts,
                 &operations,
                 upstream,
                 input,
                 client,
+                self.gate,
                 &limits,
             );
             let head = match head.await {
@@ -274,7 +275,7 @@ impl Crossing<'_> {
                 web.response(response.headers_mut());
             }
             match self.pass(lease, &response, body.as_ref(), limits, client) {
-                Err(reason) => return Download::Malformed(reason),
+                Err(end) => return end,
                 Ok(head) => match body {
                     Some(body) => break (head, body),
                     None => {
@@ -306,24 +307,24 @@ impl Crossing<'_> {
         body: Option<&RecvStream>,
         limits: &HeadLimits,
         client: &mut Client<'_>,
-    ) -> Result<Head, &'static str> {
+    ) -> Result<Head, Download> {
         let facts = &self.forward.facts;
         let end = body.is_some_and(RecvStream::is_end_stream);
         let mut slots = http2::field_slots();
         let (status, fields) = (response.status(), response.headers());
         let head = http2::response_head(status, fields, end, &mut slots, limits, facts.kind)
-            .map_err(|refusal| refusal.reason.as_str())?;
+            .map_err(|refusal| Download::Malformed(refusal.reason.as_str()))?;
         let operations = self.forward.changes.levels();
         let accept = self.forward.http2.as_ref();
         let accept = accept.and_then(|request| request.extensions().get());
         pass_head(
             self.cx,
-            facts,
             &operations,
             lease.socket(),
             head,
             accept,
             client,
+            self.gate,
         )
     }
 
@@ -378,8 +379,15 @@ impl Crossing<'_> {
         };
         let idle = self.cx.shard.settings.timeouts.tunnel_idle.0;
         let both = async {
-            let up = carry(from_client, &mut up, None, &progress.received, |_| {});
-            let down = carry(&mut from_endpoint, &mut down, None, &progress.sent, |_| {});
+            let up = carry(from_client, &mut up, None, None, &progress.received, |_| {});
+            let down = carry(
+                &mut from_endpoint,
+                &mut down,
+                None,
+                None,
+                &progress.sent,
+                |_| {},
+            );
             let up = async { up.await.map_err(|cut| matches!(cut, Cut::Source(_))) };
             let down = async { down.await.map_err(|cut| matches!(cut, Cut::Sink)) };
             tokio::try_join!(up, down)
@@ -456,7 +464,7 @@ impl Crossing<'_> {
                 grpc_status.set(Some(grpc::status(status.as_bytes())));
             }
         };
-        match carry(body, &mut sink, None, &self.progress.sent, trailed).await {
+        match carry(body, &mut sink, None, None, &self.progress.sent, trailed).await {
             Ok(()) => done(head),
             Err(Cut::Sink) => Download::ClientGone { status },
             Err(Cut::Source(broken)) => {

@@ -16,8 +16,8 @@ use crate::{
     shard::{cluster_state::ClusterState, endpoint_state::EndpointState, view::View},
 };
 use pointsman_route::{
-    Class, ConnectionDecision, HttpTableId, NoTrace, Request, RequestDecision, Split, Via,
-    action::https_location,
+    Class, ConnectionDecision, HttpTableId, NoTrace, Request, RequestDecision, RetriesInForce,
+    Split, Via, action::https_location,
 };
 use pointsman_telemetry::{ClusterStats, Flags};
 use pointsman_wire::{
@@ -31,6 +31,7 @@ use pointsman_wire::{
 use std::{
     cell::{Cell, OnceCell},
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -89,6 +90,8 @@ pub(crate) struct Forward {
     pub(crate) to: To,
     /// The rule's `timeout` (VS-H-63).
     pub(crate) timeout: Option<Duration>,
+    /// What is tried again; `None`: as nobody said otherwise.
+    pub(crate) retries: Option<Arc<RetriesInForce>>,
     /// What is done to the response.
     pub(crate) changes: Changes,
     /// Copies for mirrors (VS-H-86).
@@ -334,6 +337,7 @@ pub(crate) fn decide_head(
                 facts,
                 to: To::Original(cx.shard.original(cx.original), cx.shard.passthrough.clone()),
                 timeout: None,
+                retries: None,
                 changes: Changes::Nothing,
                 copies: None,
                 http2,
@@ -384,6 +388,7 @@ fn forward_bytes(
                 facts,
                 to: To::Cluster(cluster),
                 timeout: None,
+                retries: None,
                 changes: Changes::Nothing,
                 copies: None,
                 http2,

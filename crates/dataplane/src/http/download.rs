@@ -1,8 +1,11 @@
 //! The response: from the endpoint to the client.
 use super::{
-    Context, RequestFacts,
+    Context,
+    again::Tries,
     client::{Client, Head, pass_head},
+    decide::Forward,
     grpc,
+    kept::{Kept, Pieces},
 };
 use crate::{
     shard::{
@@ -48,21 +51,50 @@ pub(crate) enum Download {
     Cut { status: u16, malformed: bool },
     /// The client is gone.
     ClientGone { status: u16 },
+    /// The response is thrown away for another try.
+    Rejected,
+}
+
+/// Who decides whether the client gets a response.
+pub(crate) struct Gate<'a> {
+    pub(crate) forward: &'a Forward,
+    pub(crate) tries: &'a Tries<'a>,
+    /// What another try would send.
+    pub(crate) kept: &'a Kept,
+    /// The same of a body that travels in pieces.
+    pub(crate) pieces: Option<&'a Pieces>,
+}
+
+impl Gate<'_> {
+    /// Is the response to be thrown away? If not, it takes the place of the request, which cannot
+    /// be sent again from then on.
+    pub(super) fn rejects(&self, head: &ResponseHead<'_>) -> bool {
+        if !head.is_interim() && self.tries.heed_responses() {
+            let whole = self.kept.is_whole() && self.pieces.is_none_or(Pieces::is_whole);
+            let fields = head.fields.iter().map(|field| (field.name, field.value));
+            if self.tries.reject(head.status, fields, whole) {
+                return true;
+            }
+        }
+        self.kept.lose();
+        false
+    }
 }
 
 /// Streams one response. `out` holds the request head until the first byte of the response is
 /// there, and is then reused for the response: until then a replay is possible.
 pub(crate) async fn download(
     cx: &Context<'_>,
-    facts: &RequestFacts,
     operations: &Levels<'_>,
     upstream: &TcpStream,
     out: &mut Vec<u8>,
+    gate: &Gate<'_>,
     progress: &Progress,
 ) -> Download {
     let buffers = &cx.shard.buffers;
     let mut input = buffers.small();
-    let end = receive(cx, facts, operations, upstream, &mut input, out, progress).await;
+    let received = receive(cx, operations, upstream, &mut input, out, gate, progress);
+    let end = received.await;
     if let Download::Upgraded(_) = end {
         return Download::Upgraded(input);
     }
@@ -72,18 +104,19 @@ pub(crate) async fn download(
 
 async fn receive(
     cx: &Context<'_>,
-    facts: &RequestFacts,
     operations: &Levels<'_>,
     upstream: &TcpStream,
     input: &mut Vec<u8>,
     out: &mut Vec<u8>,
+    gate: &Gate<'_>,
     progress: &Progress,
 ) -> Download {
+    let facts = &gate.forward.facts;
     let limits = head_limits(cx);
     let mut interims = 0;
     let head = loop {
         let mut client = Client::Http1(out);
-        let head = read_head(cx, facts, operations, upstream, input, &mut client, &limits);
+        let head = read_head(cx, operations, upstream, input, &mut client, gate, &limits);
         let head = match head.await {
             Ok(head) => head,
             // An interim response has taken the place of the request in `out`: nothing is there to
@@ -162,11 +195,11 @@ async fn receive(
 /// Reads a head and passes it on to the client, as far as its side of the exchange goes.
 pub(super) async fn read_head(
     cx: &Context<'_>,
-    facts: &RequestFacts,
     operations: &Levels<'_>,
     upstream: &TcpStream,
     input: &mut Vec<u8>,
     client: &mut Client<'_>,
+    gate: &Gate<'_>,
     limits: &HeadLimits,
 ) -> Result<Head, Download> {
     let mut scanned = 0;
@@ -174,10 +207,9 @@ pub(super) async fn read_head(
         // Most heads come in one piece: parsing the first is cheaper than looking for its end.
         let first = scanned == 0 && !input.is_empty();
         if first || head_may_be_complete(input, scanned) || input.len() >= limits.max_bytes {
-            match parse_head(cx, facts, operations, upstream, input, client, limits) {
-                Ok(Some(head)) => return Ok(head),
-                Ok(None) => {}
-                Err(reason) => return Err(Download::Malformed(reason)),
+            let head = parse_head(cx, operations, upstream, input, client, gate, limits);
+            if let Some(head) = head? {
+                return Ok(head);
             }
         }
         scanned = input.len();
@@ -191,21 +223,21 @@ pub(super) async fn read_head(
 
 fn parse_head(
     cx: &Context<'_>,
-    facts: &RequestFacts,
     operations: &Levels<'_>,
     upstream: &TcpStream,
     input: &[u8],
     client: &mut Client<'_>,
+    gate: &Gate<'_>,
     limits: &HeadLimits,
-) -> Result<Option<Head>, &'static str> {
+) -> Result<Option<Head>, Download> {
     let mut slots = field_slots();
-    let parsed = parse_response(input, &mut slots, limits, facts.kind);
-    match parsed.map_err(|refusal| refusal.reason.as_str())? {
+    let parsed = parse_response(input, &mut slots, limits, gate.forward.facts.kind);
+    match parsed.map_err(|refusal| Download::Malformed(refusal.reason.as_str()))? {
         Some(head) => {
             if let Client::Http2(_) = client {
-                look_ahead(&head, input)?;
+                look_ahead(&head, input).map_err(Download::Malformed)?;
             }
-            pass_head(cx, facts, operations, upstream, head, None, client).map(Some)
+            pass_head(cx, operations, upstream, head, None, client, gate).map(Some)
         }
         None => Ok(None),
     }

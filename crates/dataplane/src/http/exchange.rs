@@ -1,15 +1,17 @@
 //! From an HTTP/1 client to an HTTP/1 endpoint: send, stream both ways, bytes from socket to socket.
 use super::{
     Context,
+    again::Tries,
     attempts::{Attempt, End, Failure, FailureKind, Outcome},
     body::{Http1Source, Source},
     client::Client,
     crossing::{Crossing, failed},
     decide::Forward,
-    download::{Download, download},
+    download::{Download, Gate, download},
+    kept::{Kept, Pieces},
     local,
     mirror::Copies,
-    upload::{Upload, upload},
+    upload::{Taken, Upload, upload},
     watched::{Stall, watched},
 };
 use crate::{shard::http2_pool::Http2Lease, stream, tunnel::Progress};
@@ -35,6 +37,10 @@ pub(super) struct Http1Request<'a> {
     /// What is still to come of the body.
     body: BodyLength,
     copied: bool,
+    /// What was sent of it beyond what is in `out`.
+    kept: Kept,
+    /// The same, on the way to an endpoint that speaks HTTP/2.
+    pieces: Option<Box<Pieces>>,
     progress: &'a Progress,
 }
 
@@ -55,6 +61,17 @@ impl<'a> Http1Request<'a> {
             // Its pieces travel apart from the head.
             Some(_) => forward.facts.body,
         };
+        let most = forward.kept_bytes(&cx.shard.settings);
+        let (kept, pieces) = match forward.http2 {
+            None => (Kept::new(body, most), None),
+            Some(_) => {
+                let pieces = forward
+                    .facts
+                    .has_body()
+                    .then(|| Box::new(Pieces::new(most)));
+                (Kept::new(BodyLength::None, 0), pieces)
+            }
+        };
         Self {
             cx,
             forward,
@@ -62,6 +79,8 @@ impl<'a> Http1Request<'a> {
             input,
             body,
             copied: false,
+            kept,
+            pieces,
             progress,
         }
     }
@@ -78,25 +97,37 @@ impl Attempt for Http1Request<'_> {
         }
     }
 
-    async fn http1(&mut self, upstream: &TcpStream) -> End {
+    async fn http1(&mut self, upstream: &TcpStream, tries: &Tries<'_>) -> End {
+        let gate = Gate {
+            forward: self.forward,
+            tries,
+            kept: &self.kept,
+            pieces: None,
+        };
+        let taken = Taken {
+            copies: self.forward.copies.as_deref(),
+            kept: &self.kept,
+            progress: self.progress,
+        };
         attempt(
-            self.cx,
-            self.forward,
-            upstream,
-            self.out,
-            self.input,
-            self.body,
-            self.progress,
+            self.cx, upstream, self.out, self.input, self.body, &gate, &taken,
         )
         .await
     }
 
-    async fn http2(&mut self, upstream: Http2Lease) -> End {
+    async fn http2(&mut self, upstream: Http2Lease, tries: &Tries<'_>) -> End {
         let (cx, forward, progress) = (self.cx, self.forward, self.progress);
+        let pieces = self.pieces.as_deref();
         let crossing = Crossing {
             cx,
             forward,
             progress,
+            gate: &Gate {
+                forward,
+                tries,
+                kept: &self.kept,
+                pieces,
+            },
         };
         let buffers = &cx.shard.buffers;
         let mut body = match forward.facts.has_body() {
@@ -107,6 +138,8 @@ impl Attempt for Http1Request<'_> {
                 ResponseBody::UntilClose,
             )),
             false => Source::Empty,
+            // All of it is taken from there.
+            true if pieces.is_some_and(Pieces::is_complete) => Source::Empty,
             true => Source::Http1(Http1Source::request(
                 cx.client, buffers, self.input, self.body,
             )),
@@ -115,8 +148,31 @@ impl Attempt for Http1Request<'_> {
         crossing.to_http2(&mut body, &mut client, upstream).await
     }
 
-    fn replayable(&self) -> bool {
+    fn in_one_piece(&self) -> bool {
         self.body == BodyLength::None
+    }
+
+    fn replayable(&self) -> bool {
+        // A body that was taken in part cannot be taken up again in the middle.
+        let pieces = self.pieces.as_deref();
+        self.kept.is_whole() && pieces.is_none_or(|it| it.is_complete() || it.is_untouched())
+    }
+
+    fn rewind(&mut self) {
+        let unread = self.kept.unread().min(self.input.len());
+        self.input.drain(..unread);
+        let sent = self.kept.take();
+        if sent.is_empty() {
+            return;
+        }
+        self.out.extend_from_slice(&sent);
+        self.body = match self.body {
+            BodyLength::Length(_) if self.kept.left() > 0 => BodyLength::Length(self.kept.left()),
+            // Chunks are sent again only once there are no more of them.
+            _ => BodyLength::None,
+        };
+        // Mirrors have got what was sent.
+        self.copied |= self.body == BodyLength::None;
     }
 }
 
@@ -147,14 +203,14 @@ fn take_received_body(
 
 async fn attempt(
     cx: &Context<'_>,
-    forward: &Forward,
     upstream: &TcpStream,
     out: &mut Vec<u8>,
     input: &mut Vec<u8>,
     body: BodyLength,
-    progress: &Progress,
+    gate: &Gate<'_>,
+    taken: &Taken<'_>,
 ) -> End {
-    let facts = &forward.facts;
+    let progress = taken.progress;
     match cx
         .lease
         .within(
@@ -168,16 +224,17 @@ async fn attempt(
         Ok(Err(_)) => {}
         Err(_) => return Stall::Unread.end(cx, progress, local::RESPONSE_IDLE),
     }
-    let operations = forward.changes.levels();
-    let down = download(cx, facts, &operations, upstream, out, progress);
+    let operations = gate.forward.changes.levels();
     if body == BodyLength::None {
-        return one_way(cx, pin!(down), progress).await;
+        // Pinned here: handed on by value it would be in the connection once for each hand.
+        let down = pin!(download(cx, &operations, upstream, out, gate, progress));
+        return one_way(cx, down, progress).await;
     }
-    let copies = forward.copies.as_deref();
+    let down = download(cx, &operations, upstream, out, gate, progress);
     let buffers = &cx.shard.buffers;
-    let up = upload(cx.client, upstream, buffers, body, input, copies, progress);
+    let up = upload(cx.client, upstream, buffers, body, input, taken);
     // Boxed, so that connections whose requests have no body are not as large as this is.
-    Box::pin(both_ways(cx, up, down, copies, progress)).await
+    Box::pin(both_ways(cx, up, down, taken.copies, progress)).await
 }
 
 /// The response to a request that is sent whole.
@@ -282,8 +339,12 @@ fn finish(cx: &Context<'_>, end: Download, uploaded: bool) -> End {
         Download::Fault(fault) => failed(fault),
         Download::Malformed(reason) => {
             cx.refuse_response(reason);
-            End::Other(Outcome::Reply(local::BAD_RESPONSE))
+            End::Failed(Failure {
+                kind: FailureKind::Reset,
+                local: local::BAD_RESPONSE,
+            })
         }
+        Download::Rejected => End::Rejected,
         Download::Cut { status, malformed } => End::Other(Outcome::Abort {
             status,
             flags: if malformed { Flags::UPE } else { Flags::UC },

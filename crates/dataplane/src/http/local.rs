@@ -59,7 +59,8 @@ pub(crate) const CONNECT_TIMEOUT: Local = local(
     "upstream_reset_before_response_started{connection_timeout}",
     "upstream connect error or disconnect/reset before headers. reset reason: connection timeout",
 );
-/// No connection to the endpoint has room, nor may another one be opened (VS-H-132).
+/// The backend or its endpoint has as many connections or requests as their limits allow
+/// (VS-H-132).
 pub(crate) const OVERFLOW: Local = local(
     503,
     Flags::UO,
@@ -79,6 +80,20 @@ pub(crate) const UPSTREAM_CLOSED: Local = local(
     Flags::UC,
     "upstream_reset_before_response_started{connection_termination}",
     "upstream connect error or disconnect/reset before headers. reset reason: connection termination",
+);
+/// No connection of a backend that has as many as it may came free in `timeouts.pending`.
+pub(crate) const PENDING_TIMEOUT: Local = local(
+    503,
+    Flags::UO,
+    "pending_timeout",
+    "upstream connect error or disconnect/reset before headers. reset reason: overflow",
+);
+/// One try took longer than `perTryTimeout`, and there is no other (VS-H-75).
+pub(crate) const TRY_TIMEOUT: Local = local(
+    504,
+    Flags::UT,
+    "upstream_per_try_timeout",
+    "upstream request timeout",
 );
 /// The endpoint's response is malformed (VS-H-134).
 pub(crate) const BAD_RESPONSE: Local = local(
@@ -147,6 +162,11 @@ impl Local {
     const fn fields(&self) -> &'static [(&'static str, &'static str)] {
         if self.body.is_empty() {
             &[]
+        } else if self.flags.contains(Flags::UO) {
+            &[
+                ("content-type", "text/plain"),
+                ("x-envoy-overloaded", "true"),
+            ]
         } else {
             &[("content-type", "text/plain")]
         }

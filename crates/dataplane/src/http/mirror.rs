@@ -8,6 +8,8 @@ use crate::{
     shard::{
         Shard,
         cluster_state::{ClusterState, Tried},
+        pool_limits::PoolLimits,
+        upstream::Upstream,
         view::View,
     },
     stream,
@@ -201,12 +203,22 @@ async fn attempt(
         return "unavailable";
     };
     let endpoint = in_flight.endpoint();
-    let upstream = match endpoint.take_idle(false) {
+    let limits = cluster.limits.as_deref();
+    // Its backend's own limits hold for a copy too (VS-H-89); it does not wait for room.
+    let Ok(_request) = limits.map_or(Ok(None), PoolLimits::request) else {
+        return "overflow";
+    };
+    let upstream = match endpoint.take_idle(&cluster.lifetime, false) {
         Some(upstream) => upstream,
-        None => match endpoint.connect(shard).await {
-            Ok(upstream) => upstream,
-            Err(_) => return "failed",
-        },
+        None => {
+            let Ok(permit) = limits.map_or(Ok(None), PoolLimits::connection) else {
+                return "overflow";
+            };
+            match endpoint.connect(shard).await {
+                Ok(upstream) => Upstream::new(upstream, &cluster.lifetime, permit),
+                Err(_) => return "failed",
+            }
+        }
     };
     if stream::write_all(&upstream, bytes).await.is_err() {
         return "failed";
@@ -219,7 +231,7 @@ async fn attempt(
         Some(reusable) => {
             if reusable {
                 let most = shard.settings.limits.pooled_per_endpoint;
-                endpoint.keep(upstream, most, std::time::Instant::now());
+                endpoint.keep(upstream, &cluster.lifetime, most, std::time::Instant::now());
             }
             "answered"
         }

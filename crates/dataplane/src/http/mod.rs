@@ -8,12 +8,15 @@
 //! that no upstream made (`grpc` in what shape to its clients), behind which `discard` reads what is
 //! left of the request. `mirror` sends
 //! copies, which nobody waits for.
+mod again;
+mod age;
 mod answer;
 mod answer_head;
 mod attempts;
 mod body;
 mod changes;
 mod client;
+mod connecting;
 mod crossing;
 mod decide;
 mod discard;
@@ -23,6 +26,7 @@ mod fields;
 mod grpc;
 mod grpc_web;
 mod http2;
+mod kept;
 mod local;
 mod mirror;
 mod routed;

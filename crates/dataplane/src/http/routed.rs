@@ -234,6 +234,7 @@ impl Routed<'_, '_> {
             facts,
             to: To::Cluster(cluster),
             timeout: rule.timeout,
+            retries: rule.own_retries().cloned(),
             changes,
             copies,
             http2,

@@ -1,6 +1,7 @@
 //! The life of one HTTP/1 client connection.
 use super::{
     Context, RequestFacts,
+    age::Age,
     attempts::{self, Outcome},
     decide::{Answered, Forward, Reply, Step, TableCache, decide},
     discard::discard,
@@ -13,7 +14,7 @@ use crate::{
     access::pending::Ending,
     shard::endpoint_state::InFlight,
     stream,
-    tunnel::{self, Progress},
+    tunnel::{self, Patience, Progress},
 };
 use pointsman_telemetry::{ClusterStats, Flags, RequestProtocol};
 use pointsman_wire::http1::{BodyLength, Refusal, head_may_be_complete};
@@ -31,6 +32,7 @@ pub(crate) async fn serve(cx: &Context<'_>, mut input: Vec<u8>) {
     let buffers = &cx.shard.buffers;
     let mut cache = TableCache::default();
     let mut served: u32 = 0;
+    let age = Age::new(cx.shard);
     loop {
         // A client that pipelines must not keep the thread to itself.
         consume_budget().await;
@@ -39,8 +41,10 @@ pub(crate) async fn serve(cx: &Context<'_>, mut input: Vec<u8>) {
         if last {
             cx.shard.counts.limit("limits.requests_per_connection");
         }
+        // It may be over by the time that the request comes.
+        let last = || last || age.is_over();
         let mut out = Vec::new();
-        let step = match next_head(cx, &mut cache, &mut input, &mut out, last).await {
+        let step = match next_head(cx, &mut cache, &mut input, &mut out, &last).await {
             Ok(step) => step,
             Err(End::Silent) => break,
             Err(End::Late) => {
@@ -78,7 +82,7 @@ async fn next_head(
     cache: &mut TableCache,
     input: &mut Vec<u8>,
     out: &mut Vec<u8>,
-    last: bool,
+    last: &impl Fn() -> bool,
 ) -> Result<Step, End> {
     let timeouts = &cx.shard.settings.timeouts;
     let most = cx.shard.settings.limits.head_bytes;
@@ -99,7 +103,7 @@ async fn next_head(
         // is told that, rather than that it was too slow.
         let parse = (scanned == 0 && !input.is_empty()) || (scanned <= line && input.len() > line);
         if parse || head_may_be_complete(input, scanned) || input.len() >= most {
-            match decide(cx, cache, input, out, last) {
+            match decide(cx, cache, input, out, last()) {
                 Step::NeedMore => {}
                 step => return Ok(step),
             }
@@ -248,8 +252,12 @@ async fn proxy(
         );
     };
     match outcome {
-        Outcome::Answered { status, keep } => {
-            record(status, Flags::EMPTY, "via_upstream");
+        Outcome::Answered {
+            status,
+            keep,
+            flags,
+        } => {
+            record(status, flags, "via_upstream");
             if !keep && facts.has_body() {
                 // The body may not have been read to its end.
                 linger(cx).await;
@@ -308,7 +316,10 @@ async fn upgraded(
         return;
     }
     let progress = cx.shard.live(forward.stats());
-    tunnel::run(cx, upstream, std::mem::take(input), reply, progress.bytes()).await;
+    // No limits of the policy's: those of bytes are for TCP.
+    let patience = Patience::of(None, &cx.shard.settings);
+    let first = std::mem::take(input);
+    tunnel::run(cx, upstream, first, reply, patience, progress.bytes()).await;
     drop(in_flight);
 }
 

@@ -1,5 +1,5 @@
 //! The request body: from the client to the endpoint.
-use super::mirror::Copies;
+use super::{kept::Kept, mirror::Copies};
 use crate::{
     shard::buffers::{Buffers, SMALL},
     stream,
@@ -24,6 +24,15 @@ pub(crate) enum Upload {
     UpstreamGone,
 }
 
+/// Who is told of the bytes that pass.
+pub(crate) struct Taken<'a> {
+    /// Mirrors.
+    pub(crate) copies: Option<&'a Copies>,
+    /// Another try.
+    pub(crate) kept: &'a Kept,
+    pub(crate) progress: &'a Progress,
+}
+
 /// Streams a body. `input` holds what was received behind the head, and afterwards what was
 /// received behind the body.
 pub(crate) async fn upload(
@@ -32,15 +41,12 @@ pub(crate) async fn upload(
     buffers: &Buffers,
     body: BodyLength,
     input: &mut Vec<u8>,
-    copies: Option<&Copies>,
-    progress: &Progress,
+    taken: &Taken<'_>,
 ) -> Upload {
     match body {
         BodyLength::None => Upload::Done,
-        BodyLength::Length(length) => {
-            fixed(client, upstream, buffers, length, input, copies, progress).await
-        }
-        BodyLength::Chunked => chunked(client, upstream, buffers, input, copies, progress).await,
+        BodyLength::Length(length) => fixed(client, upstream, buffers, length, input, taken).await,
+        BodyLength::Chunked => chunked(client, upstream, buffers, input, taken).await,
     }
 }
 
@@ -50,9 +56,13 @@ async fn fixed(
     buffers: &Buffers,
     mut left: u64,
     input: &mut Vec<u8>,
-    copies: Option<&Copies>,
-    progress: &Progress,
+    taken: &Taken<'_>,
 ) -> Upload {
+    let Taken {
+        copies,
+        kept,
+        progress,
+    } = taken;
     let large = left > SMALL as u64;
     if large {
         let mut bulk = buffers.bulk();
@@ -71,6 +81,7 @@ async fn fixed(
         if let Some(copies) = copies {
             copies.add(piece);
         }
+        kept.sending(piece);
         consume_budget().await;
         if stream::write_watched(upstream, piece, &progress.unsent)
             .await
@@ -81,6 +92,7 @@ async fn fixed(
         left -= take as u64;
         progress.received.set(progress.received.get() + take as u64);
         input.drain(..take);
+        kept.sent();
     }
     Upload::Done
 }
@@ -90,9 +102,13 @@ async fn chunked(
     upstream: &TcpStream,
     buffers: &Buffers,
     input: &mut Vec<u8>,
-    copies: Option<&Copies>,
-    progress: &Progress,
+    taken: &Taken<'_>,
 ) -> Upload {
+    let Taken {
+        copies,
+        kept,
+        progress,
+    } = taken;
     let mut decoder = ChunkDecoder::new(ChunkLimits::default());
     let mut out = buffers.small();
     let end = loop {
@@ -131,6 +147,8 @@ async fn chunked(
         if let Some(copies) = copies {
             copies.add(&out);
         }
+        kept.add(&out);
+        kept.chunks(done);
         consume_budget().await;
         if stream::write_watched(upstream, &out, &progress.unsent)
             .await

@@ -1,11 +1,19 @@
 //! A backend as a shard uses it: the compiled cluster, the state of its endpoints, whose turn it is.
-use super::endpoint_state::{EndpointState, InFlight};
+use super::{
+    endpoint_state::{EndpointState, InFlight},
+    pool_limits::{Lifetime, PoolLimits},
+};
 use crate::extension::CustomBalancer;
 use pointsman_balance::{Algorithm, Candidates};
 use pointsman_route::{Cluster, ClusterKind, EndpointAddress, Health};
 use pointsman_telemetry::ClusterStats;
 use smallvec::SmallVec;
-use std::{cell::RefCell, net::SocketAddr, rc::Rc, sync::Arc};
+use std::{
+    cell::{Cell, RefCell},
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+};
 
 /// Endpoints already tried for one request.
 pub type Tried = SmallVec<[*const EndpointState; 4]>;
@@ -25,6 +33,13 @@ pub struct ClusterState {
     /// An extension's balancer, asked instead of `algorithm`.
     custom: Option<Rc<CustomBalancer>>,
     equal_weights: bool,
+    /// What its connections and requests may be; `None` for most backends.
+    pub(crate) limits: Option<Box<PoolLimits>>,
+    /// How long its connections are used.
+    pub(crate) lifetime: Lifetime,
+    /// Requests of this shard that are sent again, after something was sent, where no limit is
+    /// written.
+    pub(crate) repeating: Rc<Cell<u32>>,
 }
 
 /// One endpoint of one backend.
@@ -79,6 +94,7 @@ impl ClusterState {
     pub(crate) fn new(
         cluster: Arc<Cluster>,
         predecessor: Option<&Self>,
+        limits: Option<PoolLimits>,
         stats: impl FnOnce() -> Rc<ClusterStats>,
         endpoint: impl Fn(&pointsman_route::EndpointAddress) -> Rc<EndpointState>,
         balancer: impl FnOnce(&Arc<str>) -> Option<CustomBalancer>,
@@ -111,6 +127,9 @@ impl ClusterState {
                 .map(Rc::new),
         };
         Self {
+            limits: limits.map(Box::new),
+            lifetime: Lifetime::of(&cluster.policy.pool),
+            repeating: predecessor.map_or_else(Rc::default, |old| old.repeating.clone()),
             stats: predecessor.map_or_else(stats, |old| old.stats.clone()),
             cluster,
             endpoints,
@@ -118,6 +137,13 @@ impl ClusterState {
             custom,
             equal_weights,
         }
+    }
+
+    /// Requests in flight to its endpoints from this shard, also those of other backends that have
+    /// the same endpoints.
+    pub(crate) fn active(&self) -> u32 {
+        let active = self.endpoints.iter().map(|member| member.state.active());
+        active.fold(0, u32::saturating_add)
     }
 
     /// Chooses an endpoint that is ready and not in `tried`.

@@ -1,20 +1,26 @@
 //! What a shard knows about one endpoint address. Lives beside the snapshot and survives it.
-use super::http2_pool::Http2Pool;
+use super::{
+    http2_pool::Http2Pool,
+    pool_limits::{ConnectionPermit, Lifetime},
+    upstream::Upstream,
+};
 use crate::{shard::Shard, stream};
 use pointsman_route::EndpointAddress;
 use std::{
     cell::{Cell, OnceCell, RefCell},
+    collections::VecDeque,
     io,
     net::SocketAddr,
     rc::Rc,
     time::{Duration, Instant},
 };
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, sync::oneshot};
 
 /// One endpoint address: requests in flight and idle connections.
 ///
 /// Keyed by address, protocol and TLS identity (today: plain text HTTP/1 only), not by service:
-/// 100,000 services in front of few endpoints share connections.
+/// 100,000 services in front of few endpoints share connections. Only a backend whose connections
+/// are counted (BE-60) has endpoint states, and so connections, of its own.
 #[derive(Debug)]
 pub struct EndpointState {
     /// Where it is.
@@ -23,13 +29,24 @@ pub struct EndpointState {
     idle: RefCell<Vec<Idle>>,
     /// Made on first use: most endpoints speak HTTP/1.
     http2: OnceCell<Rc<Http2Pool>>,
+    /// Requests of this shard that wait until they may open a connection: they take one that is
+    /// given back as well.
+    line: RefCell<VecDeque<oneshot::Sender<Upstream>>>,
+    /// Connections handed on since others had a turn.
+    handed: Cell<u8>,
 }
 
 #[derive(Debug)]
 struct Idle {
-    stream: TcpStream,
+    upstream: Upstream,
     since: Instant,
+    /// What its policy says, if anything; zero: for ever.
+    limit: Option<Duration>,
 }
+
+/// So many connections that are given back go to requests of the same shard before one is closed for
+/// those of others.
+const HANDED_IN_A_ROW: u8 = 8;
 
 impl EndpointState {
     /// Nothing in flight, nothing pooled.
@@ -39,6 +56,8 @@ impl EndpointState {
             active: Cell::new(0),
             idle: RefCell::default(),
             http2: OnceCell::new(),
+            line: RefCell::default(),
+            handed: Cell::new(0),
         }
     }
 
@@ -50,33 +69,103 @@ impl EndpointState {
     /// Counts one more in flight until the guard is dropped.
     pub fn enter(self: &Rc<Self>) -> InFlight {
         self.active.set(self.active.get() + 1);
-        InFlight(self.clone())
+        InFlight(self.clone(), None)
     }
 
-    /// The most recently used idle connection that is still sound. The oldest ones are left to time
-    /// out, so that the pool shrinks when traffic does.
+    /// The most recently used idle connection that is still sound and within its `lifetime`. The
+    /// oldest ones are left to time out, so that the pool shrinks when traffic does.
     ///
     /// What the runtime knows is enough for a request that is repeated when its connection turns
     /// out to be closed (`replayable`). It polls the sockets of this thread all at once and before
     /// any task runs: whatever came on a pooled connection before the request did, it has told. What
     /// comes later can come after any look. For other requests the kernel is asked as well, since
     /// a connection that is closed this very moment costs the client its answer.
-    pub(crate) fn take_idle(&self, replayable: bool) -> Option<TcpStream> {
+    pub(crate) fn take_idle(&self, lifetime: &Lifetime, replayable: bool) -> Option<Upstream> {
         loop {
-            let idle = self.idle.borrow_mut().pop()?;
-            let sound = replayable && stream::is_quiet(&idle.stream);
-            if sound || !stream::is_disturbed(&idle.stream) {
-                return Some(idle.stream);
+            let Idle {
+                mut upstream,
+                since,
+                ..
+            } = self.idle.borrow_mut().pop()?;
+            if lifetime.is_limited() && !upstream.may_serve(lifetime, since.elapsed()) {
+                continue;
+            }
+            let sound = replayable && stream::is_quiet(&upstream);
+            if sound || !stream::is_disturbed(&upstream) {
+                upstream.take(lifetime);
+                return Some(upstream);
             }
         }
     }
 
     /// Keeps a connection for the next request, up to `most`.
-    pub(crate) fn keep(&self, stream: TcpStream, most: usize, now: Instant) {
+    pub(crate) fn keep(&self, upstream: Upstream, lifetime: &Lifetime, most: usize, now: Instant) {
+        if lifetime.is_limited() && !upstream.may_serve(lifetime, Duration::ZERO) {
+            return;
+        }
+        let upstream = match upstream.permit().map(ConnectionPermit::wanted_by) {
+            None | Some(0) => upstream,
+            Some(wanted_by) => match self.hand_on(upstream, lifetime, wanted_by) {
+                Some(upstream) => upstream,
+                None => return,
+            },
+        };
         let mut idle = self.idle.borrow_mut();
         if idle.len() < most {
-            idle.push(Idle { stream, since: now });
+            idle.push(Idle {
+                upstream,
+                since: now,
+                limit: lifetime.idle,
+            });
         }
+    }
+
+    /// Gives a connection to the next request in the line, or closes it so that a request elsewhere
+    /// may open one. `None`: it is gone.
+    fn hand_on(
+        &self,
+        mut upstream: Upstream,
+        lifetime: &Lifetime,
+        wanted_by: u32,
+    ) -> Option<Upstream> {
+        let others = wanted_by as usize > self.line.borrow().len();
+        if others && self.handed.get() >= HANDED_IN_A_ROW {
+            self.handed.set(0);
+            return None;
+        }
+        loop {
+            let next = self.line.borrow_mut().pop_front();
+            let Some(next) = next else {
+                // Everybody who is still waiting is elsewhere.
+                return (!others).then_some(upstream);
+            };
+            upstream.take(lifetime);
+            // Who has given up sends it back.
+            match next.send(upstream) {
+                Ok(()) => {
+                    self.handed.set(self.handed.get().saturating_add(1));
+                    return None;
+                }
+                Err(back) => upstream = back,
+            }
+        }
+    }
+
+    /// Joins the line for a connection that is given back.
+    pub(crate) fn queue(&self) -> oneshot::Receiver<Upstream> {
+        let (sender, receiver) = oneshot::channel();
+        let mut line = self.line.borrow_mut();
+        line.retain(|waiting| !waiting.is_closed());
+        line.push_back(sender);
+        receiver
+    }
+
+    /// Closes idle connections that keep requests from opening one elsewhere.
+    pub(crate) fn make_room(&self) {
+        self.idle.borrow_mut().retain(|idle| {
+            let permit = idle.upstream.permit();
+            permit.is_none_or(|permit| permit.wanted_by() == 0)
+        });
     }
 
     /// Connections of HTTP/2.
@@ -94,14 +183,16 @@ impl EndpointState {
         self.idle() + self.http2.get().map_or(0, |pool| pool.len())
     }
 
-    /// Closes idle connections that are older than `limit` or that the endpoint has closed, and
-    /// those of HTTP/2 to which nothing could be written for `stall`.
+    /// Closes idle connections that are older than their policy says, else `limit`, or that the
+    /// endpoint has closed, and those of HTTP/2 to which nothing could be written for `stall`.
     pub(crate) fn prune(&self, now: Instant, limit: Duration, stall: Duration) {
         if let Some(http2) = self.http2.get() {
             http2.prune(now, limit, stall);
         }
         self.idle.borrow_mut().retain(|idle| {
-            now.saturating_duration_since(idle.since) < limit && !stream::is_disturbed(&idle.stream)
+            let limit = idle.limit.unwrap_or(limit);
+            let young = now.saturating_duration_since(idle.since) < limit;
+            (young || idle.limit == Some(Duration::ZERO)) && !stream::is_disturbed(&idle.upstream)
         });
     }
 
@@ -152,12 +243,18 @@ pub(crate) fn is_ourselves(error: &io::Error) -> bool {
 
 /// One request or connection in flight.
 #[derive(Debug)]
-pub struct InFlight(Rc<EndpointState>);
+pub struct InFlight(Rc<EndpointState>, Option<ConnectionPermit>);
 
 impl InFlight {
     /// The endpoint.
     pub fn endpoint(&self) -> &Rc<EndpointState> {
         &self.0
+    }
+
+    /// It holds the right to its connection too.
+    pub(crate) fn with(mut self, permit: Option<ConnectionPermit>) -> Self {
+        self.1 = permit;
+        self
     }
 }
 
@@ -170,8 +267,13 @@ impl Drop for InFlight {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
     use tokio::{io::AsyncWriteExt, net::TcpListener};
+
+    const ANY: Lifetime = Lifetime {
+        idle: None,
+        total: None,
+        requests: 0,
+    };
 
     async fn pair(listener: &TcpListener) -> (TcpStream, TcpStream) {
         let address = listener.local_addr().unwrap();
@@ -200,12 +302,12 @@ mod tests {
             .await
             .unwrap();
         settle(&[&closed, &talking]).await;
-        state.keep(sound, 8, now);
-        state.keep(closed, 8, now);
-        state.keep(talking, 8, now);
-        let taken = state.take_idle(true).expect("the sound one");
+        for stream in [sound, closed, talking] {
+            state.keep(Upstream::new(stream, &ANY, None), &ANY, 8, now);
+        }
+        let taken = state.take_idle(&ANY, true).expect("the sound one");
         assert_eq!(taken.local_addr().unwrap(), sound_address);
-        assert!(state.take_idle(true).is_none());
+        assert!(state.take_idle(&ANY, true).is_none());
     }
 
     /// The runtime has not looked since: only the kernel knows.
@@ -223,8 +325,8 @@ mod tests {
             .unwrap()
             .shutdown(std::net::Shutdown::Both)
             .unwrap();
-        state.keep(closed, 8, Instant::now());
-        assert!(state.take_idle(false).is_none());
+        state.keep(Upstream::new(closed, &ANY, None), &ANY, 8, Instant::now());
+        assert!(state.take_idle(&ANY, false).is_none());
     }
 
     #[tokio::test(flavor = "current_thread")]
@@ -235,7 +337,7 @@ mod tests {
         let mut peers = Vec::new();
         for _ in 0..3 {
             let (ours, theirs) = pair(&listener).await;
-            state.keep(ours, 2, now);
+            state.keep(Upstream::new(ours, &ANY, None), &ANY, 2, now);
             peers.push(theirs);
         }
         assert_eq!(state.idle(), 2);
@@ -261,5 +363,47 @@ mod tests {
         assert_eq!(state.active(), 2);
         drop((one, two));
         assert_eq!(state.active(), 0);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_connection_serves_as_long_as_its_policy_says() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let state = EndpointState::new(EndpointAddress::Socket(listener.local_addr().unwrap()));
+        let mut peers = Vec::new();
+        let ms = |ms| Some(Duration::from_millis(ms));
+        for (lifetime, wait, uses) in [
+            // BE-68: the second request is the last one.
+            (Lifetime { requests: 2, ..ANY }, 0, 1),
+            // BE-70, BE-63
+            (
+                Lifetime {
+                    idle: ms(30),
+                    ..ANY
+                },
+                40,
+                0,
+            ),
+            (
+                Lifetime {
+                    total: ms(30),
+                    ..ANY
+                },
+                40,
+                0,
+            ),
+            (Lifetime { idle: ms(0), ..ANY }, 40, 3),
+        ] {
+            let (ours, theirs) = pair(&listener).await;
+            peers.push(theirs);
+            let mut used = 0;
+            let mut held = Some(Upstream::new(ours, &lifetime, None));
+            while let Some(upstream) = held.take() {
+                state.keep(upstream, &lifetime, 8, Instant::now());
+                tokio::time::sleep(Duration::from_millis(wait)).await;
+                held = state.take_idle(&lifetime, false).filter(|_| used < 3);
+                used += u32::from(held.is_some());
+            }
+            assert_eq!(used, uses, "{lifetime:?}");
+        }
     }
 }

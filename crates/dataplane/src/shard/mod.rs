@@ -4,7 +4,9 @@ pub mod cluster_state;
 pub mod endpoint_state;
 pub(crate) mod http2_pool;
 pub(crate) mod ourselves;
+pub(crate) mod pool_limits;
 pub mod registry;
+pub(crate) mod upstream;
 pub mod view;
 
 use crate::{
@@ -19,6 +21,8 @@ use pointsman_route::{Cluster, ClusterId, EndpointAddress, Snapshot, Table, Via}
 use pointsman_runtime::Watch;
 use pointsman_telemetry::{ClusterLabels, ClusterStats, SourceLabels};
 use pointsman_wire::http1::Reason;
+use pool_limits::PoolLimits;
+pub use pool_limits::SharedCounts;
 use registry::Registry;
 use slab::Slab;
 use std::{
@@ -36,6 +40,9 @@ use std::{
 use view::{View, Views};
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+
+/// By backend and address.
+type CountedEndpoints = Map<(Arc<str>, EndpointAddress), Rc<EndpointState>>;
 
 /// One shard's state.
 ///
@@ -80,6 +87,23 @@ pub struct Shard {
     views: RefCell<Views>,
     clusters: RefCell<Map<Arc<str>, Remembered>>,
     endpoints: RefCell<Map<EndpointAddress, Rc<EndpointState>>>,
+    /// The endpoints of backends whose connections are counted.
+    counted: RefCell<CountedEndpoints>,
+    /// Limits that hold for all shards together.
+    pub(crate) shared: Arc<SharedCounts>,
+}
+
+/// What all shards of a process have in common.
+#[derive(Clone)]
+pub struct Common {
+    /// Process settings, fixed at start.
+    pub settings: Settings,
+    /// How traffic comes in.
+    pub capture: Capture,
+    /// Who calls, in metrics.
+    pub source: Arc<SourceLabels>,
+    /// Limits that hold for all shards together.
+    pub shared: Arc<SharedCounts>,
 }
 
 /// A backend's state, kept while it is used and a while longer.
@@ -109,6 +133,8 @@ pub struct Counts {
     pub mirrors: RefCell<HashMap<&'static str, u64>>,
     /// Messages refused for what they said, by reason.
     pub refused: RefCell<HashMap<&'static str, u64>>,
+    /// Wishes for another try, by what became of them.
+    pub retries: RefCell<HashMap<&'static str, u64>>,
     /// Limits hit, by the name of the setting.
     pub limits: RefCell<HashMap<&'static str, u64>>,
 }
@@ -169,6 +195,11 @@ impl Counts {
     /// Counts a copy of a request.
     pub fn mirror(&self, outcome: &'static str) {
         *self.mirrors.borrow_mut().entry(outcome).or_default() += 1;
+    }
+
+    /// Counts a wish for another try.
+    pub fn retry(&self, outcome: &'static str) {
+        *self.retries.borrow_mut().entry(outcome).or_default() += 1;
     }
 
     /// Counts a limit that was hit.
@@ -235,13 +266,17 @@ impl Shard {
     /// A shard that serves `snapshot`.
     pub fn new(
         index: u16,
-        settings: Settings,
-        capture: Capture,
+        common: Common,
         snapshot: Arc<Snapshot>,
         extensions: Extensions,
-        source: Arc<SourceLabels>,
         drain: Watch,
     ) -> Rc<Self> {
+        let Common {
+            settings,
+            capture,
+            source,
+            shared,
+        } = common;
         let stats = |labels| Rc::new(ClusterStats::new(source.clone(), labels));
         let access = extensions
             .has_sinks()
@@ -268,6 +303,8 @@ impl Shard {
             views: RefCell::new(Views::new(snapshot)),
             clusters: RefCell::default(),
             endpoints: RefCell::default(),
+            counted: RefCell::default(),
+            shared,
             source,
         })
     }
@@ -314,11 +351,17 @@ impl Shard {
         if let Some(old) = old.filter(|old| Arc::ptr_eq(&old.state.cluster, cluster)) {
             return old.state.clone();
         }
+        let limits = self.shared.limits(&cluster.label, &cluster.policy);
+        let counted = limits.as_ref().is_some_and(PoolLimits::counts_connections);
         let state = Rc::new(ClusterState::new(
             cluster.clone(),
             old.map(|old| &*old.state),
+            limits,
             || Rc::new(ClusterStats::new(self.source.clone(), labels(cluster))),
-            |address| self.endpoint(address),
+            |address| match counted {
+                false => self.endpoint(address),
+                true => self.counted_endpoint(&cluster.label, address),
+            },
             |name| self.extensions.balancer(name, &cluster.label),
         ));
         clusters.insert(
@@ -340,6 +383,22 @@ impl Shard {
             .clone()
     }
 
+    /// The same of a backend whose connections are counted.
+    fn counted_endpoint(&self, backend: &Arc<str>, address: &EndpointAddress) -> Rc<EndpointState> {
+        self.counted
+            .borrow_mut()
+            .entry((backend.clone(), address.clone()))
+            .or_insert_with(|| Rc::new(EndpointState::new(address.clone())))
+            .clone()
+    }
+
+    /// Closes idle connections that keep requests, here or on other shards, from opening one.
+    pub(crate) fn make_room(&self) {
+        for state in self.counted.borrow().values() {
+            state.make_room();
+        }
+    }
+
     /// The state of a plain socket address, for passthrough.
     pub(crate) fn original(&self, address: SocketAddr) -> Rc<EndpointState> {
         self.endpoint(&EndpointAddress::Socket(address))
@@ -356,10 +415,12 @@ impl Shard {
             remembered.unused_for < FORGET_AFTER
         });
         let limit = self.settings.timeouts.upstream_idle.0;
-        self.endpoints.borrow_mut().retain(|_, state| {
+        let used = |state: &Rc<EndpointState>| {
             state.prune(now, limit, self.settings.timeouts.write.0);
             Rc::strong_count(state) > 1 || state.pooled() > 0
-        });
+        };
+        self.endpoints.borrow_mut().retain(|_, state| used(state));
+        self.counted.borrow_mut().retain(|_, state| used(state));
     }
 
     /// Registers a tunnel whose bytes are to be counted while it runs.
@@ -396,6 +457,12 @@ impl Shard {
 
     /// Endpoint states, for inspection.
     pub fn endpoints(&self) -> Vec<Rc<EndpointState>> {
-        self.endpoints.borrow().values().cloned().collect()
+        let endpoints = self.endpoints.borrow();
+        let counted = self.counted.borrow();
+        endpoints
+            .values()
+            .chain(counted.values())
+            .cloned()
+            .collect()
     }
 }

@@ -6,9 +6,16 @@
 mod direction;
 mod splice;
 
-use crate::{context::Context, stream};
+use crate::{context::Context, settings::Settings, stream};
 use direction::Direction;
-use std::{cell::Cell, future::poll_fn, io, task::Poll};
+use pointsman_model::policy::ConnectionPool;
+use std::{
+    cell::Cell,
+    future::poll_fn,
+    io,
+    task::Poll,
+    time::{Duration, Instant},
+};
 use tokio::net::TcpStream;
 
 /// How a tunnel ended.
@@ -22,6 +29,29 @@ pub enum End {
     UpstreamReset,
     /// No byte for the idle limit.
     Idle,
+    /// It has been open for as long as it may.
+    TooOld,
+}
+
+/// How long a tunnel may be open.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// Without a byte (BE-64); zero: for ever.
+    pub(crate) idle: Duration,
+    /// In all (BE-63).
+    pub(crate) total: Option<Duration>,
+}
+
+impl Patience {
+    /// What a backend's policy says, else the settings.
+    pub(crate) fn of(policy: Option<&ConnectionPool>, settings: &Settings) -> Self {
+        Self {
+            idle: policy
+                .and_then(|pool| pool.tcp_idle_timeout)
+                .unwrap_or(settings.timeouts.tunnel_idle.0),
+            total: policy.and_then(|pool| pool.max_connection_duration),
+        }
+    }
 }
 
 /// What a tunnel carried.
@@ -63,13 +93,16 @@ pub(crate) async fn run(
     upstream: &TcpStream,
     first: Vec<u8>,
     reply: Vec<u8>,
+    patience: Patience,
     progress: &Progress,
 ) -> Summary {
     let (client, buffers, settings) = (cx.client, &cx.shard.buffers, &cx.shard.settings);
     let bulk = settings.limits.splice_after;
     let mut up = Direction::new(first, bulk, &progress.received);
     let mut down = Direction::new(reply, bulk, &progress.sent);
-    let idle = settings.timeouts.tunnel_idle.0;
+    let Patience { idle, total } = patience;
+    let begun = total.map(|_| Instant::now());
+    let left = || total.map(|total| total.saturating_sub(begun.map_or(total, |it| it.elapsed())));
 
     let end = loop {
         let before = (progress.received.get(), progress.sent.get());
@@ -83,8 +116,16 @@ pub(crate) async fn run(
                 _ => Poll::Pending,
             }
         });
-        match cx.lease.within(idle, both).await {
+        // Zero would be no limit at all.
+        let limit = match left() {
+            None => idle,
+            Some(Duration::ZERO) => break End::TooOld,
+            Some(left) if idle.is_zero() => left,
+            Some(left) => left.min(idle),
+        };
+        match cx.lease.within(limit, both).await {
             Ok(end) => break end,
+            Err(_) if left() == Some(Duration::ZERO) => break End::TooOld,
             // The limit is re-armed as long as anything moved since: cheaper than re-arming per byte,
             // and a tunnel is cut after one to two limits of silence.
             Err(_) if before != (progress.received.get(), progress.sent.get()) => {}
@@ -95,8 +136,11 @@ pub(crate) async fn run(
         End::Closed => {}
         End::ClientReset => stream::reset_on_close(upstream),
         End::UpstreamReset => stream::reset_on_close(client),
-        End::Idle => {
-            cx.shard.counts.limit("timeouts.tunnel_idle");
+        End::Idle | End::TooOld => {
+            cx.shard.counts.limit(match end {
+                End::TooOld => "maxConnectionDuration",
+                _ => "timeouts.tunnel_idle",
+            });
             stream::reset_on_close(client);
             stream::reset_on_close(upstream);
         }

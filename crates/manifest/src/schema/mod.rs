@@ -46,12 +46,14 @@ mod tests {
             Some(Standing::Supported)
         );
         assert_eq!(
-            standing("VirtualService.spec.http.retries"),
+            standing("VirtualService.spec.http.retries.retryRemoteLocalities"),
             Some(Standing::NotYet)
         );
         let grave = |path: &str| table.field(path).is_some_and(|field| field.grave);
         assert!(grave("DestinationRule.spec.trafficPolicy.tunnel"));
-        assert!(!grave("VirtualService.spec.http.retries"));
+        assert!(!grave(
+            "VirtualService.spec.http.retries.retryRemoteLocalities"
+        ));
         assert_eq!(standing("Service.spec.nodePort"), None);
         assert_eq!(
             standing("Service.spec.loadBalancerClass"),

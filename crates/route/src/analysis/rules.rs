@@ -192,7 +192,7 @@ fn retries(service: &VirtualService, rule: &HttpRoute, findings: &mut Findings) 
         );
     }
     let in_force = RetriesInForce::new(retries.clone(), RetriesFrom::Rule);
-    if !in_force.repeats(&Happened::TryTimeout, false) {
+    if !in_force.repeats(&Happened::TryTimeout) {
         findings.push(
             Finding::new(
                 RETRIES_CUT_OFF,

@@ -12,7 +12,11 @@ use crate::rule::Rule;
 use conditions::Conditions;
 pub use happened::{Happened, Replied};
 use pointsman_model::action::Retries;
-use std::{fmt, sync::LazyLock, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 /// Who says so. One replaces the other as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,19 +105,23 @@ impl RetriesInForce {
 
     /// May any response be a reason to try again? While none may, none has to be looked at before
     /// it goes to the client.
-    pub fn heeds_responses(&self, idempotent: bool) -> bool {
-        self.written.attempts > 0
-            && (idempotent || self.is_said())
-            && self.conditions.heeds_responses()
+    pub fn heeds_responses(&self) -> bool {
+        self.written.attempts > 0 && self.is_said() && self.conditions.heeds_responses()
+    }
+
+    /// May anything be one that leaves open whether the request was acted upon? Only then is the
+    /// body of a request that was sent needed again.
+    pub fn repeats_sent(&self) -> bool {
+        self.written.attempts > 0 && self.is_said()
     }
 
     /// Is what happened a reason to try again, were there room for it (VS-H-79c)?
     ///
-    /// A request that may have been acted upon is repeated only if it is idempotent (RFC 9110
-    /// section 9.2.2) or if somebody wrote the condition: the built-in ones do not double an order.
-    pub fn repeats(&self, happened: &Happened, idempotent: bool) -> bool {
+    /// A request that may have been acted upon is repeated only if somebody wrote the condition:
+    /// the built-in ones do not order twice.
+    pub fn repeats(&self, happened: &Happened) -> bool {
         self.written.attempts > 0
-            && (idempotent || self.is_said() || happened.is_harmless())
+            && (self.is_said() || happened.is_harmless())
             && self.conditions.hold(happened)
     }
 
@@ -164,5 +172,10 @@ impl Rule {
     /// The retries in force for what the rule sends on.
     pub fn retries(&self) -> &RetriesInForce {
         self.retries.as_deref().unwrap_or(&BUILT_IN)
+    }
+
+    /// The same, to be kept; `None`: nobody wrote any.
+    pub fn own_retries(&self) -> Option<&Arc<RetriesInForce>> {
+        self.retries.as_ref()
     }
 }

@@ -88,13 +88,7 @@ fn each_word_holds_for_what_it_names_and_nothing_else() {
             if let Happened::Replied(reply) = happened {
                 expected |= words.starts_with("200") && reply.status == 200;
             }
-            for idempotent in [true, false] {
-                assert_eq!(
-                    policy.repeats(&happened, idempotent),
-                    expected,
-                    "{words}: {happened:?}"
-                );
-            }
+            assert_eq!(policy.repeats(&happened), expected, "{words}: {happened:?}");
         }
     }
 }
@@ -112,11 +106,9 @@ fn without_a_word_from_anybody_nothing_that_may_have_been_done_is_done_twice() {
         assert_eq!(policy.retry_on(), DEFAULT_RETRY_ON);
         for happened in everything() {
             let harmless = matches!(happened, ConnectFailed | Refused);
-            assert_eq!(policy.repeats(&happened, false), harmless, "{happened:?}");
-            let expected = harmless || happened == grpc(14) || happened == grpc(1);
-            assert_eq!(policy.repeats(&happened, true), expected, "{happened:?}");
+            assert_eq!(policy.repeats(&happened), harmless, "{happened:?}");
         }
-        assert!(!policy.heeds_responses(false) && policy.heeds_responses(true));
+        assert!(!policy.heeds_responses() && !policy.repeats_sent());
     }
 }
 
@@ -124,9 +116,9 @@ fn without_a_word_from_anybody_nothing_that_may_have_been_done_is_done_twice() {
 fn no_attempts_are_none() {
     // VS-H-72
     for policy in [rule(0, None), rule(0, Some("5xx,connect-failure,503"))] {
-        assert!(!policy.heeds_responses(true));
+        assert!(!policy.heeds_responses());
         for happened in everything() {
-            assert!(!policy.repeats(&happened, true), "{happened:?}");
+            assert!(!policy.repeats(&happened), "{happened:?}");
         }
     }
 }
@@ -165,18 +157,18 @@ fn pauses_double_up_to_ten_times_the_base() {
 
 #[test]
 fn a_believed_client_may_ask_for_more() {
-    // VS-H-64 says whose headers count; what they ask for is added to the rule's.
+    // What it asks for is added to the rule's.
     let own = rule(3, Some("reset"));
     let asked = own.asked(Some("503,nonsense"), None);
     assert_eq!(asked.attempts(), 3);
-    assert!(asked.repeats(&Reset, false) && asked.repeats(&status(503), false));
-    assert!(!asked.repeats(&status(500), false));
+    assert!(asked.repeats(&Reset) && asked.repeats(&status(503)));
+    assert!(!asked.repeats(&status(500)));
     assert_eq!(own.asked(None, Some(9)).attempts(), 9);
     assert_eq!(rule(0, None).asked(Some("5xx"), None).attempts(), 1);
-    assert!(!own.asked(Some("5xx"), Some(0)).repeats(&Reset, true));
+    assert!(!own.asked(Some("5xx"), Some(0)).repeats(&Reset));
     // How often says nothing of what: a repetition nobody asked for is still none.
     let often = RetriesInForce::built_in().asked(None, Some(9));
-    assert!(!often.repeats(&grpc(14), false) && often.repeats(&ConnectFailed, false));
+    assert!(!often.repeats(&grpc(14)) && often.repeats(&ConnectFailed));
 }
 
 #[test]
@@ -267,17 +259,16 @@ proptest! {
             (100_u16..600).prop_map(|status| status.to_string()),
         ], 1..8),
         happened in happened(),
-        idempotent: bool,
         attempts in 1_u32..5,
     ) {
         let policy = rule(attempts, Some(&words.join(",")));
-        let repeats = policy.repeats(&happened, idempotent);
+        let repeats = policy.repeats(&happened);
         prop_assert_eq!(repeats, model(&words, &happened));
         // What is not looked at cannot be a reason.
         if matches!(happened, Happened::Replied(_)) && repeats {
-            prop_assert!(policy.heeds_responses(idempotent));
+            prop_assert!(policy.heeds_responses());
         }
-        prop_assert!(!rule(0, Some(&words.join(","))).repeats(&happened, idempotent));
+        prop_assert!(!rule(0, Some(&words.join(","))).repeats(&happened));
     }
 
     #[test]

@@ -12,7 +12,10 @@ pub(super) use grpc_web::WebSource;
 pub(super) use http1::{Framing, Http1Sink, Http1Source};
 pub(super) use http2::{Http2Sink, Http2Source, reason_of};
 
-use super::mirror::Copies;
+use super::{
+    kept::{Again as Kind, Pieces},
+    mirror::Copies,
+};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use h2::Reason;
@@ -143,9 +146,31 @@ pub(super) async fn carry(
     source: &mut Source<'_>,
     sink: &mut Sink<'_>,
     copies: Option<&Copies>,
+    kept: Option<&Pieces>,
     moved: &Cell<u64>,
     trailed: impl FnOnce(&HeaderMap),
 ) -> Result<(), Cut> {
+    if let Some(kept) = kept {
+        for piece in kept.again() {
+            let (bytes, last, delivered) = match piece {
+                Kind::Data(bytes, last, delivered) => (bytes, last, delivered),
+                Kind::End(trailers) => {
+                    let end = sink.end(trailers.as_ref()).await;
+                    return end.map_err(|Closed| Cut::Sink);
+                }
+            };
+            let length = bytes.len();
+            sink.data(bytes, last).await.map_err(|Closed| Cut::Sink)?;
+            if !delivered {
+                kept.delivered();
+                moved.set(moved.get() + length as u64);
+                source.delivered(length);
+            }
+            if last {
+                return Ok(());
+            }
+        }
+    }
     // What is there already goes out with the head; what is not must not hold the head up.
     let mut ready = source.next().now_or_never();
     if ready.is_none() {
@@ -165,7 +190,11 @@ pub(super) async fn carry(
                 .await?
             }
         };
-        match piece.map_err(Cut::Source)? {
+        let piece = piece.map_err(Cut::Source)?;
+        if let Some(kept) = kept {
+            kept.add(&piece);
+        }
+        match piece {
             Piece::Data(bytes, last) => {
                 let length = bytes.len();
                 if let Some(copies) = copies {
@@ -185,6 +214,9 @@ pub(super) async fn carry(
                 }
                 moved.set(moved.get() + length as u64);
                 source.delivered(length);
+                if let Some(kept) = kept {
+                    kept.delivered();
+                }
                 if last {
                     return Ok(());
                 }

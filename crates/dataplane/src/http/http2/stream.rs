@@ -1,13 +1,17 @@
 //! One stream of an HTTP/2 client: one request, from its head to the end of its response.
 use super::{
     super::{
+        again::Tries,
         answer_head,
         attempts::{self, Attempt, End, Outcome},
         body::{Http2Source, Source},
         client::{Answering, Client},
         crossing::Crossing,
         decide::{Forward, Step, decide_head, head_limits},
-        grpc, local,
+        download::Gate,
+        grpc,
+        kept::{Kept, Pieces},
+        local,
         serve::{details_of_cut, record},
         watched::watched,
     },
@@ -23,7 +27,7 @@ use bytes::Bytes;
 use h2::{Reason, RecvStream, server::SendResponse};
 use http::Request;
 use pointsman_telemetry::Flags;
-use pointsman_wire::http2;
+use pointsman_wire::{http1::BodyLength, http2};
 use std::{cell::Cell, future::poll_fn, pin::pin, task::Poll, time::Duration};
 use tokio::net::TcpStream;
 
@@ -161,16 +165,18 @@ impl Stream<'_> {
         let cx = self.cx;
         let progress = Progress::default();
         let outcome = {
+            let has_body = forward.facts.has_body();
+            let most = forward.kept_bytes(&cx.shard.settings);
             let mut request = Http2Request {
-                crossing: Crossing {
-                    cx,
-                    forward,
-                    progress: &progress,
-                },
+                cx,
+                forward,
+                progress: &progress,
                 head: out,
-                has_body: forward.facts.has_body(),
+                has_body,
+                copied: false,
                 body: Source::Http2(Http2Source::new(body)),
-                touched: false,
+                kept: Kept::new(BodyLength::None, 0),
+                pieces: has_body.then(|| Pieces::new(most)),
                 answering: self.answering,
             };
             let mut exchange = pin!(attempts::exchange(cx, forward, &mut request, &progress));
@@ -198,7 +204,7 @@ impl Stream<'_> {
             record(cx, forward.stats(), &forward.facts, ending, grpc);
         };
         match outcome {
-            Outcome::Answered { status, .. } => record(status, Flags::EMPTY, "via_upstream"),
+            Outcome::Answered { status, flags, .. } => record(status, flags, "via_upstream"),
             Outcome::Reply(local) => {
                 out.clear();
                 local.write_changed(out, &forward.changes, &forward.facts, true);
@@ -234,42 +240,73 @@ impl Stream<'_> {
 
 /// The request of a stream.
 struct Http2Request<'a> {
-    crossing: Crossing<'a>,
+    cx: &'a Context<'a>,
+    forward: &'a Forward,
+    progress: &'a Progress,
     /// The head for an endpoint that speaks HTTP/1.
     head: &'a [u8],
     has_body: bool,
+    copied: bool,
     body: Source<'a>,
-    /// Pieces of the body may have been sent.
-    touched: bool,
+    /// Lost once the client has got something of a response.
+    kept: Kept,
+    /// What was taken of the body.
+    pieces: Option<Pieces>,
     answering: &'a Answering,
 }
 
 impl Attempt for Http2Request<'_> {
     fn begins(&mut self) {
-        if let Some(copies) = &self.crossing.forward.copies
+        if let Some(copies) = &self.forward.copies
             && !self.has_body
+            && !self.copied
         {
+            self.copied = true;
             copies.send();
         }
     }
 
-    async fn http1(&mut self, upstream: &TcpStream) -> End {
-        self.touched = true;
+    async fn http1(&mut self, upstream: &TcpStream, tries: &Tries<'_>) -> End {
         let mut client = Client::Http2(self.answering);
+        let crossing = Crossing {
+            cx: self.cx,
+            forward: self.forward,
+            progress: self.progress,
+            gate: &Gate {
+                forward: self.forward,
+                tries,
+                kept: &self.kept,
+                pieces: self.pieces.as_ref(),
+            },
+        };
         let (head, body) = (self.head, &mut self.body);
-        self.crossing
-            .to_http1(head, body, &mut client, upstream)
-            .await
+        crossing.to_http1(head, body, &mut client, upstream).await
     }
 
-    async fn http2(&mut self, upstream: Http2Lease) -> End {
-        self.touched = true;
+    async fn http2(&mut self, upstream: Http2Lease, tries: &Tries<'_>) -> End {
         let mut client = Client::Http2(self.answering);
+        let crossing = Crossing {
+            cx: self.cx,
+            forward: self.forward,
+            progress: self.progress,
+            gate: &Gate {
+                forward: self.forward,
+                tries,
+                kept: &self.kept,
+                pieces: self.pieces.as_ref(),
+            },
+        };
         let body = &mut self.body;
-        self.crossing.to_http2(body, &mut client, upstream).await
+        crossing.to_http2(body, &mut client, upstream).await
+    }
+
+    fn in_one_piece(&self) -> bool {
+        !self.has_body
     }
 
     fn replayable(&self) -> bool {
-        !self.has_body || !self.touched
+        self.kept.is_whole() && self.pieces.as_ref().is_none_or(Pieces::is_whole)
     }
+
+    fn rewind(&mut self) {}
 }

@@ -1,6 +1,6 @@
 //! The pool against peers on real sockets: h2's server, and raw frames where that is too polite.
 use super::*;
-use crate::{capture::Capture, extension::Extensions};
+use crate::{capture::Capture, extension::Extensions, shard::Common};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use h2::Reason;
@@ -26,14 +26,17 @@ fn on_a_shard(test: impl Future<Output = ()>) {
 fn shard() -> Rc<Shard> {
     Shard::new(
         0,
-        Settings::default(),
-        Capture::default(),
+        Common {
+            settings: Settings::default(),
+            capture: Capture::default(),
+            source: Arc::default(),
+            shared: Arc::default(),
+        },
         Arc::new(Snapshot {
             generation: 1,
             tables: Tables::empty(&Contexts::mesh(Given::default())),
         }),
         Extensions::default(),
-        Arc::default(),
         Drain::new().watch(),
     )
 }

@@ -1,0 +1,137 @@
+//! A connection for a request that found none in the pool: opened, or waited for where the backend
+//! has as many as it may.
+use super::{
+    Context,
+    attempts::{End, Failure, FailureKind, Outcome, overflow},
+    decide::Forward,
+    local::{self, Local},
+};
+use crate::shard::{
+    endpoint_state::{self, EndpointState},
+    pool_limits::{ConnectionPermit, PoolLimits},
+    upstream::Upstream,
+};
+use std::time::Instant;
+use tokio::net::TcpStream;
+
+/// Why there is no connection.
+pub(super) enum NoConnection {
+    /// Connecting failed: that may be tried again.
+    Failed(Local),
+    /// The try's own time is over (VS-H-75).
+    Late,
+    /// The backend has no room, which is never tried again (VS-H-79).
+    Full(Local),
+}
+
+impl NoConnection {
+    /// The end of the try.
+    pub(super) fn end(&self) -> End {
+        let (kind, local) = match self {
+            Self::Failed(local) => (FailureKind::Connect, *local),
+            Self::Late => (FailureKind::Late, local::TRY_TIMEOUT),
+            Self::Full(local) => return End::Other(Outcome::Reply(*local)),
+        };
+        End::Failed(Failure { kind, local })
+    }
+}
+
+/// A connection to an HTTP/1 endpoint, by the end of the try.
+pub(super) async fn connection(
+    cx: &Context<'_>,
+    forward: &Forward,
+    endpoint: &EndpointState,
+    deadline: Option<Instant>,
+) -> Result<Upstream, NoConnection> {
+    let found = async {
+        match forward.backend().and_then(|it| it.limits.as_deref()) {
+            None => opened(cx, forward, endpoint, None).await,
+            Some(limits) => limited(cx, forward, endpoint, limits).await,
+        }
+    };
+    match deadline {
+        None => found.await,
+        Some(deadline) => tokio::time::timeout_at(deadline.into(), found)
+            .await
+            .unwrap_or(Err(NoConnection::Late)),
+    }
+}
+
+/// The same to a backend with limits: beyond `http1MaxPendingRequests` nobody waits (BE-66), below
+/// it a request waits until there are fewer than `maxConnections` (BE-60), or until one that another
+/// request has done with comes free.
+async fn limited(
+    cx: &Context<'_>,
+    forward: &Forward,
+    endpoint: &EndpointState,
+    limits: &PoolLimits,
+) -> Result<Upstream, NoConnection> {
+    let full = |full| NoConnection::Full(overflow(cx, full));
+    let _pending = limits.pending().map_err(full)?;
+    let permit = match limits.connection() {
+        Ok(permit) => permit,
+        Err(_) => match room(cx, endpoint, limits).await? {
+            Room::Used(upstream) => return Ok(upstream),
+            Room::New(permit) => permit,
+        },
+    };
+    opened(cx, forward, endpoint, permit).await
+}
+
+enum Room {
+    Used(Upstream),
+    New(Option<ConnectionPermit>),
+}
+
+async fn room(
+    cx: &Context<'_>,
+    endpoint: &EndpointState,
+    limits: &PoolLimits,
+) -> Result<Room, NoConnection> {
+    let line = endpoint.queue();
+    let permit = limits.wait(&cx.shard.shared);
+    let first = async {
+        tokio::select! {
+            biased;
+            Ok(upstream) = line => Room::Used(upstream),
+            permit = permit => Room::New(permit),
+        }
+    };
+    let limit = cx.shard.settings.timeouts.pending.0;
+    cx.lease.within(limit, first).await.map_err(|_| {
+        cx.shard.counts.limit("timeouts.pending");
+        NoConnection::Full(local::PENDING_TIMEOUT)
+    })
+}
+
+async fn opened(
+    cx: &Context<'_>,
+    forward: &Forward,
+    endpoint: &EndpointState,
+    permit: Option<ConnectionPermit>,
+) -> Result<Upstream, NoConnection> {
+    match connect(cx, forward, endpoint).await {
+        Ok(stream) => Ok(Upstream::new(stream, &forward.lifetime(), permit)),
+        Err(local) => Err(NoConnection::Failed(local)),
+    }
+}
+
+async fn connect(
+    cx: &Context<'_>,
+    forward: &Forward,
+    endpoint: &EndpointState,
+) -> Result<TcpStream, Local> {
+    let limit = forward.connect_timeout(&cx.shard.settings);
+    match cx.lease.within(limit, endpoint.connect(cx.shard)).await {
+        Ok(Ok(upstream)) => Ok(upstream),
+        Ok(Err(error)) if endpoint_state::is_ourselves(&error) => {
+            cx.shard.counts.self_connect(&error);
+            Err(local::SELF_ENDPOINT)
+        }
+        Ok(Err(_)) => Err(local::CONNECT_FAILED),
+        Err(_) => {
+            cx.shard.counts.limit("timeouts.connect");
+            Err(local::CONNECT_TIMEOUT)
+        }
+    }
+}

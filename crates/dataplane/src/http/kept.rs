@@ -1,0 +1,248 @@
+//! What was sent of a request's body, kept so that it can be sent again.
+use super::body::Piece;
+use bytes::Bytes;
+use http::HeaderMap;
+use pointsman_wire::http1::BodyLength;
+use std::cell::{Cell, RefCell};
+
+/// What there is to be sent again of a request.
+pub(super) struct Kept {
+    lost: Cell<bool>,
+    /// `None`: all of it lies in one piece elsewhere.
+    body: Option<Box<Body>>,
+}
+
+/// Bytes of a body that were taken from the client, as they were framed for the endpoint.
+struct Body {
+    bytes: RefCell<Vec<u8>>,
+    /// Bytes that may still be kept.
+    room: Cell<usize>,
+    /// A chunk was begun whose end is not known: it cannot be taken up in another place.
+    open: Cell<bool>,
+    /// Bytes of a body with a length that have not been taken yet.
+    left: Cell<u64>,
+    /// Bytes added last that still lie in the buffer they were read into.
+    unread: Cell<usize>,
+}
+
+impl Kept {
+    /// For a request of which `still` is to come. Up to `most` bytes are kept.
+    pub(super) fn new(still: BodyLength, most: usize) -> Self {
+        let left = match still {
+            BodyLength::None => None,
+            BodyLength::Length(left) => Some(left),
+            BodyLength::Chunked => Some(0),
+        };
+        Self {
+            lost: Cell::new(false),
+            body: left.map(|left| {
+                Box::new(Body {
+                    bytes: RefCell::default(),
+                    room: Cell::new(most),
+                    open: Cell::new(false),
+                    left: Cell::new(left),
+                    unread: Cell::new(0),
+                })
+            }),
+        }
+    }
+
+    /// These bytes of a body with a length are about to be sent, and stay in their buffer until
+    /// [`Kept::sent`].
+    pub(super) fn sending(&self, piece: &[u8]) {
+        if let Some(body) = &self.body {
+            body.unread.set(piece.len());
+            let left = body.left.get().saturating_sub(piece.len() as u64);
+            body.left.set(left);
+            self.add(piece);
+        }
+    }
+
+    /// They have left their buffer.
+    pub(super) fn sent(&self) {
+        if let Some(body) = &self.body {
+            body.unread.set(0);
+        }
+    }
+
+    /// What is to be taken out of the buffer before the rest of the body is read from it.
+    pub(super) fn unread(&self) -> usize {
+        self.body.as_ref().map_or(0, |body| body.unread.take())
+    }
+
+    /// These bytes, as they are sent, are not with the client any more.
+    pub(super) fn add(&self, bytes: &[u8]) {
+        let Some(body) = self.body.as_ref().filter(|_| !self.lost.get()) else {
+            return;
+        };
+        match body.room.get().checked_sub(bytes.len()) {
+            None => self.lose(),
+            Some(room) => {
+                body.room.set(room);
+                body.bytes.borrow_mut().extend_from_slice(bytes);
+            }
+        }
+    }
+
+    /// Chunks are being taken, or all of them have been.
+    pub(super) fn chunks(&self, ended: bool) {
+        if let Some(body) = &self.body {
+            body.open.set(!ended);
+        }
+    }
+
+    /// What was to be sent is not there any more.
+    pub(super) fn lose(&self) {
+        self.lost.set(true);
+        if let Some(body) = &self.body {
+            drop(body.bytes.take());
+        }
+    }
+
+    /// Is everything that was sent still here?
+    pub(super) fn is_whole(&self) -> bool {
+        !self.lost.get() && self.body.as_ref().is_none_or(|body| !body.open.get())
+    }
+
+    /// What was kept, to be sent before what is still to come. It is not kept any longer, but goes
+    /// on counting.
+    pub(super) fn take(&self) -> Vec<u8> {
+        self.body
+            .as_ref()
+            .map_or_else(Vec::new, |body| body.bytes.take())
+    }
+
+    /// Bytes of a body with a length that are still to come.
+    pub(super) fn left(&self) -> u64 {
+        self.body.as_ref().map_or(0, |body| body.left.get())
+    }
+}
+
+/// The same of a body that travels in pieces: each is kept as it is, without copying where it came
+/// from HTTP/2.
+pub(super) struct Pieces {
+    pieces: RefCell<Vec<Bytes>>,
+    /// The last of them was the last.
+    ended: Cell<bool>,
+    /// What came behind them.
+    trailers: RefCell<Option<HeaderMap>>,
+    /// Those whose sender knows that they have left us.
+    delivered: Cell<usize>,
+    /// Bytes that may still be kept; `None` once some were not.
+    room: Cell<Option<usize>>,
+}
+
+/// What is sent once more.
+pub(super) enum Again {
+    /// Bytes, whether they are the last, and whether their sender has been told that they have left.
+    Data(Bytes, bool, bool),
+    /// The end.
+    End(Option<HeaderMap>),
+}
+
+impl Pieces {
+    /// Up to `most` bytes are kept.
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            pieces: RefCell::default(),
+            ended: Cell::new(false),
+            trailers: RefCell::default(),
+            delivered: Cell::new(0),
+            room: Cell::new(Some(most)),
+        }
+    }
+
+    /// A piece has been taken from the client.
+    pub(super) fn add(&self, piece: &Piece) {
+        let Some(room) = self.room.get() else {
+            return;
+        };
+        match piece {
+            Piece::Data(bytes, last) => match room.checked_sub(bytes.len()) {
+                None => {
+                    self.room.set(None);
+                    drop(self.pieces.take());
+                }
+                room => {
+                    self.room.set(room);
+                    self.pieces.borrow_mut().push(bytes.clone());
+                    self.ended.set(*last);
+                }
+            },
+            Piece::End(trailers) => {
+                self.ended.set(true);
+                *self.trailers.borrow_mut() = trailers.clone();
+            }
+        }
+    }
+
+    /// The next of the pieces has left us, and its sender knows.
+    pub(super) fn delivered(&self) {
+        self.delivered.set(self.delivered.get() + 1);
+    }
+
+    /// Is everything that was taken still here?
+    pub(super) fn is_whole(&self) -> bool {
+        self.room.get().is_some()
+    }
+
+    /// Is the whole body here?
+    pub(super) fn is_complete(&self) -> bool {
+        self.is_whole() && self.ended.get()
+    }
+
+    /// Was nothing taken yet?
+    pub(super) fn is_untouched(&self) -> bool {
+        self.is_whole() && !self.ended.get() && self.pieces.borrow().is_empty()
+    }
+
+    /// What was taken, to be sent before what is still to come.
+    pub(super) fn again(&self) -> Vec<Again> {
+        let pieces = self.pieces.borrow();
+        let delivered = self.delivered.get();
+        let all = pieces
+            .iter()
+            .enumerate()
+            .map(|(at, bytes)| Again::Data(bytes.clone(), false, at < delivered));
+        let end = self.ended.get();
+        all.chain(end.then(|| Again::End(self.trailers.borrow().clone())))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_whole_until_it_is_too_large() {
+        let kept = Kept::new(BodyLength::Length(10), 6);
+        assert!(kept.is_whole());
+        kept.sending(b"1234");
+        assert_eq!((kept.is_whole(), kept.left()), (true, 6));
+        assert_eq!((kept.unread(), kept.unread()), (4, 0));
+        assert_eq!(kept.take(), b"1234");
+        kept.sending(b"56");
+        kept.sent();
+        assert_eq!(kept.unread(), 0);
+        assert!(kept.is_whole(), "all the room is used");
+        kept.sending(b"7");
+        assert!(!kept.is_whole());
+        assert_eq!((kept.take().len(), kept.left()), (0, 3));
+        kept.add(b"");
+        assert!(!kept.is_whole(), "it does not come back");
+    }
+
+    #[test]
+    fn chunks_are_whole_at_their_end_only() {
+        let kept = Kept::new(BodyLength::Chunked, 99);
+        kept.chunks(false);
+        kept.add(b"1\r\nx\r\n");
+        assert!(!kept.is_whole());
+        kept.add(b"0\r\n\r\n");
+        kept.chunks(true);
+        assert!(kept.is_whole());
+        kept.lose();
+        assert!(!kept.is_whole());
+    }
+}

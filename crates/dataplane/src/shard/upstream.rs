@@ -1,0 +1,85 @@
+//! One HTTP/1 connection to an endpoint, and what its pool must know of it.
+use super::pool_limits::{ConnectionPermit, Lifetime};
+use std::{
+    ops::Deref,
+    time::{Duration, Instant},
+};
+use tokio::net::TcpStream;
+
+/// A connection to an endpoint.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    stream: TcpStream,
+    /// Only where a policy limits connections: most of them are told apart by nothing.
+    limited: Option<Box<Limited>>,
+}
+
+#[derive(Debug)]
+struct Limited {
+    opened: Instant,
+    /// Requests it was taken for.
+    requests: u32,
+    /// Where the backend's connections are counted.
+    permit: Option<ConnectionPermit>,
+}
+
+impl Limited {
+    fn new(permit: Option<ConnectionPermit>) -> Box<Self> {
+        Box::new(Self {
+            opened: Instant::now(),
+            requests: 0,
+            permit,
+        })
+    }
+}
+
+impl Upstream {
+    /// One that was opened just now, for a request.
+    pub(crate) fn new(
+        stream: TcpStream,
+        lifetime: &Lifetime,
+        permit: Option<ConnectionPermit>,
+    ) -> Self {
+        let limited = permit.is_some() || lifetime.is_limited();
+        let mut upstream = Self {
+            stream,
+            limited: limited.then(|| Limited::new(permit)),
+        };
+        upstream.take(lifetime);
+        upstream
+    }
+
+    /// One more request is sent on it. One that was opened for a backend with the same endpoint and
+    /// without limits begins to be counted here.
+    pub(super) fn take(&mut self, lifetime: &Lifetime) {
+        if lifetime.is_limited() {
+            let limited = self.limited.get_or_insert_with(|| Limited::new(None));
+            limited.requests = limited.requests.saturating_add(1);
+        }
+    }
+
+    /// May it carry one more request, having had none for `idle`?
+    pub(super) fn may_serve(&self, lifetime: &Lifetime, idle: Duration) -> bool {
+        let within =
+            |limit: Option<Duration>, age| limit.is_none_or(|limit| limit.is_zero() || age < limit);
+        within(lifetime.idle, idle)
+            && self.limited.as_ref().is_none_or(|limited| {
+                (lifetime.requests == 0 || limited.requests < lifetime.requests)
+                    && (lifetime.total.is_none()
+                        || within(lifetime.total, limited.opened.elapsed()))
+            })
+    }
+
+    /// The right by which it is open.
+    pub(super) fn permit(&self) -> Option<&ConnectionPermit> {
+        self.limited.as_ref()?.permit.as_ref()
+    }
+}
+
+impl Deref for Upstream {
+    type Target = TcpStream;
+
+    fn deref(&self) -> &TcpStream {
+        &self.stream
+    }
+}

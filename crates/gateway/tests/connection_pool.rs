@@ -1,0 +1,317 @@
+//! What DestinationRules allow the connections and requests of a backend, and what happens beyond
+//! it (BE-60..76, VS-H-132, VS-H-148).
+mod common;
+
+use common::*;
+use pointsman_testkit::{
+    HttpUpstream, TcpUpstream, eventually, free_port, fresh_ip, http::Reply, tcp::Behaviour,
+};
+use std::{net::SocketAddr, time::Duration};
+
+const REQUESTS: &str = "istio_requests_total";
+const CLOSED: &str = "istio_tcp_connections_closed_total";
+const HIT: &str = "pointsman_limits_hit_total";
+
+fn fresh() -> SocketAddr {
+    SocketAddr::new(fresh_ip(), free_port())
+}
+
+/// A service `web` in front of these endpoints, with a connection pool.
+fn pooled(at: SocketAddr, endpoints: &[SocketAddr], pool: &str) -> String {
+    [
+        service("web", at.ip(), at.port(), "http", &plain(endpoints)),
+        subsets("web", &[], &format!("{{connectionPool: {pool}}}")),
+    ]
+    .concat()
+}
+
+/// This many requests at once, each on a connection of its own: their statuses, sorted.
+async fn at_once(at: SocketAddr, count: usize) -> Vec<u16> {
+    let tasks: Vec<_> = (0..count)
+        .map(|_| tokio::spawn(async move { get(at, "web", "/").await.0 }))
+        .collect();
+    let mut statuses = Vec::new();
+    for task in tasks {
+        statuses.push(task.await.expect("ends"));
+    }
+    statuses.sort_unstable();
+    statuses
+}
+
+async fn hit(gateway: &Gateway, limit: &str, count: f64) {
+    let labels = [("limit", limit)];
+    gateway
+        .metrics_until(|it| it.sum(HIT, &labels) == count)
+        .await;
+}
+
+#[tokio::test]
+async fn requests_beyond_their_number_are_refused_at_once() {
+    // BE-67, VS-H-132: HTTP/1.1 requests too, and over all shards together.
+    let web = HttpUpstream::named("web")
+        .otherwise(Reply::text(200, "").after(Duration::from_millis(500)))
+        .start()
+        .await;
+    let at = fresh();
+    let text = pooled(at, &[web.addr()], "{http: {http2MaxRequests: 2}}");
+    let gateway = Gateway::serve(&text).await;
+    let waiting: Vec<_> = (0..2)
+        .map(|_| tokio::spawn(async move { get(at, "web", "/").await.0 }))
+        .collect();
+    eventually(SOON, || async { web.requests() == 2 }).await;
+    let mut client = connect(at).await;
+    let reply = client.get("web", "/").await.expect("an answer");
+    assert_eq!(reply.status, 503);
+    assert_eq!(reply.field("x-envoy-overloaded"), Some("true"));
+    assert!(
+        reply.text().ends_with("reset reason: overflow"),
+        "{}",
+        reply.text()
+    );
+    assert!(reply.keeps_alive());
+    for task in waiting {
+        assert_eq!(task.await.expect("ends"), 200);
+    }
+    assert_eq!(client.get("web", "/").await.expect("an answer").status, 200);
+    let labels = [("response_code", "503"), ("response_flags", "UO")];
+    gateway
+        .metrics_until(|it| it.sum(REQUESTS, &labels) == 1.0)
+        .await;
+    hit(&gateway, "http2MaxRequests", 1.0).await;
+}
+
+#[tokio::test]
+async fn requests_wait_for_a_connection_in_turn() {
+    // BE-60, BE-66: two connections for everybody, on both shards and to both endpoints.
+    let slow = || Reply::identity().after(Duration::from_millis(20));
+    let one = HttpUpstream::named("one")
+        .at(fresh())
+        .otherwise(slow())
+        .start()
+        .await;
+    let two = HttpUpstream::named("two")
+        .at(fresh())
+        .otherwise(slow())
+        .start()
+        .await;
+    let at = fresh();
+    let text = pooled(at, &[one.addr(), two.addr()], "{tcp: {maxConnections: 2}}");
+    let _gateway = Gateway::serve(&text).await;
+    let watch = async {
+        let mut most = 0;
+        loop {
+            most = most.max(one.open_connections() + two.open_connections());
+            // One more may be seen as open while its end is on the way.
+            assert!(most <= 3, "{most} connections");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let requests = at_once(at, 40);
+    tokio::select! {
+        statuses = requests => assert_eq!(statuses, [200; 40]),
+        () = watch => {}
+    }
+    assert_eq!(one.requests() + two.requests(), 40);
+    assert!(
+        one.requests() > 0 && two.requests() > 0,
+        "each had its turn"
+    );
+}
+
+#[tokio::test]
+async fn a_connection_that_comes_free_is_used_by_who_waits() {
+    let web = HttpUpstream::named("web")
+        .otherwise(Reply::identity().after(Duration::from_millis(5)))
+        .start()
+        .await;
+    let at = fresh();
+    let mut settings = settings();
+    settings.process.shards = 1;
+    let text = pooled(at, &[web.addr()], "{tcp: {maxConnections: 1}}");
+    let _gateway = Gateway::serve_with(settings, &text).await;
+    assert_eq!(at_once(at, 30).await, [200; 30]);
+    assert_eq!((web.requests(), web.connections()), (30, 1));
+}
+
+#[tokio::test]
+async fn an_idle_connection_elsewhere_makes_room() {
+    // On another shard or to another endpoint: nobody waits for it to time out.
+    let one = HttpUpstream::named("one").at(fresh()).start().await;
+    let two = HttpUpstream::named("two").at(fresh()).start().await;
+    let at = fresh();
+    let text = pooled(at, &[one.addr(), two.addr()], "{tcp: {maxConnections: 1}}");
+    let _gateway = Gateway::serve(&text).await;
+    // Connections land on either shard, and round robin takes either endpoint.
+    for _ in 0..20 {
+        let ((status, _), took) = timed(get(at, "web", "/")).await;
+        assert_eq!(status, 200);
+        assert!(took < Duration::from_secs(5), "{took:?}");
+    }
+    assert!(one.requests() > 0 && two.requests() > 0);
+}
+
+#[tokio::test]
+async fn beyond_those_who_may_wait_a_request_is_refused() {
+    // BE-66, VS-H-79: and not tried again.
+    let web = HttpUpstream::named("web")
+        .otherwise(Reply::text(200, "").after(Duration::from_millis(400)))
+        .start()
+        .await;
+    let at = fresh();
+    let pool = "{tcp: {maxConnections: 1}, http: {http1MaxPendingRequests: 1}}";
+    let retries = "- route: [{destination: {host: web}}]\n  retries: {attempts: 3, retryOn: 5xx}";
+    let text = [pooled(at, &[web.addr()], pool), rules("web", retries)].concat();
+    let gateway = Gateway::serve(&text).await;
+    let first = tokio::spawn(async move { get(at, "web", "/").await.0 });
+    eventually(SOON, || async { web.requests() == 1 }).await;
+    let statuses = at_once(at, 5).await;
+    assert_eq!(statuses, [200, 503, 503, 503, 503]);
+    assert_eq!(first.await.expect("ends"), 200);
+    assert_eq!(web.requests(), 2);
+    hit(&gateway, "http1MaxPendingRequests", 4.0).await;
+}
+
+#[tokio::test]
+async fn waiting_for_a_connection_ends() {
+    let web = HttpUpstream::named("web")
+        .otherwise(Reply::hang())
+        .start()
+        .await;
+    let at = fresh();
+    let mut settings = settings();
+    settings.timeouts.pending = written("300ms");
+    let pool = "{tcp: {maxConnections: 1}}";
+    let rule = "- match: [{uri: {prefix: /short}}]
+  route: [{destination: {host: web}}]
+  timeout: 100ms
+- route: [{destination: {host: web}}]";
+    let text = [pooled(at, &[web.addr()], pool), rules("web", rule)].concat();
+    let gateway = Gateway::serve_with(settings, &text).await;
+    let mut holder = connect(at).await;
+    holder
+        .send("GET / HTTP/1.1\r\nHost: web\r\n\r\n")
+        .await
+        .expect("sent");
+    eventually(SOON, || async { web.requests() == 1 }).await;
+    let ((status, _), took) = timed(get(at, "web", "/")).await;
+    assert_eq!(status, 503);
+    assert!((0.3..2.0).contains(&took.as_secs_f64()), "{took:?}");
+    // VS-H-63: the rule's own time counts while it waits.
+    assert_eq!(get(at, "web", "/short").await.0, 504);
+    hit(&gateway, "timeouts.pending", 1.0).await;
+    // Who has given up is not in the line any more.
+    holder.reset();
+    web.set("/", Reply::text(200, ""));
+    eventually(SOON, || async { get(at, "web", "/").await.0 == 200 }).await;
+}
+
+#[tokio::test]
+async fn connections_end_as_their_policy_says() {
+    let web = HttpUpstream::named("web").start().await;
+    let at = fresh();
+    let mut settings = settings();
+    settings.process.shards = 1;
+    // BE-68, BE-70, BE-63: requests, pause between them, connections in the end.
+    let pause = Duration::from_millis(500);
+    let cases = [
+        ("{http: {maxRequestsPerConnection: 1}}", Duration::ZERO, 3),
+        ("{http: {maxRequestsPerConnection: 2}}", Duration::ZERO, 2),
+        ("{http: {idleTimeout: 200ms}}", pause, 3),
+        ("{http: {idleTimeout: 100s}}", pause, 1),
+        ("{tcp: {maxConnectionDuration: 800ms}}", pause, 2),
+    ];
+    let gateway = Gateway::serve_with(
+        settings,
+        &pooled(at, &[web.addr()], "{http: {maxRetries: 9}}"),
+    )
+    .await;
+    for (pool, pause, expected) in cases {
+        gateway.apply(&pooled(at, &[web.addr()], pool)).await;
+        // What earlier cases have left in the pool is not this one's.
+        web.set("/", Reply::identity().closing());
+        let mut client = connect(at).await;
+        client.get("web", "/").await.expect("an answer");
+        web.set("/", Reply::identity());
+        let before = web.connections();
+        for _ in 0..3 {
+            assert_eq!(client.get("web", "/").await.expect("an answer").status, 200);
+            tokio::time::sleep(pause).await;
+        }
+        assert_eq!(web.connections() - before, expected, "{pool}");
+    }
+}
+
+#[tokio::test]
+async fn connections_of_bytes_are_counted_and_end() {
+    // BE-60, VS-H-148, BE-63, BE-64
+    let raw = TcpUpstream::start(Behaviour::Echo).await;
+    let at = fresh();
+    let limited = |pool: &str| {
+        [
+            service("raw", at.ip(), at.port(), "tcp", &plain(&[raw.addr()])),
+            subsets("raw", &[], &format!("{{connectionPool: {{tcp: {pool}}}}}")),
+        ]
+        .concat()
+    };
+    let gateway = Gateway::serve(&limited("{maxConnections: 1}")).await;
+    let mut first = connect(at).await;
+    first.send("hello").await.expect("sent");
+    assert_eq!(first.read_exact(5).await.expect("echoed"), b"hello");
+    let mut second = connect(at).await;
+    let end = second.read_to_end().await;
+    assert!(
+        end.as_ref().is_ok_and(Vec::is_empty) || is_reset(&end),
+        "{end:?}"
+    );
+    let closed = |flag| [("response_flags", flag)];
+    gateway
+        .metrics_until(|it| it.sum(CLOSED, &closed("UO")) == 1.0)
+        .await;
+    hit(&gateway, "maxConnections", 1.0).await;
+    first.half_close().await.expect("ended");
+    first.read_to_end().await.expect("ended");
+    eventually(SOON, || async {
+        let mut third = connect(at).await;
+        third.send("again").await.is_ok() && third.read_exact(5).await.is_ok()
+    })
+    .await;
+
+    gateway.apply(&limited("{idleTimeout: 300ms}")).await;
+    let mut silent = connect(at).await;
+    let (_, took) = timed(silent.read_to_end()).await;
+    assert!((0.3..3.0).contains(&took.as_secs_f64()), "{took:?}");
+
+    gateway
+        .apply(&limited("{maxConnectionDuration: 400ms}"))
+        .await;
+    let mut busy = connect(at).await;
+    let (_, took) = timed(async {
+        while busy.send("x").await.is_ok() && busy.read_exact(1).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    assert!((0.4..3.0).contains(&took.as_secs_f64()), "{took:?}");
+    gateway
+        .metrics_until(|it| it.sum(CLOSED, &closed("DT")) == 1.0)
+        .await;
+}
+
+#[tokio::test]
+async fn limits_survive_a_change_of_something_else() {
+    // BE-76, BE-126
+    let web = HttpUpstream::named("web")
+        .otherwise(Reply::text(200, "").after(Duration::from_millis(1_500)))
+        .start()
+        .await;
+    let spare = HttpUpstream::named("spare").start().await;
+    let at = fresh();
+    let pool = "{http: {http2MaxRequests: 1}}";
+    let gateway = Gateway::serve(&pooled(at, &[web.addr()], pool)).await;
+    let first = tokio::spawn(async move { get(at, "web", "/").await.0 });
+    eventually(SOON, || async { web.requests() == 1 }).await;
+    gateway.apply(&pooled(at, &[spare.addr()], pool)).await;
+    assert_eq!(get(at, "web", "/").await.0, 503, "there is one already");
+    assert_eq!(first.await.expect("ends"), 200);
+    assert_eq!(get(at, "web", "/").await.0, 200);
+}

@@ -1,0 +1,594 @@
+//! What is tried again, how often, where, and that nothing else is (VS-H-63, VS-H-70..79c).
+mod common;
+
+use common::*;
+use pointsman_testkit::{HttpUpstream, RawHttp, free_port, fresh_ip, http::Reply};
+use std::{net::SocketAddr, time::Duration};
+
+const REQUESTS: &str = "istio_requests_total";
+const RETRIES: &str = "pointsman_retries_total";
+
+/// A service `web` with these endpoints whose rules send each path to it with these retries.
+fn retried(at: SocketAddr, endpoints: &[SocketAddr], rules: &[(&str, &str)]) -> String {
+    let list: String = rules
+        .iter()
+        .map(|(path, fields)| {
+            format!(
+                "- match: [{{uri: {{exact: {path}}}}}]\n  route: [{{destination: {{host: web}}}}]\n  {fields}\n"
+            )
+        })
+        .collect();
+    [
+        service("web", at.ip(), at.port(), "http", &plain(endpoints)),
+        common::rules(
+            "web",
+            &format!("{list}- route: [{{destination: {{host: web}}}}]"),
+        ),
+    ]
+    .concat()
+}
+
+fn fresh() -> SocketAddr {
+    SocketAddr::new(fresh_ip(), free_port())
+}
+
+/// How often a path was asked for.
+fn tries(upstream: &HttpUpstream, path: &str) -> usize {
+    upstream
+        .seen()
+        .iter()
+        .filter(|it| it.path() == path)
+        .count()
+}
+
+async fn flagged(gateway: &Gateway, code: &str, flags: &str, count: f64) {
+    let labels = [("response_code", code), ("response_flags", flags)];
+    gateway
+        .metrics_until(|it| it.sum(REQUESTS, &labels) == count)
+        .await;
+}
+
+#[tokio::test]
+async fn responses_are_tried_again_as_the_rule_says() {
+    let grpc = |status: &str| {
+        Reply::text(200, "")
+            .field("content-type", "application/grpc")
+            .field("grpc-status", status)
+    };
+    let late = Reply::chunked(&["data"]).trailer("grpc-status", "14");
+    let down = || Reply::text(503, "down");
+    // Path, retries, replies one after the other, what the client gets, tries.
+    let cases = [
+        (
+            "/listed",
+            "{attempts: 2, retryOn: '503'}",
+            vec![down(), Reply::text(200, "up")],
+            200,
+            2,
+        ),
+        // VS-H-74, VS-H-138, VS-H-79b: the last response is passed on.
+        (
+            "/used-up",
+            "{attempts: 2, retryOn: '503'}",
+            vec![down()],
+            503,
+            3,
+        ),
+        (
+            "/other",
+            "{attempts: 2, retryOn: gateway-error}",
+            vec![Reply::text(500, "")],
+            500,
+            1,
+        ),
+        (
+            "/any",
+            "{attempts: 3, retryOn: 5xx}",
+            vec![Reply::text(500, ""), down(), Reply::text(201, "")],
+            201,
+            3,
+        ),
+        (
+            "/conflict",
+            "{attempts: 1, retryOn: retriable-4xx}",
+            vec![Reply::text(409, ""), Reply::text(200, "")],
+            200,
+            2,
+        ),
+        (
+            "/absent",
+            "{attempts: 1, retryOn: retriable-4xx}",
+            vec![Reply::text(404, "")],
+            404,
+            1,
+        ),
+        // A status in the head of a response; in trailers it comes too late.
+        (
+            "/grpc",
+            "{attempts: 2, retryOn: unavailable}",
+            vec![grpc("14"), grpc("0")],
+            200,
+            2,
+        ),
+        (
+            "/trailers",
+            "{attempts: 2, retryOn: unavailable}",
+            vec![late],
+            200,
+            1,
+        ),
+        // VS-H-79: whoever is full is spared.
+        (
+            "/full",
+            "{attempts: 2, retryOn: 5xx}",
+            vec![down().field("x-envoy-overloaded", "true")],
+            503,
+            1,
+        ),
+        (
+            "/limited",
+            "{attempts: 2, retryOn: envoy-ratelimited}",
+            vec![
+                Reply::text(429, "").field("x-envoy-ratelimited", "true"),
+                Reply::text(200, ""),
+            ],
+            200,
+            2,
+        ),
+        // VS-H-72, VS-H-79c: no response at all.
+        ("/none", "{attempts: 0}", vec![Reply::close()], 503, 1),
+        (
+            "/closed",
+            "{attempts: 1, retryOn: reset}",
+            vec![Reply::close(), Reply::text(200, "")],
+            200,
+            2,
+        ),
+        (
+            "/reset",
+            "{attempts: 1, retryOn: gateway-error}",
+            vec![Reply::reset(), Reply::text(200, "")],
+            200,
+            2,
+        ),
+        (
+            "/garbage",
+            "{attempts: 1, retryOn: reset}",
+            vec![Reply::raw(b"HTTP/1.1 2x0 ?\r\n\r\n"), Reply::text(200, "")],
+            200,
+            2,
+        ),
+        // VS-H-79: the head is out.
+        (
+            "/interim",
+            "{attempts: 2, retryOn: 5xx}",
+            vec![down().preceded_by(b"HTTP/1.1 103 Early Hints\r\n\r\n")],
+            503,
+            1,
+        ),
+        // VS-H-70, VS-H-71: nobody wrote what to repeat.
+        ("/unsaid", "{attempts: 2}", vec![down()], 503, 1),
+        (
+            "/unsaid-reset",
+            "{attempts: 2}",
+            vec![Reply::reset()],
+            503,
+            1,
+        ),
+        ("/default", "", vec![down()], 503, 1),
+    ];
+    let mut web = HttpUpstream::named("web");
+    let mut rules = Vec::new();
+    for (path, retries, replies, ..) in &cases {
+        for reply in replies {
+            web = web.on(path, reply.clone());
+        }
+        if !retries.is_empty() {
+            rules.push((*path, format!("retries: {retries}")));
+        }
+    }
+    let web = web.start().await;
+    let rules: Vec<_> = rules
+        .iter()
+        .map(|(path, fields)| (*path, &**fields))
+        .collect();
+    let at = fresh();
+    let gateway = Gateway::serve(&retried(at, &[web.addr()], &rules)).await;
+    let mut client = connect(at).await;
+    for (path, _, _, status, expected) in &cases {
+        // A GET that finds its pooled connection closed is sent again without counting as a try.
+        let method = match *path {
+            "/none" | "/closed" | "/reset" | "/unsaid-reset" => "POST",
+            _ => "GET",
+        };
+        let reply = client.request(method, "web", path, &[], None).await;
+        let reply = reply.expect(path);
+        assert_eq!(reply.status, *status, "{path}");
+        assert_eq!(tries(&web, path), *expected, "{path}");
+        if *path == "/used-up" {
+            assert_eq!(reply.text(), "down", "the backend's own answer");
+        }
+        assert!(reply.keeps_alive(), "{path}");
+    }
+    flagged(&gateway, "503", "URX", 1.0).await;
+    let outcome = |name| [("outcome", name)];
+    gateway
+        .metrics_until(|it| {
+            // /listed 1, /used-up 2, /any 2, and one each of six more.
+            it.sum(RETRIES, &outcome("made")) == 11.0
+                && it.sum(RETRIES, &outcome("used_up")) == 1.0
+                && it.sum(RETRIES, &outcome("body_not_kept")) == 1.0
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn who_refuses_is_passed_over_for_another_endpoint() {
+    // VS-H-70, VS-H-77: whatever the request, since nothing was sent.
+    let good = HttpUpstream::named("good").start().await;
+    let (at, dead) = (fresh(), fresh());
+    let gateway = Gateway::serve(&service(
+        "web",
+        at.ip(),
+        at.port(),
+        "http",
+        &plain(&[dead, good.addr()]),
+    ))
+    .await;
+    let mut client = connect(at).await;
+    for number in 0..40 {
+        let method = ["GET", "POST"][number % 2];
+        let reply = client.request(method, "web", "/", &[], Some(b"body")).await;
+        assert_eq!(reply.expect("an answer").status, 200);
+    }
+    assert_eq!(good.requests(), 40, "each of them once");
+    gateway
+        .metrics_until(|it| it.sum(RETRIES, &[("outcome", "made")]) > 0.0)
+        .await;
+}
+
+#[tokio::test]
+async fn when_all_refuse_the_client_is_told_after_the_last_try() {
+    // VS-H-70, VS-H-73, VS-H-128, VS-H-72.
+    let at = fresh();
+    let text = retried(
+        at,
+        &[fresh(), fresh()],
+        &[("/once", "retries: {attempts: 0}")],
+    );
+    let gateway = Gateway::serve(&text).await;
+    let mut client = connect(at).await;
+    for path in ["/", "/once"] {
+        let reply = client.get("web", path).await.expect("an answer");
+        assert_eq!(reply.status, 503);
+        assert!(
+            reply.text().contains("connection failure"),
+            "{}",
+            reply.text()
+        );
+    }
+    flagged(&gateway, "503", "UF,URX", 1.0).await;
+    flagged(&gateway, "503", "UF", 1.0).await;
+    let made = gateway.metrics().await.sum(RETRIES, &[("outcome", "made")]);
+    assert_eq!(made, 2.0);
+}
+
+#[tokio::test]
+async fn another_endpoint_comes_first_unless_the_rule_says_otherwise() {
+    // VS-H-77
+    let bad = HttpUpstream::named("bad")
+        .at(fresh())
+        .otherwise(Reply::text(500, ""))
+        .start()
+        .await;
+    let good = HttpUpstream::named("good").at(fresh()).start().await;
+    let at = fresh();
+    let text = retried(
+        at,
+        &[bad.addr(), good.addr()],
+        &[
+            (
+                "/other",
+                "retries: {attempts: 1, retryOn: 5xx, backoff: 1ms}",
+            ),
+            (
+                "/any",
+                "retries: {attempts: 1, retryOn: 5xx, backoff: 1ms, retryIgnorePreviousHosts: false}",
+            ),
+        ],
+    );
+    let _gateway = Gateway::serve(&text).await;
+    let mut client = connect(at).await;
+    let mut failed = 0;
+    for _ in 0..60 {
+        assert_eq!(
+            client.get("web", "/other").await.expect("an answer").status,
+            200
+        );
+        failed += usize::from(client.get("web", "/any").await.expect("an answer").status == 500);
+    }
+    assert!(
+        failed > 0,
+        "the same endpoint was never drawn twice in 60 times"
+    );
+}
+
+#[tokio::test]
+async fn a_body_is_sent_again_if_all_of_it_was_kept() {
+    // VS-H-79
+    let web = HttpUpstream::named("web")
+        .otherwise(Reply::text(503, ""))
+        .start()
+        .await;
+    let reset = HttpUpstream::named("reset")
+        .otherwise(Reply::reset())
+        .start()
+        .await;
+    let (at, other) = (fresh(), fresh());
+    let mut settings = settings();
+    settings.limits.retry_body_bytes = 20_000;
+    let said = "retries: {attempts: 1, retryOn: '5xx', backoff: 1ms}";
+    let text = [
+        retried(
+            at,
+            &[web.addr()],
+            &[("/said", said), ("/unsaid", "retries: {attempts: 3}")],
+        ),
+        http("api", other.ip(), other.port(), reset.addr()),
+        rules(
+            "api",
+            &format!("- route: [{{destination: {{host: api}}}}]\n  {said}"),
+        ),
+    ]
+    .concat();
+    let gateway = Gateway::serve_with(settings, &text).await;
+    // Small bodies come with the head; larger ones are kept; beyond the limit there is one try.
+    for (length, expected) in [(0, 2), (1_000, 2), (15_000, 2), (100_000, 1)] {
+        let body = pattern(length);
+        for chunked in [false, true] {
+            let mut client = connect(at).await;
+            let before = web.requests();
+            let reply = if chunked {
+                let mut bytes =
+                    b"POST /said HTTP/1.1\r\nHost: web\r\nTransfer-Encoding: chunked\r\n\r\n"
+                        .to_vec();
+                for chunk in body.chunks(700) {
+                    bytes.extend(format!("{:x}\r\n", chunk.len()).bytes());
+                    bytes.extend(chunk);
+                    bytes.extend(b"\r\n");
+                }
+                bytes.extend(b"0\r\n\r\n");
+                client.send(bytes).await.expect("sent");
+                client.read_response().await
+            } else {
+                client
+                    .request("POST", "web", "/said", &[], Some(&body))
+                    .await
+            };
+            let what = format!("{length} bytes, chunked: {chunked}");
+            assert_eq!(reply.expect("an answer").status, 503, "{what}");
+            let seen = web.seen().split_off(before);
+            assert_eq!(seen.len(), expected, "{what}");
+            for one in seen {
+                assert_eq!(digest(&one.body), digest(&body), "{what}");
+            }
+        }
+    }
+    // Nothing but the rule's word has a POST done twice.
+    let before = web.requests();
+    let mut client = connect(at).await;
+    let reply = client
+        .request("POST", "web", "/unsaid", &[], Some(b"order"))
+        .await;
+    assert_eq!(reply.expect("an answer").status, 503);
+    assert_eq!(web.requests(), before + 1);
+    // The endpoint goes away in the middle.
+    let mut client = connect(other).await;
+    let reply = client
+        .request("POST", "api", "/", &[], Some(&pattern(15_000)))
+        .await;
+    assert_eq!(reply.expect("an answer").status, 503);
+    assert_eq!(reset.connections(), 2);
+    gateway
+        .metrics_until(|it| it.sum(RETRIES, &[("outcome", "body_not_kept")]) == 2.0)
+        .await;
+}
+
+#[tokio::test]
+async fn a_try_has_its_own_time_and_all_share_that_of_the_rule() {
+    // VS-H-63, VS-H-75
+    let web = HttpUpstream::named("web")
+        .on("/recovers", Reply::hang())
+        .on("/recovers", Reply::text(200, "up"))
+        .on(
+            "/slow-body",
+            Reply::ticking(&["a", "b", "c"], Duration::from_millis(150)),
+        )
+        .otherwise(Reply::hang())
+        .start()
+        .await;
+    let at = fresh();
+    let text = retried(
+        at,
+        &[web.addr()],
+        &[
+            (
+                "/recovers",
+                "retries: {attempts: 1, retryOn: reset, perTryTimeout: 200ms}",
+            ),
+            (
+                "/never",
+                "timeout: 1s\n  retries: {attempts: 3, retryOn: 5xx, perTryTimeout: 400ms, backoff: 1ms}",
+            ),
+            (
+                "/unsaid",
+                "retries: {attempts: 3, retryOn: connect-failure, perTryTimeout: 200ms}",
+            ),
+            (
+                "/slow-body",
+                "retries: {attempts: 1, retryOn: reset, perTryTimeout: 200ms}",
+            ),
+        ],
+    );
+    let gateway = Gateway::serve(&text).await;
+    let mut client = connect(at).await;
+    assert_eq!(
+        client
+            .get("web", "/recovers")
+            .await
+            .expect("an answer")
+            .status,
+        200
+    );
+    assert_eq!(tries(&web, "/recovers"), 2);
+
+    let (reply, took) = timed(client.get("web", "/never")).await;
+    let reply = reply.expect("an answer");
+    assert_eq!(
+        (reply.status, &*reply.text()),
+        (504, "upstream request timeout")
+    );
+    assert!((1.0..1.4).contains(&took.as_secs_f64()), "{took:?}");
+    assert_eq!(tries(&web, "/never"), 3);
+
+    let (reply, took) = timed(client.get("web", "/unsaid")).await;
+    assert_eq!(reply.expect("an answer").status, 504);
+    assert!((0.2..0.9).contains(&took.as_secs_f64()), "{took:?}");
+    assert_eq!(tries(&web, "/unsaid"), 1);
+    flagged(&gateway, "504", "UT", 2.0).await;
+
+    // The time of a try ends where its response begins.
+    let reply = client.get("web", "/slow-body").await.expect("an answer");
+    assert_eq!((reply.status, &*reply.text()), (200, "abc"));
+}
+
+#[tokio::test]
+async fn tries_are_apart_by_the_backoff() {
+    // VS-H-76: below 1, 3 and 7 times the base; on average half of it.
+    let web = HttpUpstream::named("web")
+        .otherwise(Reply::text(503, ""))
+        .start()
+        .await;
+    let at = fresh();
+    let rule = ("/", "retries: {attempts: 3, retryOn: 5xx, backoff: 100ms}");
+    let _gateway = Gateway::serve(&retried(at, &[web.addr()], &[rule])).await;
+    let mut client = connect(at).await;
+    let mut all = Duration::ZERO;
+    for _ in 0..6 {
+        let (reply, took) = timed(client.get("web", "/")).await;
+        assert_eq!(reply.expect("an answer").status, 503);
+        assert!(took < Duration::from_millis(1_100 + 400), "{took:?}");
+        all += took;
+    }
+    assert!(
+        all > Duration::from_millis(600),
+        "{all:?}: hardly any pause"
+    );
+}
+
+#[tokio::test]
+async fn a_retried_request_is_copied_once() {
+    // VS-H-39: mirroring happens before the first try.
+    let web = HttpUpstream::named("web")
+        .otherwise(Reply::text(503, ""))
+        .start()
+        .await;
+    let mirror = HttpUpstream::named("mirror").start().await;
+    let (at, copy) = (fresh(), fresh());
+    let rule = "retries: {attempts: 2, retryOn: 5xx, backoff: 1ms}\n  mirror: {host: mirror}";
+    let text = [
+        retried(at, &[web.addr()], &[("/copied", rule)]),
+        http("mirror", copy.ip(), copy.port(), mirror.addr()),
+    ]
+    .concat()
+    .replace(
+        "{host: mirror}",
+        &format!("{{host: mirror, port: {{number: {}}}}}", copy.port()),
+    );
+    let gateway = Gateway::serve(&text).await;
+    for length in [0, 15_000] {
+        let body = pattern(length);
+        let mut client = connect(at).await;
+        let before = mirror.requests();
+        let reply = client
+            .request("POST", "web", "/copied", &[], Some(&body))
+            .await;
+        assert_eq!(reply.expect("an answer").status, 503);
+        gateway
+            .metrics_until(|it| {
+                it.sum("pointsman_mirrors_total", &[("outcome", "answered")]) == (before + 1) as f64
+            })
+            .await;
+        assert_eq!(mirror.requests(), before + 1);
+        let copied = mirror.last_seen().expect("one").body;
+        assert_eq!(digest(&copied), digest(&body));
+    }
+    assert_eq!(tries(&web, "/copied"), 6);
+}
+
+#[tokio::test]
+async fn repetitions_are_a_share_of_what_is_under_way() {
+    // BE-69, BE-75, VS-H-79: what is not tried again is flagged UO.
+    let (at, other) = (fresh(), fresh());
+    let slow = || Reply::text(503, "").after(Duration::from_millis(400));
+    let web = HttpUpstream::named("web").otherwise(slow()).start().await;
+    let api = HttpUpstream::named("api").otherwise(slow()).start().await;
+    let retries = "retries: {attempts: 1, retryOn: 5xx, backoff: 1ms}";
+    let text = [
+        retried(at, &[web.addr()], &[("/", retries)]),
+        subsets("web", &[], "{connectionPool: {http: {maxRetries: 2}}}"),
+        http("api", other.ip(), other.port(), api.addr()),
+        rules(
+            "api",
+            &format!("- route: [{{destination: {{host: api}}}}]\n  {retries}"),
+        ),
+    ]
+    .concat();
+    let gateway = Gateway::serve(&text).await;
+    let many = async |at, host: &'static str| {
+        let tasks: Vec<_> = (0..12)
+            .map(|_| tokio::spawn(async move { get(at, host, "/").await.0 }))
+            .collect();
+        for task in tasks {
+            assert_eq!(task.await.expect("ends"), 503);
+        }
+    };
+    many(at, "web").await;
+    assert_eq!(web.requests(), 12 + 2);
+    flagged(&gateway, "503", "UO", 10.0).await;
+    flagged(&gateway, "503", "URX", 2.0).await;
+    // Nothing written: 20 percent of what is under way on each of the two shards, and three at
+    // least.
+    many(other, "api").await;
+    let repeated = api.requests() - 12;
+    assert!((3..=6).contains(&repeated), "{repeated}");
+    let limit = |name| [("limit", name)];
+    gateway
+        .metrics_until(|it| {
+            it.sum("pointsman_limits_hit_total", &limit("maxRetries")) == 10.0
+                && it.sum("pointsman_limits_hit_total", &limit("retryBudget"))
+                    == (12 - repeated) as f64
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn an_upgrade_is_tried_again_like_anything_else() {
+    let web = HttpUpstream::named("web")
+        .on("/ws", Reply::text(503, ""))
+        .on("/ws", Reply::upgrade())
+        .start()
+        .await;
+    let at = fresh();
+    let rule = ("/ws", "retries: {attempts: 1, retryOn: 5xx, backoff: 1ms}");
+    let _gateway = Gateway::serve(&retried(at, &[web.addr()], &[rule])).await;
+    let mut client: RawHttp = connect(at).await;
+    client
+        .send("GET /ws HTTP/1.1\r\nHost: web\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+        .await
+        .expect("sent");
+    let head = client.read_head().await.expect("a head");
+    assert!(head.first_line.contains(" 101 "), "{}", head.first_line);
+    client.send("through").await.expect("sent");
+    assert_eq!(client.read_exact(7).await.expect("echoed"), b"through");
+}
