@@ -272,7 +272,7 @@ async fn a_cut_response_is_cut_for_the_client() {
     }
 }
 
-/// A reset before the response has begun is a reply of the gateway.
+/// VS-H-131: a reset before the response has begun is a reply of the gateway.
 #[tokio::test]
 async fn a_reset_before_the_answer_is_a_503() {
     let pairs = Pairs::serve(vec![
