@@ -4,7 +4,8 @@
 //! nothing is quiet. Valgrind counts: `callgrind`, for each case in a process of its own, and only
 //! what lies between the first call and the last. It also shows every program the same processor,
 //! so that glibc and memchr choose the same routines everywhere; what is left is the compiler and
-//! the C library. On one machine two runs agree to the instruction.
+//! the C library, and the keys of hash tables: now and then they make a lookup probe once more, so
+//! the least of several runs counts.
 //!
 //! | option | |
 //! | --- | --- |
@@ -28,9 +29,11 @@ use cases::{CASES, Case};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Growth that fails, percent. Two runs agree, but another C library or a patch of the compiler may
-/// be worth some.
+/// Growth that fails, percent. Most runs agree to the instruction, but another C library or a patch
+/// of the compiler may be worth some.
 const TOLERANCE: f64 = 4.0;
+/// Runs of which the least counts: all for the baseline, as many as it takes for a comparison.
+const RUNS: usize = 6;
 /// Calls counted. More of them only take longer: the count is exact.
 const CALLS: u64 = 100;
 /// Calls before them, which allocate and fill what is kept.
@@ -100,19 +103,32 @@ fn count(case: &Case) -> anyhow::Result<u64> {
     Ok(total / CALLS)
 }
 
+/// The least of [`RUNS`] runs, or the first that is good enough.
+fn least(case: &Case, enough: impl Fn(u64) -> bool) -> anyhow::Result<u64> {
+    let mut least = u64::MAX;
+    for _ in 0..RUNS {
+        least = least.min(count(case)?);
+        if enough(least) {
+            break;
+        }
+    }
+    Ok(least)
+}
+
 fn compare(path: &PathBuf) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
     let mut baseline = parse(&text)?;
     let mut grown = Vec::new();
     println!("{:24} {:>9} {:>9} {:>8}", "", "baseline", "here", "");
     for case in CASES {
-        let here = count(case)?;
         let Some(before) = baseline.remove(case.name) else {
             bail!("{} is not in the baseline; {HOW}", case.name);
         };
         // Counts stay far below 2^53.
         #[expect(clippy::cast_precision_loss)]
-        let percent = (here as f64 / before as f64 - 1.0) * 100.0;
+        let growth = |here: u64| (here as f64 / before as f64 - 1.0) * 100.0;
+        let here = least(case, |here| growth(here) <= TOLERANCE)?;
+        let percent = growth(here);
         println!("{:24} {before:>9} {here:>9} {percent:>+7.1}%", case.name);
         if percent > TOLERANCE {
             grown.push(case.name);
@@ -139,7 +155,7 @@ fn update(path: &PathBuf) -> anyhow::Result<()> {
         tools()
     );
     for case in CASES {
-        let line = format!("{:24} {}\n", case.name, count(case)?);
+        let line = format!("{:24} {}\n", case.name, least(case, |_| false)?);
         print!("{line}");
         text.push_str(&line);
     }
