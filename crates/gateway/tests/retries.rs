@@ -2,7 +2,10 @@
 mod common;
 
 use common::*;
-use pointsman_testkit::{HttpUpstream, RawHttp, free_port, fresh_ip, http::Reply};
+use pointsman_testkit::{
+    Http2Client, Http2Reply, Http2Request, Http2Upstream, HttpUpstream, RawHttp, free_port,
+    fresh_ip, http::Reply,
+};
 use std::{net::SocketAddr, time::Duration};
 
 const REQUESTS: &str = "istio_requests_total";
@@ -591,4 +594,209 @@ async fn an_upgrade_is_tried_again_like_anything_else() {
     assert!(head.first_line.contains(" 101 "), "{}", head.first_line);
     client.send("through").await.expect("sent");
     assert_eq!(client.read_exact(7).await.expect("echoed"), b"through");
+}
+
+#[tokio::test]
+async fn a_believed_client_says_how_long_and_how_often() {
+    // VS-H-64, T-H-99: a captured client is believed.
+    let web = HttpUpstream::named("web")
+        .on("/hang", Reply::hang())
+        .on(
+            "/late",
+            Reply::text(200, "").after(Duration::from_millis(300)),
+        )
+        .otherwise(Reply::text(503, ""))
+        .start()
+        .await;
+    let at = fresh();
+    let rules = [
+        ("/late", "timeout: 50ms"),
+        ("/never", "retries: {attempts: 0}"),
+    ];
+    let _gateway = Gateway::serve(&retried(at, &[web.addr()], &rules)).await;
+    let timeout = "x-envoy-upstream-rq-timeout-ms";
+    let each = "X-Envoy-Upstream-Rq-Per-Try-Timeout-Ms";
+    let (times, what) = ("x-envoy-max-retries", "x-envoy-retry-on");
+    for (path, fields, status, expected) in [
+        ("/hang", &[(timeout, "200")][..], 504, 1),
+        ("/late", &[], 504, 1),
+        ("/late", &[(timeout, "5000")], 200, 1),
+        ("/late", &[(timeout, "0")], 200, 1),
+        ("/other", &[], 503, 1),
+        ("/other", &[(what, "5xx")], 503, 3),
+        ("/other", &[(what, "503"), (times, "1")], 503, 2),
+        ("/other", &[(times, "5")], 503, 1),
+        ("/never", &[(what, "gateway-error")], 503, 2),
+        (
+            "/hang",
+            &[(what, "reset"), (times, "1"), (each, "100")],
+            504,
+            2,
+        ),
+        (
+            "/other",
+            &[(timeout, "soon"), (times, "-1"), (what, "whatever")],
+            503,
+            1,
+        ),
+    ] {
+        let before = web.requests();
+        let mut client = connect(at).await;
+        let reply = client.request("GET", "web", path, fields, None).await;
+        assert_eq!(
+            reply.expect("an answer").status,
+            status,
+            "{path} {fields:?}"
+        );
+        assert_eq!(web.requests() - before, expected, "{path} {fields:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_has_the_time_its_caller_gives_it() {
+    // VS-H-65
+    let web = HttpUpstream::named("web")
+        .otherwise(Reply::hang())
+        .start()
+        .await;
+    let at = fresh();
+    let rules = [("/s/short", "timeout: 200ms")];
+    let _gateway = Gateway::serve(&retried(at, &[web.addr()], &rules)).await;
+    for (path, said, code, told) in [
+        ("/s/free", "150m", "4", "150m"),
+        ("/s/short", "150m", "4", "150m"),
+        // The rule gives less, which the endpoint is told, and it is not the caller's measure.
+        ("/s/short", "9S", "14", "200000u"),
+    ] {
+        let mut client = connect(at).await;
+        let fields = [("content-type", "application/grpc"), ("grpc-timeout", said)];
+        let (reply, took) = timed(client.request("POST", "web", path, &fields, Some(b""))).await;
+        let reply = reply.expect("an answer");
+        assert_eq!(
+            (reply.status, reply.field("grpc-status")),
+            (200, Some(code)),
+            "{path} {said}"
+        );
+        assert!((0.15..1.5).contains(&took.as_secs_f64()), "{took:?}");
+        let seen = web.last_seen().expect("one");
+        let timeouts: Vec<_> = seen
+            .fields
+            .iter()
+            .filter(|(name, _)| name == "grpc-timeout")
+            .collect();
+        assert_eq!(timeouts.len(), 1, "{path} {said}");
+        let number = |text: &str| {
+            text.trim_end_matches(char::is_alphabetic)
+                .parse::<u64>()
+                .ok()
+        };
+        match told {
+            "200000u" => assert!(timeouts[0].1 != said && number(&timeouts[0].1).is_some()),
+            told => assert_eq!(timeouts[0].1, told),
+        }
+    }
+    // Not a call: nothing is read into the field.
+    let mut client = connect(at).await;
+    client
+        .send("GET /s/free HTTP/1.1\r\nHost: web\r\ngrpc-timeout: 1m\r\n\r\n")
+        .await
+        .expect("sent");
+    let wait = tokio::time::timeout(Duration::from_millis(400), client.read_response());
+    assert!(wait.await.is_err(), "it has no deadline");
+}
+
+#[tokio::test]
+async fn calls_of_http2_are_tried_again_with_their_bodies() {
+    // VS-H-79c: whatever either side speaks; a body in pieces is kept like any other.
+    let reply = |status: &str| {
+        Reply::text(200, "")
+            .field("content-type", "application/grpc")
+            .field("grpc-status", status)
+    };
+    let web = HttpUpstream::named("web")
+        .on("/s/m", reply("14"))
+        .on("/s/m", reply("0"))
+        .start()
+        .await;
+    let at = fresh();
+    let rule = (
+        "/s/m",
+        "retries: {attempts: 2, retryOn: unavailable, backoff: 1ms}",
+    );
+    let calls = Http2Upstream::named("calls")
+        .on("/s/m", Http2Reply::grpc_trailers_only(14, "busy"))
+        .on("/s/m", Http2Reply::grpc_trailers_only(0, ""))
+        .on("/s/m", Http2Reply::grpc_trailers_only(14, "busy"))
+        .on("/s/m", Http2Reply::grpc_trailers_only(0, ""))
+        .start()
+        .await;
+    let to_calls = fresh();
+    let text = [
+        retried(at, &[web.addr()], &[rule]),
+        service(
+            "calls",
+            to_calls.ip(),
+            to_calls.port(),
+            "grpc",
+            &plain(&[calls.addr()]),
+        ),
+        rules(
+            "calls",
+            &format!("- route: [{{destination: {{host: calls}}}}]\n  {}", rule.1),
+        ),
+    ]
+    .concat();
+    let _gateway = Gateway::serve(&text).await;
+    let body = pattern(20_000);
+    for (at, host) in [(at, "web"), (to_calls, "calls")] {
+        let mut client = Http2Client::connect(at).await.expect("connects");
+        let request = Http2Request::post(host, "/s/m").field("content-type", "application/grpc");
+        let request = body.chunks(6_000).fold(request, Http2Request::piece);
+        let reply = client.exchange(request).await.expect("an answer");
+        assert_eq!(
+            (reply.status, reply.grpc_status()),
+            (200, Some(0)),
+            "{host}"
+        );
+    }
+    // From HTTP/1 to HTTP/2.
+    let mut client = connect(to_calls).await;
+    let kind = [("content-type", "application/grpc")];
+    let reply = client
+        .request("POST", "calls", "/s/m", &kind, Some(&body))
+        .await;
+    assert_eq!(reply.expect("an answer").status, 200);
+    assert_eq!((web.requests(), calls.requests()), (2, 4));
+    let bodies = web.seen().into_iter().map(|it| it.body);
+    for one in bodies.chain(calls.seen().into_iter().map(|it| it.body)) {
+        assert_eq!(digest(&one), digest(&body));
+    }
+}
+
+/// `timeouts.connection_age`: the response behind it is the last one.
+#[tokio::test]
+async fn a_client_connection_ends_by_its_age() {
+    let web = HttpUpstream::named("web").start().await;
+    let at = fresh();
+    let mut settings = settings();
+    settings.timeouts.connection_age = written("300ms");
+    let text = http("web", at.ip(), at.port(), web.addr());
+    let _gateway = Gateway::serve_with(settings, &text).await;
+    let mut client = connect(at).await;
+    assert!(
+        client
+            .get("web", "/")
+            .await
+            .expect("an answer")
+            .keeps_alive()
+    );
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert!(
+        !client
+            .get("web", "/")
+            .await
+            .expect("an answer")
+            .keeps_alive()
+    );
+    assert!(client.read_to_end().await.expect("its end").is_empty());
 }

@@ -241,6 +241,7 @@ pub(crate) fn decide_head(
         grpc: grpc::asks(head),
         expects: head.expect_continue,
         injected: Flags::EMPTY,
+        deadline: false,
         started,
     };
     let reply = |local, stats: &Rc<ClusterStats>| {

@@ -23,8 +23,17 @@ pub(crate) fn status(value: &[u8]) -> u8 {
 /// gRPC request.
 pub(crate) fn told(answer: u16, facts: &RequestFacts) -> (u16, Option<u8>) {
     match facts.grpc && is_failure(answer) {
-        true => (200, Some(status_of(answer))),
+        true => (200, Some(code(answer, facts))),
         false => (answer, None),
+    }
+}
+
+/// What a call is told that would be told `status` in HTTP: DEADLINE_EXCEEDED where it was late by
+/// its own measure (VS-H-65).
+fn code(status: u16, facts: &RequestFacts) -> u8 {
+    match status {
+        504 if facts.deadline => 4,
+        status => status_of(status),
     }
 }
 
@@ -46,7 +55,7 @@ pub(crate) fn shaped<T>(
     if !facts.grpc || !is_failure(answer.status) {
         return hand_on(answer);
     }
-    let (status, message) = (status_of(answer.status).to_string(), message(answer.body));
+    let (status, message) = (code(answer.status, facts).to_string(), message(answer.body));
     let mut fields = vec![
         ("content-type", "application/grpc"),
         ("grpc-status", &*status),

@@ -12,6 +12,7 @@ mod again;
 mod age;
 mod answer;
 mod answer_head;
+mod asked;
 mod attempts;
 mod body;
 mod changes;
@@ -76,6 +77,8 @@ pub(crate) struct RequestFacts {
     pub(crate) expects: bool,
     /// What a fault did to the request already: `DI`.
     pub(crate) injected: Flags,
+    /// What limits its time is the deadline of the gRPC call itself.
+    pub(crate) deadline: bool,
     pub(crate) started: Instant,
 }
 

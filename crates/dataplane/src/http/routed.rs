@@ -3,6 +3,7 @@
 use super::{
     Context, RequestFacts,
     answer::{self, Answer},
+    asked::Wishes,
     changes::{Changes, Process},
     decide::{Answered, Forward, Reply, Step, To, connection, speaks_http2, write_head},
     fields::HeadFields,
@@ -170,7 +171,7 @@ impl Routed<'_, '_> {
         let Self {
             cx,
             view,
-            facts,
+            mut facts,
             ref matched,
             head,
             ref request,
@@ -195,10 +196,16 @@ impl Routed<'_, '_> {
             matched: matched.prefix_len,
         };
         let mut drop = FieldSet::default();
-        let outgoing = self.facts_for(Some(&cluster), |facts| {
+        let granted = Wishes::of(head, &facts).granted(rule);
+        facts.deadline = granted.deadline;
+        let mut outgoing = self.facts_for(Some(&cluster), |facts| {
             let leave_out = |at| drop.insert(at);
             action::outgoing(rule, chosen.index, &incoming, names, facts, leave_out)
         });
+        if let Some((at, told)) = granted.told {
+            drop.insert(at);
+            outgoing.extra.push(("grpc-timeout", told.into()));
+        }
         let extra = action::lines(&outgoing.extra);
         let rewrite = RequestRewrite {
             target: outgoing.target.as_deref(),
@@ -233,8 +240,8 @@ impl Routed<'_, '_> {
         Step::Forward(Forward {
             facts,
             to: To::Cluster(cluster),
-            timeout: rule.timeout,
-            retries: rule.own_retries().cloned(),
+            timeout: granted.timeout,
+            retries: granted.retries,
             changes,
             copies,
             http2,

@@ -141,10 +141,16 @@ impl RetriesInForce {
     }
 
     /// The same with what the headers of a believed client ask for: `x-envoy-retry-on` adds its
-    /// conditions, `x-envoy-max-retries` replaces the number. Words that are none are passed over,
-    /// as Envoy does.
+    /// conditions, `x-envoy-max-retries` replaces the number and
+    /// `x-envoy-upstream-rq-per-try-timeout-ms` the time of a try (zero: none). Words that are none
+    /// are passed over, as Envoy does.
     #[must_use]
-    pub fn asked(&self, retry_on: Option<&str>, attempts: Option<u32>) -> Self {
+    pub fn asked(
+        &self,
+        retry_on: Option<&str>,
+        attempts: Option<u32>,
+        per_try: Option<Duration>,
+    ) -> Self {
         let mut written = self.written.clone();
         if let Some(more) = retry_on {
             written.retry_on = Some(format!("{},{more}", self.retry_on()).into());
@@ -152,6 +158,9 @@ impl RetriesInForce {
             written.attempts = written.attempts.max(1);
         }
         written.attempts = attempts.unwrap_or(written.attempts);
+        if let Some(per_try) = per_try {
+            written.per_try_timeout = (!per_try.is_zero()).then_some(per_try);
+        }
         Self::new(written, self.from)
     }
 

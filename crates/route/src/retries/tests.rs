@@ -159,15 +159,19 @@ fn pauses_double_up_to_ten_times_the_base() {
 fn a_believed_client_may_ask_for_more() {
     // What it asks for is added to the rule's.
     let own = rule(3, Some("reset"));
-    let asked = own.asked(Some("503,nonsense"), None);
+    let asked = own.asked(Some("503,nonsense"), None, None);
     assert_eq!(asked.attempts(), 3);
     assert!(asked.repeats(&Reset) && asked.repeats(&status(503)));
     assert!(!asked.repeats(&status(500)));
-    assert_eq!(own.asked(None, Some(9)).attempts(), 9);
-    assert_eq!(rule(0, None).asked(Some("5xx"), None).attempts(), 1);
-    assert!(!own.asked(Some("5xx"), Some(0)).repeats(&Reset));
+    assert_eq!(own.asked(None, Some(9), None).attempts(), 9);
+    assert_eq!(rule(0, None).asked(Some("5xx"), None, None).attempts(), 1);
+    assert!(!own.asked(Some("5xx"), Some(0), None).repeats(&Reset));
+    let timed = own.asked(None, None, Some(Duration::from_millis(7)));
+    assert_eq!(timed.per_try_timeout(), Some(Duration::from_millis(7)));
+    let timed = timed.asked(None, None, Some(Duration::ZERO));
+    assert_eq!(timed.per_try_timeout(), None);
     // How often says nothing of what: a repetition nobody asked for is still none.
-    let often = RetriesInForce::built_in().asked(None, Some(9));
+    let often = RetriesInForce::built_in().asked(None, Some(9), None);
     assert!(!often.repeats(&grpc(14)) && often.repeats(&ConnectFailed));
 }
 

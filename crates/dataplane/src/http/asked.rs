@@ -1,0 +1,93 @@
+//! What a request asks for in time and tries: `grpc-timeout` of a call, and `x-envoy-*` of clients
+//! that are believed. Those of others are gone before this looks (GW-82).
+use super::RequestFacts;
+use pointsman_route::{RetriesInForce, Rule};
+use pointsman_wire::{
+    grpc::{parse_timeout, write_timeout},
+    http1::RequestHead,
+};
+use std::{sync::Arc, time::Duration};
+
+/// The wishes of one request; none for most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Wishes<'h> {
+    /// Replaces the rule's `timeout`; zero: none (VS-H-64).
+    timeout: Option<Duration>,
+    per_try: Option<Duration>,
+    attempts: Option<u32>,
+    retry_on: Option<&'h str>,
+    /// What the caller of gRPC gives it, and where that is said (VS-H-65).
+    deadline: Option<(Duration, usize)>,
+}
+
+/// What holds for a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Granted {
+    pub(super) timeout: Option<Duration>,
+    pub(super) retries: Option<Arc<RetriesInForce>>,
+    /// The timeout is what the caller of gRPC gives it.
+    pub(super) deadline: bool,
+    /// What the endpoint is told instead in `grpc-timeout`, and which field says otherwise.
+    pub(super) told: Option<(usize, Vec<u8>)>,
+}
+
+impl<'h> Wishes<'h> {
+    /// Reads a head.
+    pub(super) fn of(head: &RequestHead<'h>, facts: &RequestFacts) -> Self {
+        let mut wishes = Self::default();
+        for (at, field) in head.fields.iter().enumerate() {
+            // Told apart by length first: this runs for every field of every request.
+            let is = |name: &str| field.name.eq_ignore_ascii_case(name);
+            let text = || str::from_utf8(field.value).ok().map(str::trim);
+            let millis = || Some(Duration::from_millis(text()?.parse().ok()?));
+            match field.name.len() {
+                12 if facts.grpc && is("grpc-timeout") => {
+                    wishes.deadline = parse_timeout(field.value).map(|limit| (limit, at));
+                }
+                16 if is("x-envoy-retry-on") => wishes.retry_on = text(),
+                19 if is("x-envoy-max-retries") => {
+                    wishes.attempts = text().and_then(|text| text.parse().ok());
+                }
+                30 if is("x-envoy-upstream-rq-timeout-ms") => wishes.timeout = millis(),
+                38 if is("x-envoy-upstream-rq-per-try-timeout-ms") => wishes.per_try = millis(),
+                _ => {}
+            }
+        }
+        wishes
+    }
+
+    /// What is granted of them where the rule says this.
+    pub(super) fn granted(&self, rule: &Rule) -> Granted {
+        let own = match self.timeout {
+            Some(limit) => (!limit.is_zero()).then_some(limit),
+            None => rule.timeout,
+        };
+        let retries = match (self.retry_on, self.attempts, self.per_try) {
+            (None, None, None) => rule.own_retries().cloned(),
+            (retry_on, attempts, per_try) => {
+                Some(Arc::new(rule.retries().asked(retry_on, attempts, per_try)))
+            }
+        };
+        let mut granted = Granted {
+            timeout: own,
+            retries,
+            deadline: false,
+            told: None,
+        };
+        if let Some((limit, at)) = self.deadline {
+            match own {
+                // The endpoint need not work for longer than it is waited for.
+                Some(own) if own < limit => {
+                    let mut text = Vec::new();
+                    write_timeout(&mut text, own);
+                    granted.told = Some((at, text));
+                }
+                _ => {
+                    granted.timeout = Some(limit);
+                    granted.deadline = true;
+                }
+            }
+        }
+        granted
+    }
+}
