@@ -133,7 +133,8 @@ async fn replies_of_our_own_say_why() {
         (
             "/down",
             503,
-            "UF",
+            // After two more tries (VS-H-138).
+            "UF,URX",
             "upstream_reset_before_response_started{connection_failure}",
             Some("down"),
         ),
