@@ -342,7 +342,8 @@ impl Crossing<'_> {
             Client::Http1(out) => {
                 // What a client sends before it has seen the switch belongs to no protocol that it
                 // can know to be spoken.
-                if from_client.is_early() {
+                let unread = stream::peek(self.cx.client) == stream::Peer::Spoke;
+                if unread || from_client.is_early() {
                     self.cx.shard.counts.refuse("bytes_before_upgrade");
                     return End::Other(Outcome::Abort {
                         status: 101,

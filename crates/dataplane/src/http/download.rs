@@ -145,6 +145,11 @@ async fn receive(
         }
     };
     if head.upgraded {
+        // Asked before the client can know of the switch, and of the kernel: what it has sent by now
+        // may not have been read yet.
+        progress
+            .early
+            .set(stream::peek(cx.client) == stream::Peer::Spoke);
         progress.answering.set(true);
         return match stream::write_watched(cx.client, out, &progress.unwritten).await {
             Ok(()) => Download::Upgraded(Vec::new()),

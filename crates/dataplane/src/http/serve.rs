@@ -294,7 +294,8 @@ async fn proxy(
             reply,
         } => {
             record(101, Flags::EMPTY, "via_upstream");
-            upgraded(cx, forward, &upstream, in_flight, input, reply).await;
+            let early = progress.early.get();
+            upgraded(cx, forward, &upstream, in_flight, input, reply, early).await;
             false
         }
     }
@@ -309,8 +310,9 @@ async fn upgraded(
     in_flight: InFlight,
     input: &mut Vec<u8>,
     reply: Vec<u8>,
+    early: bool,
 ) {
-    if !input.is_empty() {
+    if early || !input.is_empty() {
         cx.shard.counts.refuse("bytes_before_upgrade");
         stream::reset_on_close(cx.client);
         return;

@@ -80,6 +80,8 @@ pub struct Progress {
     pub unwritten: Cell<usize>,
     /// The same for the endpoint, of a request body.
     pub unsent: Cell<usize>,
+    /// An HTTP/1 client has sent bytes before it saw that the protocol is switched.
+    pub early: Cell<bool>,
     /// With which code the endpoint cut its response, if it did.
     pub cut: Cell<Option<h2::Reason>>,
     /// What the response to a gRPC call said in `grpc-status`.
