@@ -232,7 +232,8 @@ pub struct Limits {
     pub backlog: i32,
     /// Access log records kept between two ticks of the meter (250 ms); more are lost, and counted.
     pub access_log_ring: usize,
-    /// Bytes after which one direction of a tunnel counts as bulk and is spliced; 0: never.
+    /// Bytes after which one direction of a tunnel counts as bulk and is spliced, and of an HTTP/1
+    /// body with a known length that is spliced from the start; 0: never.
     pub splice_after: u64,
 }
 

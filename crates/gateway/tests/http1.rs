@@ -326,6 +326,42 @@ async fn large_bodies_arrive_unchanged_both_ways() {
     }
 }
 
+/// Large enough to be spliced: what stays behind in a pipe must not come out elsewhere.
+#[tokio::test]
+async fn a_cut_large_body_is_a_cut_and_the_next_one_is_whole() {
+    let upstream = HttpUpstream::named("web")
+        .on("/cut", Reply::cut(8 << 20, 3 << 20))
+        .on("/whole", Reply::text(200, &"w".repeat(4 << 20)))
+        .start()
+        .await;
+    let (_gateway, web) = web(&upstream).await;
+    let mut kept = RawHttp::connect(web).await.expect("connects");
+    for _ in 0..3 {
+        let mut client = RawHttp::connect(web).await.expect("connects");
+        client
+            .send("GET /cut HTTP/1.1\r\nHost: web\r\n\r\n")
+            .await
+            .expect("sent");
+        let head = client.read_head().await.expect("a head");
+        assert!(head.first_line.contains(" 200"), "{}", head.first_line);
+        let rest = client.read_to_end().await;
+        assert!(rest.is_err() || rest.is_ok_and(|rest| rest.len() < 8 << 20));
+        // A client that goes in the middle leaves bytes in the pipe.
+        let mut gone = RawHttp::connect(web).await.expect("connects");
+        gone.send("GET /whole HTTP/1.1\r\nHost: web\r\n\r\n")
+            .await
+            .expect("sent");
+        gone.read_exact(1000).await.expect("a piece");
+        gone.reset();
+        for _ in 0..2 {
+            let reply = kept.get("web", "/whole").await.expect("an answer");
+            assert_eq!(reply.body.len(), 4 << 20);
+            assert!(reply.body.iter().all(|byte| *byte == b'w'));
+        }
+    }
+    eventually(SOON, || async { upstream.open_connections() == 1 }).await;
+}
+
 #[tokio::test]
 async fn a_client_that_has_ended_its_side_still_gets_its_answer() {
     let upstream = HttpUpstream::named("web")

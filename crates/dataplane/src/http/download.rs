@@ -13,7 +13,7 @@ use crate::{
         http2_pool::StreamFault,
     },
     stream,
-    tunnel::Progress,
+    tunnel::{Progress, Side, splice},
 };
 use pointsman_route::action::Levels;
 use pointsman_wire::http1::{
@@ -160,6 +160,7 @@ async fn receive(
         client: cx.client,
         upstream,
         buffers: &cx.shard.buffers,
+        splice_after: cx.shard.settings.limits.splice_after,
         chunk_out: facts.version == Version::Http11,
         grpc: facts.grpc,
         progress,
@@ -285,6 +286,8 @@ struct Body<'a> {
     client: &'a TcpStream,
     upstream: &'a TcpStream,
     buffers: &'a Buffers,
+    /// A body with this many bytes left does not come to memory; 0: all do.
+    splice_after: u64,
     /// Towards the client a body without a length is chunked; HTTP/1.0 gets it bare.
     chunk_out: bool,
     /// Somebody wants to know the status that gRPC has in its trailers.
@@ -303,9 +306,11 @@ impl Body<'_> {
     async fn receive(&self, input: &mut Vec<u8>) -> Result<usize, Broken> {
         // Sockets that are always ready must not keep the thread to themselves.
         consume_budget().await;
-        stream::read(self.upstream, input)
+        let read = stream::read(self.upstream, input)
             .await
-            .map_err(|_| Broken::Upstream)
+            .map_err(|_| Broken::Upstream)?;
+        self.buffers.widen(input);
+        Ok(read)
     }
 
     fn sent(&self, bytes: usize) {
@@ -328,6 +333,23 @@ impl Body<'_> {
         self.send(out).await?;
         self.sent(take);
         let mut left = length - take as u64;
+        if self.splice_after > 0 && left >= self.splice_after {
+            // Boxed, so that connections without large bodies are not as large as this is.
+            let all = splice::exactly(
+                self.buffers,
+                self.upstream,
+                self.client,
+                left,
+                self.progress.down(),
+            );
+            match Box::pin(all).await {
+                Some(Ok(true)) => return Ok(()),
+                Some(Ok(false) | Err(Side::From)) => return Err(Broken::Upstream),
+                Some(Err(Side::To)) => return Err(Broken::Client),
+                // Out of pipes.
+                None => {}
+            }
+        }
         if left > SMALL as u64 {
             self.buffers
                 .give(std::mem::replace(input, self.buffers.bulk()));

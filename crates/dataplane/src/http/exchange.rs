@@ -231,8 +231,7 @@ async fn attempt(
         return one_way(cx, down, progress).await;
     }
     let down = download(cx, &operations, upstream, out, gate, progress);
-    let buffers = &cx.shard.buffers;
-    let up = upload(cx.client, upstream, buffers, body, input, taken);
+    let up = upload(cx.client, upstream, cx.shard, body, input, taken);
     // Boxed, so that connections whose requests have no body are not as large as this is.
     Box::pin(both_ways(cx, up, down, taken.copies, progress)).await
 }

@@ -1,9 +1,12 @@
 //! The request body: from the client to the endpoint.
 use super::{kept::Kept, mirror::Copies};
 use crate::{
-    shard::buffers::{Buffers, SMALL},
+    shard::{
+        Shard,
+        buffers::{Buffers, SMALL},
+    },
     stream,
-    tunnel::Progress,
+    tunnel::{Progress, Side, splice},
 };
 use pointsman_wire::http1::{
     BodyLength, ChunkDecoder, ChunkEvent, ChunkLimits, Refusal, write_chunk_header,
@@ -38,15 +41,48 @@ pub(crate) struct Taken<'a> {
 pub(crate) async fn upload(
     client: &TcpStream,
     upstream: &TcpStream,
-    buffers: &Buffers,
+    shard: &Shard,
     body: BodyLength,
     input: &mut Vec<u8>,
     taken: &Taken<'_>,
 ) -> Upload {
+    let buffers = &shard.buffers;
+    let splice_after = shard.settings.limits.splice_after;
     match body {
         BodyLength::None => Upload::Done,
+        // A body that is copied for mirrors must come to memory.
+        BodyLength::Length(length)
+            if splice_after > 0 && length >= splice_after && taken.copies.is_none() =>
+        {
+            // Boxed, so that connections without large bodies are not as large as this is.
+            Box::pin(spliced(client, upstream, buffers, length, input, taken)).await
+        }
         BodyLength::Length(length) => fixed(client, upstream, buffers, length, input, taken).await,
         BodyLength::Chunked => chunked(client, upstream, buffers, input, taken).await,
+    }
+}
+
+/// A large body: what is there already is written, the rest never comes to memory.
+async fn spliced(
+    client: &TcpStream,
+    upstream: &TcpStream,
+    buffers: &Buffers,
+    length: u64,
+    input: &mut Vec<u8>,
+    taken: &Taken<'_>,
+) -> Upload {
+    let there = usize::try_from(length).map_or(input.len(), |length| length.min(input.len()));
+    let first = fixed(client, upstream, buffers, there as u64, input, taken).await;
+    let Upload::Done = first else { return first };
+    let left = length - there as u64;
+    // What never comes to memory cannot be sent again.
+    taken.kept.lose();
+    match splice::exactly(buffers, client, upstream, left, taken.progress.up()).await {
+        Some(Ok(true)) => Upload::Done,
+        Some(Ok(false) | Err(Side::From)) => Upload::ClientGone,
+        Some(Err(Side::To)) => Upload::UpstreamGone,
+        // Out of pipes.
+        None => fixed(client, upstream, buffers, left, input, taken).await,
     }
 }
 
@@ -161,7 +197,7 @@ async fn chunked(
         }
         match stream::read(client, input).await {
             Ok(0) | Err(_) => break Upload::ClientGone,
-            Ok(_) => {}
+            Ok(_) => buffers.widen(input),
         }
     };
     buffers.give(out);

@@ -1,5 +1,9 @@
-//! Buffers that only busy connections hold.
-use std::cell::RefCell;
+//! Buffers that only busy connections hold: memory, and pipes for what never comes to memory.
+use rustix::{
+    fd::OwnedFd,
+    pipe::{PipeFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with},
+};
+use std::{cell::RefCell, io};
 
 /// Bytes of an ordinary buffer: a head, or a piece of a small body.
 pub const SMALL: usize = 16 * 1024;
@@ -8,13 +12,43 @@ pub const SMALL: usize = 16 * 1024;
 /// is shared by more bytes.
 pub const BULK: usize = 256 * 1024;
 
+/// Room of a pipe, for the same reason that bulk buffers are large; an unprivileged process may have
+/// 1 MiB (`/proc/sys/fs/pipe-max-size`).
+pub const PIPE: usize = 1024 * 1024;
+
 const KEPT: usize = 256;
+
+/// Pipes kept: a user without privileges may have 64 of this size (`/proc/sys/fs/pipe-user-pages-soft`),
+/// and shards share them.
+const KEPT_PIPES: usize = 8;
 
 /// Free buffers of one shard. An idle connection holds none.
 #[derive(Debug, Default)]
 pub struct Buffers {
     small: RefCell<Vec<Vec<u8>>>,
     bulk: RefCell<Vec<Vec<u8>>>,
+    pipes: RefCell<Vec<Pipe>>,
+}
+
+/// A pipe between two sockets.
+#[derive(Debug)]
+pub(crate) struct Pipe {
+    pub(crate) read: OwnedFd,
+    pub(crate) write: OwnedFd,
+    /// Bytes it has room for.
+    pub(crate) room: usize,
+}
+
+impl Pipe {
+    fn new() -> io::Result<Self> {
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        // Refused when the user's pipe budget is used up: the default room still works.
+        let room = match fcntl_setpipe_size(&write, PIPE) {
+            Ok(room) => room,
+            Err(_) => fcntl_getpipe_size(&write)?,
+        };
+        Ok(Self { read, write, room })
+    }
 }
 
 impl Buffers {
@@ -32,6 +66,34 @@ impl Buffers {
             .borrow_mut()
             .pop()
             .unwrap_or_else(|| Vec::with_capacity(BULK))
+    }
+
+    /// Exchanges a buffer that one read has filled for a bulk buffer: there is more to come.
+    pub(crate) fn widen(&self, buffer: &mut Vec<u8>) {
+        if buffer.len() == buffer.capacity() && buffer.capacity() < BULK {
+            let mut bulk = self.bulk();
+            bulk.extend_from_slice(buffer);
+            self.give(std::mem::replace(buffer, bulk));
+        }
+    }
+
+    /// An empty pipe: one that was given back, since making one takes four system calls.
+    ///
+    /// # Errors
+    /// Out of descriptors or memory.
+    pub(crate) fn pipe(&self) -> io::Result<Pipe> {
+        match self.pipes.borrow_mut().pop() {
+            Some(pipe) => Ok(pipe),
+            None => Pipe::new(),
+        }
+    }
+
+    /// Takes a pipe back, which must be empty: what is in it would come out on another connection.
+    pub(crate) fn give_pipe(&self, pipe: Pipe) {
+        let mut pipes = self.pipes.borrow_mut();
+        if pipes.len() < KEPT_PIPES && pipe.room >= PIPE {
+            pipes.push(pipe);
+        }
     }
 
     /// Takes a buffer back. One that has grown to an unusual size is dropped, so that one large

@@ -1,5 +1,8 @@
 //! One direction of a tunnel.
-use super::{Side, is_would_block, splice::Splice};
+use super::{
+    Side, is_would_block,
+    splice::{Counts, Splice},
+};
 use crate::{shard::buffers::Buffers, stream};
 use std::{
     cell::Cell,
@@ -49,8 +52,12 @@ impl<'a> Direction<'a> {
         while !self.done {
             ready!(self.poll_flush(cx, to, buffers))?;
             if let Some(splice) = &mut self.splice {
-                match ready!(splice.poll(cx, from, to, self.moved)) {
-                    Ok(()) => self.finish(to, last),
+                let counts = Counts {
+                    moved: self.moved,
+                    waiting: None,
+                };
+                match ready!(splice.poll(cx, from, to, counts)) {
+                    Ok(()) => self.finish(to, buffers, last),
                     Err(side) => return Poll::Ready(Err(side)),
                 }
                 continue;
@@ -64,7 +71,7 @@ impl<'a> Direction<'a> {
             match stream::try_read(from, &mut buffer) {
                 Ok(0) => {
                     buffers.give(buffer);
-                    self.finish(to, last);
+                    self.finish(to, buffers, last);
                 }
                 Ok(_) => {
                     self.buffer = Some(buffer);
@@ -101,18 +108,20 @@ impl<'a> Direction<'a> {
         self.release(buffers);
         if self.splice_after > 0 && self.moved.get() >= self.splice_after {
             // Out of pipes: keep copying, and do not try again for every buffer.
-            self.splice = Splice::new().ok();
+            self.splice = Splice::new(buffers, u64::MAX).ok();
             self.splice_after = 0;
         }
         Poll::Ready(Ok(()))
     }
 
-    fn finish(&mut self, to: &TcpStream, last: bool) {
+    fn finish(&mut self, to: &TcpStream, buffers: &Buffers, last: bool) {
         // The last end needs no FIN of its own: both sockets are closed at once.
         if !last {
             stream::half_close(to);
         }
-        self.splice = None;
+        if let Some(splice) = self.splice.take() {
+            splice.release(buffers);
+        }
         self.done = true;
     }
 

@@ -4,7 +4,7 @@
 //! side becomes a reset on the other. At most one buffer per direction is held, and only while it
 //! has bytes in it: a slow reader stops the reading of the other side.
 mod direction;
-mod splice;
+pub(crate) mod splice;
 
 use crate::{context::Context, settings::Settings, stream};
 use direction::Direction;

@@ -1,83 +1,177 @@
 //! Zero-copy bulk: socket to pipe to socket inside the kernel (`splice(2)`).
 //!
-//! Only for directions that have proven to be bulk: a pipe costs two descriptors and the set-up of
-//! three system calls, which a short exchange never earns back.
-use super::{Side, is_would_block};
-use rustix::{
-    fd::OwnedFd,
-    io::Errno,
-    pipe::{PipeFlags, SpliceFlags},
-};
+//! Only for directions that have proven to be bulk, and for bodies that say so: a pipe costs two
+//! descriptors, and its set-up system calls that a short exchange never earns back.
+use super::{Progress, Side, is_would_block};
+use crate::shard::buffers::{Buffers, Pipe};
+use rustix::{io::Errno, pipe::SpliceFlags};
 use std::{
     cell::Cell,
+    future::{Future, poll_fn},
     io,
     os::fd::AsFd,
+    pin::pin,
     task::{Context, Poll, ready},
 };
-use tokio::{io::Interest, net::TcpStream, task::coop::poll_proceed};
+use tokio::{io::Interest, net::TcpStream, task::yield_now};
 
-/// Room of the pipe. More than the default 64 KiB, for the same reason that bulk buffers are large;
-/// an unprivileged process may have 1 MiB (`/proc/sys/fs/pipe-max-size`).
-const PIPE_BYTES: usize = 1024 * 1024;
-
+/// Bytes on their way from one socket to another.
 pub(crate) struct Splice {
-    read: OwnedFd,
-    write: OwnedFd,
-    room: usize,
+    pipe: Pipe,
     /// Bytes in the pipe.
     filled: usize,
+    /// Bytes still to be taken from the source; `u64::MAX` for all there are.
+    left: u64,
+    /// Full pieces in a row; [`IN_A_ROW`] and it is the others' turn.
+    pieces: u8,
+}
+
+/// Pieces that are moved before the other connections get their turn.
+const IN_A_ROW: u8 = 4;
+
+/// Where the bytes are counted.
+#[derive(Clone, Copy)]
+pub(crate) struct Counts<'a> {
+    /// Bytes delivered.
+    pub(crate) moved: &'a Cell<u64>,
+    /// Bytes that wait for the sink to take them.
+    pub(crate) waiting: Option<&'a Cell<usize>>,
 }
 
 impl Splice {
-    pub(crate) fn new() -> io::Result<Self> {
-        let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        // Refused when the user's pipe budget is used up: the default room still works.
-        let room = match rustix::pipe::fcntl_setpipe_size(&write, PIPE_BYTES) {
-            Ok(room) => room,
-            Err(_) => rustix::pipe::fcntl_getpipe_size(&write)?,
-        };
+    /// For up to `left` bytes.
+    ///
+    /// # Errors
+    /// Out of descriptors: copying still works.
+    pub(crate) fn new(buffers: &Buffers, left: u64) -> io::Result<Self> {
         Ok(Self {
-            read,
-            write,
-            room,
+            pipe: buffers.pipe()?,
             filled: 0,
+            left,
+            pieces: 0,
         })
     }
 
-    /// Moves bytes until the end of `from` (`Ready(Ok)`).
+    /// Moves bytes until the end of `from`, or until there were as many as asked for (`Ready(Ok)`).
+    ///
+    /// After a piece that was less than the pipe has room for, and after some that were not, comes a
+    /// turn of the event loop. The source fills meanwhile, so that pieces are large and few; and a
+    /// stream that is always ready does not keep the thread to itself.
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         from: &TcpStream,
         to: &TcpStream,
-        moved: &Cell<u64>,
+        counts: Counts<'_>,
     ) -> Poll<Result<(), Side>> {
         loop {
-            // Sockets that are always ready must not keep the thread to themselves.
-            let turn = ready!(poll_proceed(cx));
-            turn.made_progress();
-            while self.filled > 0 {
-                match to.try_io(Interest::WRITABLE, || splice(&self.read, to, self.filled)) {
-                    Ok(0) => return Poll::Ready(Err(Side::To)),
-                    Ok(written) => {
-                        self.filled = self.filled.saturating_sub(written);
-                        moved.set(moved.get() + written as u64);
-                    }
-                    Err(error) if is_would_block(&error) => {
-                        ready!(to.poll_write_ready(cx)).map_err(|_| Side::To)?;
-                    }
-                    Err(_) => return Poll::Ready(Err(Side::To)),
-                }
+            ready!(self.poll_empty(cx, to, counts))?;
+            if self.left == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            if self.pieces >= IN_A_ROW {
+                self.pieces = 0;
+                // The first poll leaves the waker with the runtime.
+                let _ = pin!(yield_now()).poll(cx);
+                return Poll::Pending;
             }
             // The pipe is empty here, so "would block" can only mean that the socket is.
-            match from.try_io(Interest::READABLE, || splice(from, &self.write, self.room)) {
+            let most =
+                usize::try_from(self.left).map_or(self.pipe.room, |it| it.min(self.pipe.room));
+            match from.try_io(Interest::READABLE, || splice(from, &self.pipe.write, most)) {
                 Ok(0) => return Poll::Ready(Ok(())),
-                Ok(read) => self.filled = read,
+                Ok(read) => {
+                    self.filled = read;
+                    self.pieces = match read < most {
+                        true => IN_A_ROW,
+                        false => self.pieces + 1,
+                    };
+                    if self.left != u64::MAX {
+                        self.left = self.left.saturating_sub(read as u64);
+                    }
+                }
                 Err(error) if is_would_block(&error) => {
                     ready!(from.poll_read_ready(cx)).map_err(|_| Side::From)?;
                 }
                 Err(_) => return Poll::Ready(Err(Side::From)),
             }
+        }
+    }
+
+    fn poll_empty(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &TcpStream,
+        Counts { moved, waiting }: Counts<'_>,
+    ) -> Poll<Result<(), Side>> {
+        let wait = |count| {
+            if let Some(waiting) = waiting {
+                waiting.set(count);
+            }
+        };
+        while self.filled > 0 {
+            match to.try_io(Interest::WRITABLE, || {
+                splice(&self.pipe.read, to, self.filled)
+            }) {
+                Ok(0) => return Poll::Ready(Err(Side::To)),
+                Ok(written) => {
+                    self.filled = self.filled.saturating_sub(written);
+                    moved.set(moved.get() + written as u64);
+                }
+                Err(error) if is_would_block(&error) => {
+                    wait(self.filled);
+                    ready!(to.poll_write_ready(cx)).map_err(|_| Side::To)?;
+                }
+                Err(_) => return Poll::Ready(Err(Side::To)),
+            }
+        }
+        wait(0);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Bytes that were asked for and did not come.
+    pub(crate) fn left(&self) -> u64 {
+        self.left
+    }
+
+    /// Gives the pipe back.
+    pub(crate) fn release(self, buffers: &Buffers) {
+        if self.filled == 0 {
+            buffers.give_pipe(self.pipe);
+        }
+    }
+}
+
+/// Moves `bytes` of a body; true when they all came. `None` without having moved any where there is
+/// no pipe to be had.
+pub(crate) async fn exactly(
+    buffers: &Buffers,
+    from: &TcpStream,
+    to: &TcpStream,
+    bytes: u64,
+    counts: Counts<'_>,
+) -> Option<Result<bool, Side>> {
+    let mut splice = Splice::new(buffers, bytes).ok()?;
+    let end = poll_fn(|cx| splice.poll(cx, from, to, counts)).await;
+    let all = splice.left() == 0;
+    splice.release(buffers);
+    Some(end.map(|()| all))
+}
+
+impl Progress {
+    /// For a body to the client.
+    pub(crate) fn down(&self) -> Counts<'_> {
+        Counts {
+            moved: &self.sent,
+            waiting: Some(&self.unwritten),
+        }
+    }
+
+    /// For a body from the client.
+    pub(crate) fn up(&self) -> Counts<'_> {
+        Counts {
+            moved: &self.received,
+            waiting: Some(&self.unsent),
         }
     }
 }
