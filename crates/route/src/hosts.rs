@@ -318,8 +318,11 @@ pub(crate) fn without_port(authority: &str) -> (&str, bool) {
         }
         return (authority, false);
     }
-    match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => (host, false),
+    let mut bytes = authority.bytes();
+    match bytes.rposition(|byte| !byte.is_ascii_digit()) {
+        Some(at) if authority.as_bytes().get(at) == Some(&b':') => {
+            (authority.get(..at).unwrap_or(authority), false)
+        }
         _ => (authority, false),
     }
 }

@@ -265,6 +265,30 @@ proptest! {
         }
     }
 
+    /// Neighbours copied as one piece, or each field by itself: nobody can tell.
+    #[test]
+    fn copying_in_one_piece_changes_nothing(
+        fields in prop::collection::vec("[A-Za-z]{1,6}:[ \t]{0,2}[a-z:]{0,5}[ \t]{0,2}", 0..12),
+        dropped in prop::collection::vec(0usize..12, 0..6),
+        blank in any::<bool>(),
+    ) {
+        let lines: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
+        let blank = if blank { "\r\n" } else { "" };
+        let head = format!("{blank}GET / HTTP/1.1\r\nHost: h\r\n{lines}\r\nbody: x\r\n");
+        let mut slots = field_slots();
+        let limits = HeadLimits::default();
+        if let Ok(Some(head)) = parse_request(head.as_bytes(), &mut slots, &limits) {
+            let mut drop = FieldSet::EMPTY;
+            dropped.iter().for_each(|at| drop.insert(*at));
+            let rewrite = RequestRewrite { drop, ..RequestRewrite::default() };
+            let (mut pieces, mut each) = (Vec::new(), Vec::new());
+            write_request(&mut pieces, &head, &rewrite, head.body, &[]);
+            let alone = RequestHead { bytes: b"", ..head };
+            write_request(&mut each, &alone, &rewrite, head.body, &[]);
+            prop_assert_eq!(String::from_utf8(pieces), String::from_utf8(each));
+        }
+    }
+
     #[test]
     fn written_responses_parse_to_the_same(
         status in 100u16..=999,

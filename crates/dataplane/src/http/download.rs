@@ -92,7 +92,8 @@ pub(crate) async fn download(
     progress: &Progress,
 ) -> Download {
     let buffers = &cx.shard.buffers;
-    let mut input = buffers.small();
+    // Taken when there is something to read, as from clients.
+    let mut input = Vec::new();
     let received = receive(cx, operations, upstream, &mut input, out, gate, progress);
     let end = received.await;
     if let Download::Upgraded(_) = end {
@@ -219,6 +220,11 @@ pub(super) async fn read_head(
             }
         }
         scanned = input.len();
+        if input.capacity() == 0 {
+            // What is wrong with the socket shows when it is read from.
+            let _ = stream::readable(upstream).await;
+            *input = cx.shard.buffers.small();
+        }
         match stream::read(upstream, input).await {
             Ok(0) | Err(_) if input.is_empty() => return Err(Download::Silent),
             Ok(0) | Err(_) => return Err(Download::CutHead),

@@ -192,6 +192,11 @@ async fn handle(cx: &Context<'_>, step: &Step, input: &mut Vec<u8>, out: &mut Ve
         Step::After(delay, step) => Box::pin(handle_after(cx, *delay, step, input, out)).await,
         Step::Forward(forward) => {
             input.drain(..forward.facts.head_len.min(input.len()));
+            if input.is_empty() && !forward.facts.has_body() {
+                // Nobody reads from the client meanwhile. Few buffers in turn stay in the
+                // processor's cache, one for each request in flight does not.
+                cx.shard.buffers.give(std::mem::take(input));
+            }
             proxy(cx, forward, input, out).await
         }
     }

@@ -77,6 +77,7 @@ pub(crate) async fn watched<T>(
     };
     let mut seen = moved();
     let mut since = cx.lease.now();
+    let mut still = Duration::ZERO;
     // A FIN may mean "that was my request" or "I am gone"; only time tells.
     let mut ended: Option<Instant> = None;
     loop {
@@ -84,7 +85,7 @@ pub(crate) async fn watched<T>(
         let nearest = [limit(), timeouts.write.0]
             .into_iter()
             .filter(|limit| !limit.is_zero())
-            .map(|limit| limit.saturating_sub(elapsed(since)))
+            .map(|limit| limit.saturating_sub(still))
             .min();
         let pace = nearest.unwrap_or(LOOK).clamp(registry::TICK, LOOK);
         if let Ok(output) = cx.lease.within(pace, future.as_mut()).await {
@@ -94,6 +95,7 @@ pub(crate) async fn watched<T>(
             seen = moved();
             since = cx.lease.now();
         }
+        still = elapsed(since);
         match stream::peek(cx.client) {
             stream::Peer::Gone => return Err(Stall::ClientGone),
             stream::Peer::Ended if !progress.answering.get() => {
@@ -112,7 +114,7 @@ pub(crate) async fn watched<T>(
         } else {
             limit()
         };
-        if !most.is_zero() && elapsed(since) >= most {
+        if !most.is_zero() && still >= most {
             return Err(match waits_for_client {
                 true => Stall::Unread,
                 false => Stall::Idle,

@@ -17,6 +17,8 @@ pub struct RequestHead<'h> {
     pub version: Version,
     /// All fields as sent, in order.
     pub fields: &'h [Field<'h>],
+    /// The received bytes that the fields point into; empty where they point into others (HTTP/2).
+    pub bytes: &'h [u8],
     /// Bytes of the head, a tolerated empty line before it and the final empty line included. From
     /// HTTP/2 the bytes it would have in HTTP/1.1.
     pub len: usize,
@@ -130,6 +132,7 @@ fn parse<'h, 'b: 'h>(
     }
     let version = Version::from_minor(parsed.version);
     let mut head = interpret(method, target, version, parsed.headers)?;
+    head.bytes = bytes;
     head.len = skipped + len;
     Ok(Some(head))
 }
@@ -210,7 +213,8 @@ fn interpret<'h>(
         target,
         version,
         fields,
-        len: 0, // the caller knows
+        bytes: b"",
+        len: 0, // the caller knows both
         body,
         keep_alive: connection.persists(version),
         host: parts.authority.or(host),

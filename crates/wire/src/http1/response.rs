@@ -40,6 +40,8 @@ pub struct ResponseHead<'h> {
     pub reason: &'h str,
     /// All fields as sent, in order.
     pub fields: &'h [Field<'h>],
+    /// As in [`RequestHead::bytes`](super::RequestHead::bytes).
+    pub bytes: &'h [u8],
     /// Bytes of the head, the final empty line included. From HTTP/2 the bytes it would have in
     /// HTTP/1.1.
     pub len: usize,
@@ -113,6 +115,7 @@ fn parse<'h, 'b: 'h>(
     let version = Version::from_minor(parsed.version);
     let mut head = interpret(version, status, parsed.headers, request)?;
     head.reason = parsed.reason.unwrap_or_default();
+    head.bytes = bytes;
     head.len = len;
     Ok(Some(head))
 }
@@ -159,7 +162,8 @@ fn interpret<'h>(
         status,
         reason: "",
         fields,
-        len: 0, // the caller knows
+        bytes: b"",
+        len: 0, // the caller knows both
         body,
         declared: if bare { BodyLength::None } else { declared },
         keep_alive: connection.persists(version) && body != ResponseBody::UntilClose,

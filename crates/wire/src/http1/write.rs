@@ -67,7 +67,7 @@ pub fn write_request(
         .or(head.host)
         .unwrap_or_default();
     put(out, &[host.as_bytes(), b"\r\n"]);
-    put_fields(out, head.fields, head.drop.union(rewrite.drop));
+    put_fields(out, head.bytes, head.fields, head.drop.union(rewrite.drop));
     match body {
         BodyLength::None => {}
         BodyLength::Length(length) => put_length(out, length),
@@ -95,7 +95,7 @@ pub fn write_response(
 ) {
     out.reserve(head.len + 128);
     put_status_line(out, to, head.status, head.reason);
-    put_fields(out, head.fields, head.drop);
+    put_fields(out, head.bytes, head.fields, head.drop);
     let body = if body == ResponseBody::Chunked {
         body.towards(to)
     } else {
@@ -161,12 +161,34 @@ fn put(out: &mut Vec<u8>, parts: &[&[u8]]) {
 }
 
 #[inline]
-fn put_fields(out: &mut Vec<u8>, fields: &[Field<'_>], drop: FieldSet) {
+fn put_fields(out: &mut Vec<u8>, bytes: &[u8], fields: &[Field<'_>], drop: FieldSet) {
+    // Most peers send a field just as it is written here. Neighbours that do are copied as one piece
+    // of the received `bytes`, which for a browser's head is one copy in place of fifty.
+    let base = bytes.as_ptr().addr();
+    let at = |part: &[u8]| part.as_ptr().addr().wrapping_sub(base);
+    let mut run = 0..0;
     for (index, field) in fields.iter().enumerate() {
-        if !drop.contains(index) {
+        if drop.contains(index) {
+            continue;
+        }
+        let start = at(field.name.as_bytes());
+        let colon = start.wrapping_add(field.name.len());
+        let value = at(field.value);
+        let line_end = value.wrapping_add(field.value.len());
+        let end = line_end.wrapping_add(2);
+        let as_written =
+            bytes.get(colon..value) == Some(b": ") && bytes.get(line_end..end) == Some(b"\r\n");
+        if as_written && start == run.end {
+            run.end = end;
+            continue;
+        }
+        put(out, &[bytes.get(run).unwrap_or_default()]);
+        run = if as_written { start..end } else { 0..0 };
+        if !as_written {
             put(out, &[field.name.as_bytes(), b": ", field.value, b"\r\n"]);
         }
     }
+    put(out, &[bytes.get(run).unwrap_or_default()]);
 }
 
 fn put_extra(out: &mut Vec<u8>, extra: &[(&str, &[u8])]) {

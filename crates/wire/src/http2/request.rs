@@ -140,6 +140,7 @@ fn read<'h, 'b: 'h>(
         target,
         version: Version::Http2,
         fields: slots,
+        bytes: b"",
         len,
         body,
         keep_alive: true,

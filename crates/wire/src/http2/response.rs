@@ -77,6 +77,7 @@ fn read<'h, 'b: 'h>(
         status,
         reason,
         fields: slots,
+        bytes: b"",
         len,
         body,
         declared: if bare { BodyLength::None } else { declared },
