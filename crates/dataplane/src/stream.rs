@@ -131,6 +131,25 @@ pub(crate) async fn arrival(stream: &TcpStream) -> io::Result<()> {
     stream.peek(&mut [0u8; 1]).await.map(drop)
 }
 
+/// Lets everybody else who is ready have their turn first: those who read do so one after the other,
+/// and then all write.
+///
+/// A write wakes its peer if that sleeps, which is dearer than the read before it (an interrupt to
+/// another processor). A peer that gets one message after the other stays awake for all of them,
+/// one that gets a message in the time of two has slept again by then. With 64 busy connections a
+/// third as many writes have to wake somebody; alone, a connection goes on at once.
+pub(crate) fn behind_others() -> impl Future<Output = ()> {
+    let mut waited = false;
+    poll_fn(move |cx| {
+        if waited {
+            return Poll::Ready(());
+        }
+        waited = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+}
+
 /// Writes all of `bytes`.
 pub(crate) fn write_all<'a>(
     stream: &'a TcpStream,

@@ -211,6 +211,7 @@ async fn attempt(
     taken: &Taken<'_>,
 ) -> End {
     let progress = taken.progress;
+    stream::behind_others().await;
     match cx
         .lease
         .within(
