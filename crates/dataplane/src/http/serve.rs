@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     access::pending::Ending,
-    shard::endpoint_state::InFlight,
+    shard::{endpoint_state::InFlight, registry::IdleEnd},
     stream,
     tunnel::{self, Patience, Progress},
 };
@@ -27,49 +27,83 @@ const LINGER: Duration = Duration::from_millis(500);
 /// And at most this many bytes.
 const LINGER_BYTES: usize = 256 * 1024;
 
+/// How long a client may take for its next request until what requests need is let go.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// Serves requests until the connection ends. `input` holds bytes received already.
 pub(crate) async fn serve(cx: &Context<'_>, mut input: Vec<u8>) {
+    let timeouts = &cx.shard.settings.timeouts;
+    let mut connection = Connection {
+        cache: TableCache::default(),
+        served: 0,
+        age: Age::new(cx.shard),
+    };
+    let mut patience = timeouts.keep_alive.0;
+    loop {
+        if input.is_empty() {
+            let first = first_bytes(cx, &mut input);
+            if !matches!(cx.lease.idle(patience, first).await, Ok(Ok(1..))) {
+                break;
+            }
+        }
+        // Boxed, and let go in every pause: what a request needs is most of what a connection is.
+        match Box::pin(requests(cx, &mut connection, &mut input)).await {
+            End::Pause if timeouts.keep_alive.0.is_zero() => patience = Duration::ZERO,
+            End::Pause if timeouts.keep_alive.0 > PAUSE => patience = timeouts.keep_alive.0 - PAUSE,
+            End::Pause | End::Silent | End::Late => break,
+        }
+    }
+    cx.shard.buffers.give(input);
+}
+
+/// What stays of a client connection between its requests.
+struct Connection {
+    cache: TableCache,
+    served: u32,
+    age: Age,
+}
+
+/// Serves requests until the client pauses or the connection is to be closed.
+async fn requests(cx: &Context<'_>, connection: &mut Connection, input: &mut Vec<u8>) -> End {
     let buffers = &cx.shard.buffers;
-    let mut cache = TableCache::default();
-    let mut served: u32 = 0;
-    let age = Age::new(cx.shard);
     loop {
         // A client that pipelines must not keep the thread to itself.
         consume_budget().await;
         let limit = cx.shard.settings.limits.requests_per_connection;
-        let last = limit > 0 && served.saturating_add(1) >= limit;
+        let last = limit > 0 && connection.served.saturating_add(1) >= limit;
         if last {
             cx.shard.counts.limit("limits.requests_per_connection");
         }
         // It may be over by the time that the request comes.
-        let last = || last || age.is_over();
+        let last = || last || connection.age.is_over();
         let mut out = Vec::new();
-        let step = match next_head(cx, &mut cache, &mut input, &mut out, &last).await {
+        let step = match next_head(cx, &mut connection.cache, input, &mut out, &last).await {
             Ok(step) => step,
-            Err(End::Silent) => break,
             Err(End::Late) => {
                 local::HEAD_TIMEOUT.write(&mut out, None, false);
                 cx.shard.counts.limit("timeouts.request_head");
                 cx.access.finish(&Ending::of(&local::HEAD_TIMEOUT));
                 send_and_close(cx, &out).await;
-                break;
+                return End::Late;
             }
+            Err(end) => return end,
         };
-        served = served.saturating_add(1);
-        let keep = handle(cx, &step, &mut input, &mut out).await;
+        connection.served = connection.served.saturating_add(1);
+        let keep = handle(cx, &step, input, &mut out).await;
         buffers.give(out);
         if !keep || cx.lease.is_draining() {
-            break;
+            return End::Silent;
         }
         if input.is_empty() {
             // An idle connection holds no buffer.
-            buffers.give(std::mem::take(&mut input));
+            buffers.give(std::mem::take(input));
         }
     }
-    buffers.give(input);
 }
 
 enum End {
+    /// Nothing has come for [`PAUSE`].
+    Pause,
     /// The client closed, was idle for too long, or the process drains: nothing to say.
     Silent,
     /// A head was begun and not finished in time.
@@ -90,9 +124,10 @@ async fn next_head(
     let line = cx.shard.settings.limits.target_bytes.saturating_add(64);
     if input.is_empty() {
         let first = first_bytes(cx, input);
-        match cx.lease.idle(timeouts.keep_alive.0, first).await {
+        match cx.lease.idle(PAUSE, first).await {
             Ok(Ok(1..)) => {}
-            Ok(Ok(0) | Err(_)) | Err(_) => return Err(End::Silent),
+            Err(IdleEnd::Elapsed) => return Err(End::Pause),
+            Ok(Ok(0) | Err(_)) | Err(IdleEnd::Draining) => return Err(End::Silent),
         }
     }
     *out = cx.shard.buffers.small();
@@ -458,4 +493,20 @@ async fn linger(cx: &Context<'_>) {
         cx.shard.buffers.give(scratch);
     };
     let _ = cx.lease.within(LINGER, drain).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<A, B, C, F>(_: impl Fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// A careless local held over an await shows up here as bytes of every request in flight.
+    #[test]
+    fn a_request_in_flight_is_small() {
+        let size = size_of_future(requests);
+        assert!(size <= 3072, "{size} bytes");
+    }
 }
