@@ -282,20 +282,14 @@ fn joined(chain: &[&[u8]], peer: &str) -> Vec<u8> {
 /// A request id made of random bits: a UUID of version 4 (RFC 9562 section 5.4).
 pub fn request_id(random: u128) -> [u8; 36] {
     const HEX: &[u8; 16] = b"0123456789abcdef";
+    /// Where each byte stands: the groups have hyphens between them.
+    const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
     let version = 0x0000_0000_0000_4000_8000_0000_0000_0000;
     let bits = random & 0xffff_ffff_ffff_0fff_3fff_ffff_ffff_ffff | version;
     let mut text = [b'-'; 36];
-    let mut digits = text
-        .iter_mut()
-        .enumerate()
-        .filter(|(at, _)| !matches!(at, 8 | 13 | 18 | 23));
-    for byte in bits.to_be_bytes() {
-        for digit in [byte >> 4, byte & 15] {
-            if let (Some((_, place)), Some(hex)) = (digits.next(), HEX.get(usize::from(digit))) {
-                *place = *hex;
-            }
-        }
+    for (byte, place) in bits.to_be_bytes().into_iter().zip(PLACES) {
+        text[place] = HEX[usize::from(byte >> 4)];
+        text[place + 1] = HEX[usize::from(byte & 15)];
     }
-    drop(digits);
     text
 }
