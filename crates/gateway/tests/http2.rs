@@ -399,7 +399,7 @@ async fn streams_of_one_connection_go_to_several_endpoints() {
     assert_eq!((a.connections(), b.connections()), (1, 1));
 }
 
-/// Documents decide what an endpoint is spoken to in (PS-60, BE-72, BE-73).
+/// Documents decide what an endpoint is spoken to in (PS-60, PS-61, BE-72, BE-73).
 #[tokio::test]
 async fn documents_say_what_the_endpoint_speaks() {
     use Speaks::{Http1, Http2};

@@ -10,7 +10,7 @@
 //!
 //! Needs root, `ip`, `iptables`, `ip6tables` and `setpriv`. Without them the tests say so and pass,
 //! unless `REQUIRE_PRIVILEGED_TESTS` is set: then they fail.
-use pointsman_testkit::{Child, client_hello};
+use pointsman_testkit::{Child, Http2Client, Http2Upstream, client_hello};
 use std::{
     fs,
     io::{ErrorKind, Read, Write},
@@ -30,7 +30,7 @@ kind: Service
 metadata: {name: reviews}
 spec:
   clusterIP: 10.96.0.10
-  ports: [{name: http, port: 9080, targetPort: 8001}]
+  ports: [{name: http, port: 9080, targetPort: 8001}, {name: http-too, port: 9081, targetPort: 8001}]
 ---
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
@@ -81,7 +81,8 @@ spec:
 
 /// Name and address of each server.
 const SERVERS: &str = "reviews=10.202.0.2:8001 db=10.202.0.2:8002 stranger=10.202.0.2:8003 \
-                       six=[fd00:202::2]:8004 vault=10.202.0.2:8005 elsewhere=10.202.0.2:9080";
+                       six=[fd00:202::2]:8004 vault=10.202.0.2:8005 elsewhere=10.202.0.2:9080 \
+                       http2=10.202.0.2:9081";
 
 #[test]
 fn forwarded_traffic_is_routed_and_the_rest_passes_unchanged() {
@@ -135,6 +136,19 @@ fn routes(site: &Site, from: &str) {
     assert_eq!(get("reviews", "10.99.99.99:9080").0, "reviews");
     // A Host nobody knows: to where the client dialled (LIS-62, PS-62).
     assert_eq!(get("unknown.test", "10.202.0.2:9080").0, "elsewhere");
+    // In the version that the client speaks; by a name that is known, in that of the backend (PS-60).
+    let twice = |host: &str, to: &str| {
+        let answer = site.told(from, &format!("http2 {to} {host}"), b"");
+        String::from_utf8(answer.unwrap_or_else(|output| panic!("{host} {to}: {output:?}")))
+    };
+    let passed = twice("unknown.test", "10.202.0.2:9081").expect("text");
+    let seen: serde_json::Value = serde_json::from_str(&passed).expect("what HTTP/2 was asked");
+    assert_eq!(seen["name"], "http2", "{passed}");
+    assert_eq!(seen["authority"], "unknown.test", "{passed}");
+    assert_eq!(
+        twice("reviews:9080", "10.96.0.10:9080").as_deref(),
+        Ok("reviews")
+    );
 
     // Every byte there is, so that nothing can be changed unnoticed (LIS-60, LIS-66).
     let bytes: Vec<u8> = (0..=255).rev().collect();
@@ -274,11 +288,14 @@ impl Site {
     }
 
     fn try_ask(&self, from: &str, to: &str, bytes: &[u8]) -> Result<Vec<u8>, Output> {
+        self.told(from, &format!("ask {to}"), bytes)
+    }
+
+    /// What a client in a namespace is told.
+    fn told(&self, from: &str, task: &str, bytes: &[u8]) -> Result<Vec<u8>, Output> {
         let out = self.folder.path().join("answer");
         fs::write(&out, bytes).expect("written");
-        let output = peer(from, &format!("ask {to}"), &out)
-            .output()
-            .expect("runs");
+        let output = peer(from, task, &out).output().expect("runs");
         match output.status.success() {
             true => Ok(fs::read(&out).expect("an answer")),
             false => Err(output),
@@ -376,6 +393,7 @@ fn the_other_side() {
     let file = PathBuf::from(std::env::var_os(OUT).expect("a file"));
     match task.split_once(' ').expect("a verb") {
         ("ask", to) => ask(to.parse().expect("an address"), &file),
+        ("http2", what) => ask_http2(what, &file),
         ("serve", servers) => serve(servers, &file),
         _ => panic!("{task}"),
     }
@@ -397,10 +415,49 @@ fn ask(to: SocketAddr, file: &Path) {
     fs::write(file, answer).expect("written");
 }
 
-/// Answers every connection with the server's name: HTTP to a request, else followed by an echo.
+/// GET by HTTP/2; leaves the body there. `what` is an address and a Host.
+fn ask_http2(what: &str, file: &Path) {
+    let (to, host) = what.split_once(' ').expect("an address and a Host");
+    let to = to.parse().expect("an address");
+    let body = on_its_own(async {
+        let mut client = Http2Client::connect(to).await.expect("connects");
+        let answer = client.get(host, "/").await.expect("an answer");
+        assert_eq!(answer.status, 200);
+        answer.body
+    });
+    fs::write(file, body).expect("written");
+}
+
+fn on_its_own<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+        .block_on(async { tokio::time::timeout(DEADLINE, future).await })
+        .expect("in time")
+}
+
+/// Answers every connection with the server's name: HTTP to a request, else followed by an echo. The one
+/// that is called `http2` speaks that alone.
 fn serve(servers: &str, ready: &Path) {
     for server in servers.split_whitespace() {
         let (name, address) = server.split_once('=').expect("name=address");
+        if name == "http2" {
+            let address: SocketAddr = address.parse().expect("an address");
+            let (said, bound) = std::sync::mpsc::channel();
+            std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build();
+                runtime.expect("a runtime").block_on(async {
+                    let _server = Http2Upstream::named("http2").at(address).start().await;
+                    said.send(()).expect("waited for");
+                    std::future::pending::<()>().await;
+                });
+            });
+            bound.recv().expect("bound");
+            continue;
+        }
         let (name, listener) = (name.to_owned(), TcpListener::bind(address).expect("bound"));
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {

@@ -15,6 +15,7 @@ mod enclave;
 mod feed;
 mod manifests;
 mod metrics;
+mod notes;
 pub mod pairs;
 mod probe;
 mod process;
@@ -23,6 +24,7 @@ pub use enclave::{Everywhere, captured, enclosed};
 pub use feed::{Feed, parsed};
 pub use manifests::*;
 pub use metrics::Scrape;
+pub use notes::{Notes, Told, dial};
 pub use probe::{Fate, Probe};
 pub use process::{Process, pointsman};
 

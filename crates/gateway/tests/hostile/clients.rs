@@ -1,5 +1,5 @@
 //! Clients that say how their answers ended, whatever they are.
-use crate::{cases::Shown, common::*, notes::dial};
+use crate::{cases::Shown, common::*};
 use pointsman_testkit::{
     http2::{Http2Client, Http2Error, Http2Request},
     message::{Body, Fields, Framing, MessageError, MessageReader, has_token, parse_head},

@@ -2,14 +2,13 @@
 //! without end, peers without haste (RFC 9112).
 //!
 //! Most of it is data: [`cases`] reads the files in `requests/` and `responses/`, [`requests`] and [`responses`]
-//! say what their lines mean and play them against a gateway on real sockets, [`notes`] keeps what its access log
-//! says, [`clients`] ask for responses. [`patience`] has what needs code: time, floods, and what comes after.
+//! say what their lines mean and play them against a gateway on real sockets, [`clients`] ask for responses.
+//! [`patience`] has what needs code: time, floods, and what comes after.
 #[path = "../common/mod.rs"]
 mod common;
 
 mod cases;
 mod clients;
-mod notes;
 mod patience;
 mod requests;
 mod responses;

@@ -3,7 +3,7 @@
 //! | line | |
 //! | --- | --- |
 //! | `# TEXT` | where the case comes from: the section of an RFC, an incident; first |
-//! | `port undeclared` | dialled is a port whose protocol is to be found out |
+//! | `port undeclared` | dialled is a port whose protocol is to be found out; there is none at a Gateway |
 //! | `> BYTES` | sent by the client; neighbouring lines are one write |
 //! | `pause` | and a moment later: |
 //! | `wait` | one more answer is read before anything else is sent |
@@ -14,16 +14,19 @@
 //! | `< BYTES` | all that the upstream received, to the byte; without such a line nothing |
 //! | `begins` | the upstream received more than that, and never a whole request |
 //! | `alone` | nothing may be sent behind it: it is not at its end |
+//! | `gateway LINE` | at the port of a Gateway's server this stands in place of all lines of the same word; `=` is in place of `!` too |
 //!
 //! Without DETAILS an answer comes from the upstream. Without FLAGS they are `DPE` where the details are
 //! a word of docs/refusals.md, else none.
 //!
 //! Every case runs as it is written. Then byte by byte, and, where it is refused, with a whole request behind
-//! it in the same write: the answers and the requests that reach the upstream stay the same.
+//! it in the same write: the answers and the requests that reach the upstream stay the same. All of it but the
+//! byte by byte runs once more against the port of a Gateway's server, whose clients are strangers.
+//! There nothing is detected, so that what begins as no request does is a bad one; every Host is for the
+//! same upstream; and what strangers say of others is dropped.
 use crate::{
     cases::{Case, Shown, bytes, read},
     common::*,
-    notes::{Notes, Told, dial},
 };
 use pointsman_gateway::Settings;
 use pointsman_testkit::{
@@ -46,11 +49,22 @@ const SHORT: usize = 1500;
 const SMUGGLED: &[u8] = b"GET /smuggled HTTP/1.1\r\nHost: web\r\n\r\n";
 /// Shows that a connection is still served, and what the upstream sees of it.
 fn probe(request: &Request) -> Vec<u8> {
-    let host = match request.undeclared {
-        true => "any",
-        false => "web",
+    let host = match request.at {
+        Port::Undeclared => "any",
+        Port::Declared | Port::Gateway => "web",
     };
     format!("GET /probe HTTP/1.1\r\nHost: {host}\r\n\r\n").into_bytes()
+}
+
+/// What is dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Port {
+    /// A port of a Service, that says to be HTTP.
+    Declared,
+    /// One that does not say what it is.
+    Undeclared,
+    /// The port of a Gateway's server.
+    Gateway,
 }
 
 enum Step {
@@ -69,7 +83,7 @@ enum Then {
 
 struct Request {
     name: String,
-    undeclared: bool,
+    at: Port,
     steps: Vec<Step>,
     /// Statuses, in order, and the methods they answer.
     answers: Vec<(u16, String)>,
@@ -81,10 +95,36 @@ struct Request {
 }
 
 impl Request {
-    fn new(case: Case) -> Self {
+    /// The cases that one in a file stands for.
+    fn all(case: &Case) -> Vec<Self> {
+        let (own, common): (Vec<_>, Vec<_>) = case
+            .lines
+            .iter()
+            .cloned()
+            .partition(|(word, _)| word == "gateway");
+        let dialled = Self::new(&case.name, common.clone(), Port::Declared);
+        if dialled.at == Port::Undeclared {
+            return vec![dialled];
+        }
+        let own: Vec<_> = own
+            .iter()
+            .map(|(_, line)| line.split_once(' ').unwrap_or((line, "")))
+            .map(|(word, rest)| (word.to_owned(), rest.to_owned()))
+            .collect();
+        let mut lines = common;
+        let replaced = |word: &str| {
+            let answers = word == "!" && own.iter().any(|(other, _)| other == "=");
+            answers || own.iter().any(|(other, _)| word == other)
+        };
+        lines.retain(|(word, _)| !replaced(word));
+        lines.extend(own);
+        vec![dialled, Self::new(&case.name, lines, Port::Gateway)]
+    }
+
+    fn new(name: &str, lines: Vec<(String, String)>, at: Port) -> Self {
         let mut request = Self {
-            name: case.name,
-            undeclared: false,
+            name: name.to_owned(),
+            at,
             steps: Vec::new(),
             answers: Vec::new(),
             told: Vec::new(),
@@ -94,10 +134,10 @@ impl Request {
             alone: false,
         };
         let mut ends = 0;
-        for (word, rest) in case.lines {
+        for (word, rest) in lines {
             match (&*word, &*rest) {
                 ("#", _) => {}
-                ("port", "undeclared") => request.undeclared = true,
+                ("port", "undeclared") => request.at = Port::Undeclared,
                 (">", text) => match request.steps.last_mut() {
                     Some(Step::Send(sent)) => sent.extend(bytes(text)),
                     _ => request.steps.push(Step::Send(bytes(text))),
@@ -264,11 +304,14 @@ async fn then(client: &mut RawHttp, request: &Request) -> Result<Then, String> {
 /// Head, body and trailers of a request.
 type Essence = (Vec<u8>, Vec<u8>, Fields);
 
-/// The requests an upstream saw whole, without what varies between runs.
-fn essence(seen: &[Seen]) -> Vec<Essence> {
+/// The requests of a client that an upstream saw whole, without what varies between runs.
+fn essence(seen: &[Seen], client: IpAddr) -> Vec<Essence> {
     seen.iter()
         .filter(|it| it.target != "/probe")
-        .map(|it| (it.raw_head.clone(), it.body.clone(), it.trailers.clone()))
+        .map(|it| {
+            let head = without_ours(&it.raw_head, client);
+            (head, it.body.clone(), it.trailers.clone())
+        })
         .collect()
 }
 
@@ -276,10 +319,8 @@ fn essence(seen: &[Seen]) -> Vec<Essence> {
 pub(crate) async fn run(file: &str, mut settings: Settings) {
     // They differ every time.
     settings.http.request_id = false;
-    let requests: Vec<_> = read("requests", file)
-        .into_iter()
-        .map(Request::new)
-        .collect();
+    let cases = read("requests", file);
+    let requests: Vec<_> = cases.iter().flat_map(Request::all).collect();
     let upstream = HttpUpstream::named("web")
         .recording()
         .otherwise(Reply::text(200, "ok"))
@@ -296,15 +337,20 @@ pub(crate) async fn run(file: &str, mut settings: Settings) {
         .on("/hang", Reply::hang())
         .start()
         .await;
-    let (ip, port, other) = (fresh_ip(), free_port(), fresh_ip());
+    let (ip, port, other, edge) = (fresh_ip(), free_port(), fresh_ip(), fresh_ip());
     let documents = http("web", ip, port, upstream.addr())
-        + &service("any", other, port, "", &plain(&[upstream.addr()]));
+        + &service("any", other, port, "", &plain(&[upstream.addr()]))
+        + &gateway_to("web", edge, port);
     let notes = Notes::default();
     let gateway = notes.serve(settings, &documents).await;
     let mut wrong = Vec::new();
     let mut expected = Vec::new();
     for request in &requests {
-        let address = if request.undeclared { other } else { ip };
+        let address = match request.at {
+            Port::Declared => ip,
+            Port::Undeclared => other,
+            Port::Gateway => edge,
+        };
         let address = SocketAddr::new(address, port);
         let mut first = Vec::new();
         for manner in [
@@ -313,7 +359,9 @@ pub(crate) async fn run(file: &str, mut settings: Settings) {
             Manner::WithAnotherBehind,
         ] {
             match manner {
-                Manner::ByteByByte if !request.is_short() => continue,
+                Manner::ByteByByte if !request.is_short() || request.at == Port::Gateway => {
+                    continue;
+                }
                 Manner::WithAnotherBehind if !request.is_refused() => continue,
                 _ => {}
             }
@@ -321,8 +369,12 @@ pub(crate) async fn run(file: &str, mut settings: Settings) {
             let seen = upstream.seen().len();
             let outcome = within(SOON, play(request, manner, address)).await;
             let answers: Vec<u16> = request.answers.iter().map(|(status, _)| *status).collect();
-            let mut complain =
-                |what: String| wrong.push(format!("{} ({manner:?}): {what}", request.name));
+            let mut complain = |what: String| {
+                wrong.push(format!(
+                    "{} ({:?}, {manner:?}): {what}",
+                    request.name, request.at
+                ))
+            };
             if outcome.answers != answers {
                 complain(format!(
                     "answers {:?}, not {answers:?}; {:?}",
@@ -340,9 +392,11 @@ pub(crate) async fn run(file: &str, mut settings: Settings) {
                 told.push(Told::parse("200"));
                 bytes.extend(probe(request));
             }
-            expected.push((request.name.clone(), manner, outcome.client, told));
-            let got = settled(&upstream, tape, bytes.len()).await;
-            let whole = essence(upstream.seen().get(seen..).unwrap_or_default());
+            let place = format!("{} ({:?}, {manner:?})", request.name, request.at);
+            expected.push((place, manner, outcome.client, told));
+            let got = settled(&upstream, tape, bytes.len(), outcome.client).await;
+            let seen = upstream.seen().split_off(seen);
+            let whole = essence(&seen, outcome.client);
             let as_expected = match manner {
                 Manner::AsWritten if request.begins => got.starts_with(&bytes) && whole.is_empty(),
                 Manner::AsWritten => got == bytes,
@@ -375,9 +429,7 @@ pub(crate) async fn run(file: &str, mut settings: Settings) {
         };
         let same = got.len() == told.len() && got.iter().zip(&told).all(|(a, b)| alike(a, b));
         if !same {
-            wrong.push(format!(
-                "{name} ({manner:?}): the log says {got:?}, not {told:?}"
-            ));
+            wrong.push(format!("{name}: the log says {got:?}, not {told:?}"));
         }
         for told in got.iter().filter(|told| is_reason(&told.details)) {
             *reasons.entry(told.details.clone()).or_insert(0.0) += 1.0;
@@ -400,24 +452,56 @@ pub(crate) async fn run(file: &str, mut settings: Settings) {
     gateway.metrics_until(all).await;
 }
 
-/// Without the one line that the gateway adds to every request.
-fn without_ours(mut received: &[u8]) -> Vec<u8> {
-    const LINE: &[u8] = b"\r\nx-forwarded-proto: http\r\n";
-    let mut rest = Vec::new();
-    while let Some(at) = received.windows(LINE.len()).position(|it| it == LINE) {
-        let (before, behind) = received.split_at(at);
-        rest.extend_from_slice(before);
-        received = behind.get(LINE.len() - 2..).unwrap_or_default();
-    }
-    [&rest, received].concat()
+/// A Gateway on one address, everything that comes to which is for one service.
+fn gateway_to(service: &str, bind: IpAddr, port: u16) -> String {
+    format!(
+        "---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: edge}}
+spec:
+  selector: {{istio: ingressgateway}}
+  servers: [{{bind: '{bind}', port: {{number: {port}, name: http, protocol: HTTP}}, hosts: ['*']}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: edge}}
+spec:
+  hosts: ['*']
+  gateways: [edge]
+  http: [{{route: [{{destination: {{host: {service}, port: {{number: {port}}}}}}}]}}]
+"
+    )
 }
 
-/// What the upstream has received since `from`, once that is as much as expected, and what has begun is
-/// whole or broken.
-async fn settled(upstream: &HttpUpstream, from: usize, length: usize) -> Vec<u8> {
+/// Without the lines that the gateway adds to every request of this client.
+fn without_ours(received: &[u8], client: IpAddr) -> Vec<u8> {
+    let lines = [
+        "\r\nx-forwarded-proto: http\r\n".to_owned(),
+        format!("\r\nx-forwarded-for: {client}\r\n"),
+        format!("\r\nx-envoy-external-address: {client}\r\n"),
+    ];
+    let mut received = received.to_vec();
+    for line in lines {
+        let line = line.as_bytes();
+        let mut rest = &received[..];
+        let mut kept = Vec::new();
+        while let Some(at) = rest.windows(line.len()).position(|it| it == line) {
+            kept.extend_from_slice(&rest[..at]);
+            rest = &rest[at + line.len() - 2..];
+        }
+        kept.extend_from_slice(rest);
+        received = kept;
+    }
+    received
+}
+
+/// What the upstream has received of `client` since `from`, once that is as much as expected, and what has
+/// begun is whole or broken.
+async fn settled(upstream: &HttpUpstream, from: usize, length: usize, client: IpAddr) -> Vec<u8> {
     let end = tokio::time::Instant::now() + Duration::from_secs(3);
     loop {
-        let received = without_ours(&upstream.received().split_off(from));
+        let received = without_ours(&upstream.received().split_off(from), client);
         let ended = upstream.seen().len() + upstream.malformed().len();
         let late = tokio::time::Instant::now() > end;
         if late || (received.len() >= length && ended >= upstream.requests()) {

@@ -25,7 +25,6 @@ use crate::{
     cases::{Case, Shown, bytes, read},
     clients::{Client, Got, Question, Speech},
     common::*,
-    notes::{Notes, Told},
 };
 use pointsman_testkit::{
     HttpUpstream, Reply, free_port, fresh_ip,

@@ -137,11 +137,16 @@ fn parse<'h, 'b: 'h>(
     Ok(Some(head))
 }
 
-/// Limits on a head whose end is not in sight. The target is looked at first, so that a client
+/// Limits on a head whose end is not in sight. Method and target are looked at first, so that a client
 /// with an endless one learns what is too long. A skipped empty line counts: a buffer of `max_bytes`
 /// that is full must come to a verdict.
 fn incomplete(bytes: &[u8], skipped: usize, limits: &HeadLimits) -> Result<(), Reason> {
     const AROUND: usize = MAX_METHOD + " ".len() + " HTTP/1.1\r".len();
+    if let Some(method) = bytes.get(..=MAX_METHOD)
+        && !method.contains(&b' ')
+    {
+        return Err(Reason::MethodTooLong);
+    }
     let longest_line = limits.max_target.saturating_add(AROUND);
     if let Some(line) = bytes.get(..=longest_line)
         && memchr::memchr(b'\n', line).is_none()

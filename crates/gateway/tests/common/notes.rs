@@ -1,5 +1,5 @@
 //! What the gateway says of each request in its access log, by the client that sent it.
-use crate::common::*;
+use super::{Gateway, SOON};
 use pointsman_gateway::{Gateway as Facade, Settings};
 use pointsman_sdk::{AccessRecord, Sink};
 use pointsman_testkit::within;
@@ -14,7 +14,7 @@ use std::{
 use tokio::net::{TcpSocket, TcpStream};
 
 /// Dials from an address of its own, by which its records are known: ports are soon used again.
-pub(crate) async fn dial(to: SocketAddr) -> (TcpStream, IpAddr) {
+pub async fn dial(to: SocketAddr) -> (TcpStream, IpAddr) {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let own = IpAddr::V4(Ipv4Addr::from(0x7f01_0000 + number));
@@ -27,7 +27,7 @@ pub(crate) async fn dial(to: SocketAddr) -> (TcpStream, IpAddr) {
 
 /// Keeps every record.
 #[derive(Clone, Default)]
-pub(crate) struct Notes(Arc<Mutex<Vec<AccessRecord>>>);
+pub struct Notes(Arc<Mutex<Vec<AccessRecord>>>);
 
 impl Sink for Notes {
     fn name(&self) -> &str {
@@ -41,7 +41,7 @@ impl Sink for Notes {
 
 impl Notes {
     /// A gateway that tells them everything.
-    pub(crate) async fn serve(&self, settings: Settings, documents: &str) -> Gateway {
+    pub async fn serve(&self, settings: Settings, documents: &str) -> Gateway {
         let notes = self.clone();
         let builder = Facade::builder()
             .settings(settings)
@@ -50,7 +50,7 @@ impl Notes {
     }
 
     /// Status, details and flags of each request of a client, in order, once there are so many.
-    pub(crate) async fn of(&self, client: IpAddr, count: usize) -> Vec<Told> {
+    pub async fn of(&self, client: IpAddr, count: usize) -> Vec<Told> {
         let end = Instant::now() + Duration::from_secs(5);
         loop {
             let told = self.now_of(client);
@@ -61,7 +61,8 @@ impl Notes {
         }
     }
 
-    fn now_of(&self, client: IpAddr) -> Vec<Told> {
+    /// The same of now.
+    pub fn now_of(&self, client: IpAddr) -> Vec<Told> {
         self.records_now()
             .iter()
             .filter(|record| record.downstream_remote.is_some_and(|it| it.ip() == client))
@@ -84,10 +85,10 @@ impl Notes {
 
 /// What the log says of one request or connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Told {
-    pub(crate) status: u16,
-    pub(crate) details: String,
-    pub(crate) flags: String,
+pub struct Told {
+    pub status: u16,
+    pub details: String,
+    pub flags: String,
     /// What was wrong with the response, a word of docs/refusals.md; else empty.
-    pub(crate) failure: String,
+    pub failure: String,
 }
