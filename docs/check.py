@@ -24,6 +24,12 @@ import rulebook
 ROOT = Path(__file__).resolve().parent.parent
 DEADLINE = 30
 
+# Limits that no test hits, with the reason.
+UNTESTED = {
+    "limits.backlog": "what the kernel does with it is the kernel's",
+    "mailbox.sniffer": "full only while a shard does nothing at all, which no client can bring about",
+}
+
 
 class Demo:
     """The demo in a temporary folder; what it printed is in `banner`."""
@@ -148,6 +154,9 @@ def check_tables():
         body = re.search(rf"pub struct {section} {{(.*?)^}}", text, re.MULTILINE | re.DOTALL)[1]
         return {prefix + it for it in re.findall(r"^    pub (\w+):", body, re.MULTILINE)}
 
+    tests = "crates/*/tests/**/*.rs", "crates/dataplane/src/**/tests.rs"
+    words = r"(?:limits|timeouts|http2|mirrors)\.\w+|mailbox\.sniffer|descriptors|client_hello_bytes"
+    limits = rows("docs/refusals.md", rf"`({words})`")
     codes = found(r"const \w+: Code = Code\((\d+)\)", "crates/*/src/**/*.rs")
     lists = [
         (
@@ -167,7 +176,7 @@ def check_tables():
             "limits",
             settings("Limits", "limits.") | settings("Timeouts", "timeouts.") | settings("Http2", "http2.")
             | found(r'limit\("([\w.]+)"', "crates/dataplane/src/**/*.rs"),
-            rows("docs/refusals.md", r"`((?:limits|timeouts|http2|mirrors)\.\w+|mailbox\.sniffer|descriptors|client_hello_bytes)`"),
+            limits,
         ),
         (
             "findings",
@@ -182,6 +191,14 @@ def check_tables():
         for word, only in (("not in the document", code - document), ("gone", document - code)):
             for it in sorted(only):
                 print(f"     {it}: {word}")
+    hit = found(rf"\b({words})\b", *tests) & limits
+    bare, idle = limits - hit - UNTESTED.keys(), UNTESTED.keys() & hit
+    print(f"{'BAD ' if bare or idle else 'ok  '} {len(hit)} limits that a test sets or names")
+    bad += bool(bare or idle)
+    for it in sorted(bare):
+        print(f"     {it}: no test")
+    for it in sorted(idle):
+        print(f"     {it}: has a test")
     return bad
 
 

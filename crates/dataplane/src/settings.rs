@@ -282,7 +282,7 @@ pub struct Http2 {
     /// Bytes of the table of fields a peer may refer to (HEADER_TABLE_SIZE).
     pub header_table_bytes: u32,
     /// Streams of a connection that this side has reset and whose late frames are still ignored;
-    /// late frames of others end the connection.
+    /// to those of others it says once more that they are reset.
     pub remembered_resets: u32,
     /// Streams of a connection that the client has reset before they were served; one more ends
     /// the connection (rapid reset).

@@ -138,4 +138,13 @@ async fn limits_of_connections_are_counted() {
     let end = client.read_to_end().await;
     assert!(is_reset(&end) || end.is_ok_and(|rest| rest.is_empty()));
     counted(&gateway, "timeouts.client_hello").await;
+    // One that says to be longer than any may be.
+    let mut client = connect(tls).await;
+    client
+        .send(b"\x16\x03\x01\x00\x80\x01\x01\x00\x00")
+        .await
+        .expect("sent");
+    let end = client.read_to_end().await;
+    assert!(is_reset(&end) || end.is_ok_and(|rest| rest.is_empty()));
+    counted(&gateway, "client_hello_bytes").await;
 }

@@ -232,6 +232,9 @@ async fn read(cx: &Context<'_>, inspection: Inspection) -> Result<Detected, Unde
                     return Err(Undecided::TimedOut);
                 }
                 Err(error) => {
+                    if let HelloError::TooLarge { .. } = error {
+                        cx.shard.counts.limit("client_hello_bytes");
+                    }
                     cx.shard.counts.refuse("client_hello");
                     return Err(Undecided::BadHello(error));
                 }

@@ -310,6 +310,7 @@ async fn by_http2(
         }
         Err(Http2OpenError::Connect(_) | Http2OpenError::Handshake(_)) => local::CONNECT_FAILED,
         Err(Http2OpenError::ConnectTimeout | Http2OpenError::HandshakeTimeout) => {
+            cx.shard.counts.limit("timeouts.connect");
             local::CONNECT_TIMEOUT
         }
         Err(Http2OpenError::Ourselves(error)) => {

@@ -9,6 +9,7 @@ mod common;
 mod case;
 mod floods;
 mod framing;
+mod limits;
 mod messages;
 mod stalls;
 mod upstreams;

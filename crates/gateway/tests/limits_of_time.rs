@@ -1,0 +1,303 @@
+//! Peers that keep others waiting: what the client is told when a time is over, what the log says, and
+//! what is counted (docs/refusals.md). What a client leaves unsaid is in `hostile/`.
+mod common;
+
+use common::*;
+use pointsman_gateway::Settings;
+use pointsman_testkit::{
+    HttpUpstream, RawHttp, Reply, TcpUpstream, eventually,
+    frames::{Block, Fate, Frame, FrameClient, FrameUpstream, code, setting},
+    free_port, fresh_ip,
+    tcp::{Behaviour, Deaf},
+};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+use tokio::io::AsyncWriteExt;
+
+struct World {
+    gateway: Gateway,
+    notes: Notes,
+    web: SocketAddr,
+}
+
+/// A gateway in front of one endpoint, whose port has this name.
+async fn world(settings: Settings, port_name: &str, endpoint: SocketAddr) -> World {
+    let web = SocketAddr::new(fresh_ip(), free_port());
+    let documents = service("web", web.ip(), web.port(), port_name, &plain(&[endpoint]))
+        + &rules(
+            "web",
+            "- route: [{destination: {host: web}}]\n  retries: {attempts: 0}",
+        );
+    let notes = Notes::default();
+    World {
+        gateway: notes.serve(settings, &documents).await,
+        notes,
+        web,
+    }
+}
+
+impl World {
+    async fn dial(&self) -> (RawHttp, IpAddr) {
+        let (stream, own) = dial(self.web).await;
+        (RawHttp::over(stream), own)
+    }
+
+    /// The limit was hit once, and this is all that the log says of the client.
+    async fn hit(&self, limit: &str, client: IpAddr, status: u16, details: &str, flags: &str) {
+        let hit = [("limit", limit)];
+        self.gateway
+            .metrics_until(|it| it.sum("pointsman_limits_hit_total", &hit) == 1.0)
+            .await;
+        let told = Told {
+            status,
+            details: details.into(),
+            flags: flags.into(),
+            failure: String::new(),
+        };
+        assert_eq!(self.notes.of(client, 1).await, [told], "{limit}");
+    }
+}
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: web\r\n\r\n";
+
+/// A client that has ended its side may have said all it had to say: its answer is waited for, but
+/// not for as long as that of others.
+#[tokio::test]
+async fn a_client_that_has_ended_its_side_is_given_up_first() {
+    let upstream = HttpUpstream::named("web")
+        .on("/hang", Reply::hang())
+        .otherwise(Reply::text(200, "late").after(Duration::from_millis(200)))
+        .start()
+        .await;
+    let mut settings = settings();
+    settings.timeouts.half_closed = written("600ms");
+    let world = world(settings, "http", upstream.addr()).await;
+    let (mut client, _) = world.dial().await;
+    client.send(GET).await.expect("sent");
+    client.half_close().await.expect("half-closed");
+    let reply = client.read_response().await.expect("an answer");
+    assert_eq!(reply.text(), "late");
+    let (mut client, own) = world.dial().await;
+    client
+        .send(GET.replace("/ ", "/hang "))
+        .await
+        .expect("sent");
+    client.half_close().await.expect("half-closed");
+    let (end, took) = timed(client.read_to_end()).await;
+    assert!(is_reset(&end) || end.is_ok_and(|rest| rest.is_empty()));
+    assert!(
+        took >= Duration::from_millis(600) && took < SOON / 2,
+        "{took:?}"
+    );
+    let details = "downstream_remote_disconnect";
+    world
+        .hit("timeouts.half_closed", own, 0, details, "DC")
+        .await;
+    // The other one is kept for the next request.
+    eventually(SOON, || async { upstream.open_connections() == 1 }).await;
+}
+
+/// `0`: as for any other client.
+#[tokio::test]
+async fn a_client_that_has_ended_its_side_may_be_waited_for_as_others() {
+    let upstream = HttpUpstream::named("web")
+        .otherwise(Reply::text(200, "late").after(Duration::from_millis(2500)))
+        .start()
+        .await;
+    let mut settings = settings();
+    settings.timeouts.half_closed = written("0");
+    let world = world(settings, "http", upstream.addr()).await;
+    let (mut client, _) = world.dial().await;
+    client.send(GET).await.expect("sent");
+    client.half_close().await.expect("half-closed");
+    let reply = client.read_response().await.expect("an answer");
+    assert_eq!(reply.text(), "late");
+}
+
+/// BE-61, VS-H-129: in both versions.
+#[tokio::test]
+async fn an_endpoint_that_does_not_answer_a_connect_is_503() {
+    for port_name in ["http", "http2"] {
+        let deaf = Deaf::start();
+        let mut settings = settings();
+        settings.timeouts.connect = written("400ms");
+        let world = world(settings, port_name, deaf.addr()).await;
+        let (mut client, own) = world.dial().await;
+        let (reply, took) = timed(client.get("web", "/")).await;
+        let reply = reply.expect("an answer");
+        assert_eq!(reply.status, 503, "{port_name}");
+        assert!(
+            reply.text().ends_with("connection timeout"),
+            "{}",
+            reply.text()
+        );
+        assert!(reply.keeps_alive());
+        assert!(
+            took >= Duration::from_millis(400) && took < SOON / 2,
+            "{took:?}"
+        );
+        let details = "upstream_reset_before_response_started{connection_timeout}";
+        world.hit("timeouts.connect", own, 503, details, "UF").await;
+    }
+}
+
+/// The same of a connection that is carried as bytes.
+#[tokio::test]
+async fn an_endpoint_of_bytes_that_does_not_answer_a_connect_is_counted() {
+    let deaf = Deaf::start();
+    let mut settings = settings();
+    settings.timeouts.connect = written("400ms");
+    let db = SocketAddr::new(fresh_ip(), free_port());
+    let documents = service("db", db.ip(), db.port(), "tcp", &plain(&[deaf.addr()]));
+    let notes = Notes::default();
+    let world = World {
+        gateway: notes.serve(settings, &documents).await,
+        notes,
+        web: db,
+    };
+    let (mut client, own) = world.dial().await;
+    let end = client.read_to_end().await;
+    assert!(is_reset(&end) || end.is_ok_and(|rest| rest.is_empty()));
+    world.hit("timeouts.connect", own, 0, "-", "UF").await;
+}
+
+/// A client that takes nothing of its response: cut, in both versions.
+#[tokio::test]
+async fn a_client_that_does_not_read_is_cut() {
+    let upstream = HttpUpstream::named("web")
+        .otherwise(Reply::endless(&[b'x'; 64 * 1024], Duration::ZERO))
+        .start()
+        .await;
+    let mut settings = settings();
+    settings.timeouts.write = written("600ms");
+    let first = world(settings.clone(), "http", upstream.addr()).await;
+    let (mut client, own) = first.dial().await;
+    client.send(GET).await.expect("sent");
+    let details = "stream_idle_timeout";
+    first.hit("timeouts.write", own, 200, details, "SI").await;
+    eventually(SOON, || async { upstream.open_connections() == 0 }).await;
+    // By stream: the client's window is closed, its socket is not.
+    let second = world(settings, "http", upstream.addr()).await;
+    let (stream, own) = dial(second.web).await;
+    let mut client = FrameClient::over(stream).with_deadline(SOON);
+    let nothing = [(setting::INITIAL_WINDOW_SIZE, 100)];
+    client.preface(&nothing).await.expect("HTTP/2");
+    let get = Frame::headers(1, Block::request("GET", "web", "/")).end_stream();
+    client.send(&[get]).await;
+    let fate = client.fate(1).await;
+    assert_eq!(
+        fate,
+        Fate::Reset(code::INTERNAL_ERROR),
+        "{:?}",
+        client.heard
+    );
+    second.hit("timeouts.write", own, 200, details, "SI").await;
+    eventually(SOON, || async { upstream.open_connections() == 0 }).await;
+}
+
+/// An endpoint that takes nothing of a request's body: 504, in both versions.
+#[tokio::test]
+async fn an_endpoint_that_does_not_read_is_504() {
+    let deaf = TcpUpstream::start(Behaviour::Stall).await;
+    let silent = FrameUpstream::start(|mut peer, _| async move {
+        peer.accept(&[(setting::INITIAL_WINDOW_SIZE, 100)]).await?;
+        peer.drain().await
+    })
+    .await;
+    for (port_name, endpoint) in [("http", deaf.addr()), ("http2", silent.addr())] {
+        let mut settings = settings();
+        settings.timeouts.write = written("600ms");
+        settings.timeouts.response = written("600ms");
+        let world = world(settings, port_name, endpoint).await;
+        let (mut client, own) = world.dial().await;
+        let length = 64 << 20;
+        let head = format!("POST / HTTP/1.1\r\nHost: web\r\nContent-Length: {length}\r\n\r\n");
+        client.send(head).await.expect("sent");
+        let body = async {
+            let piece = vec![b'x'; 64 * 1024];
+            // Until it is cut off, or the sockets take no more.
+            while client.stream().write_all(&piece).await.is_ok() {}
+        };
+        let _ = tokio::time::timeout(Duration::from_millis(500), body).await;
+        let reply = client.read_response().await.expect("an answer");
+        assert_eq!(reply.status, 504, "{port_name}");
+        let details = "stream_idle_timeout";
+        world
+            .hit("timeouts.response", own, 504, details, "SI")
+            .await;
+    }
+}
+
+/// RFC 9112 section 9.3: a connection on which nothing is asked is closed without a word.
+#[tokio::test]
+async fn an_idle_client_is_let_go() {
+    let upstream = HttpUpstream::named("web").start().await;
+    let mut settings = settings();
+    settings.timeouts.keep_alive = written("400ms");
+    let world = world(settings, "http", upstream.addr()).await;
+    let (mut client, _) = world.dial().await;
+    assert_eq!(client.get("web", "/").await.expect("an answer").status, 200);
+    let (end, took) = timed(client.read_to_end()).await;
+    assert_eq!(end.expect("in order"), b"");
+    assert!(
+        took >= Duration::from_millis(350) && took < SOON / 2,
+        "{took:?}"
+    );
+    // Whoever has said nothing at all is no other.
+    let (mut client, _) = world.dial().await;
+    assert_eq!(client.read_to_end().await.expect("in order"), b"");
+}
+
+/// Connections to endpoints are kept for a while, and not more of them than there is room for.
+#[tokio::test]
+async fn connections_to_an_endpoint_are_kept_few_and_not_for_ever() {
+    let upstream = HttpUpstream::named("web")
+        .otherwise(Reply::text(200, "ok").after(Duration::from_millis(150)))
+        .start()
+        .await;
+    let mut settings = settings();
+    settings.process.shards = 1;
+    settings.limits.pooled_per_endpoint = 2;
+    settings.timeouts.upstream_idle = written("1s");
+    let world = world(settings, "http", upstream.addr()).await;
+    let ask = || async {
+        let (mut client, _) = world.dial().await;
+        client.get("web", "/").await.expect("an answer").status
+    };
+    let told = tokio::join!(ask(), ask(), ask(), ask());
+    assert_eq!(told, (200, 200, 200, 200));
+    assert_eq!(upstream.connections(), 4);
+    eventually(SOON, || async { upstream.open_connections() == 2 }).await;
+    eventually(SOON, || async { upstream.open_connections() == 0 }).await;
+}
+
+/// Records that nobody has fetched yet take room up to a limit; what is more is lost, and counted.
+#[tokio::test]
+async fn records_beyond_the_ring_are_lost_and_counted() {
+    let upstream = HttpUpstream::named("web").start().await;
+    let mut settings = settings();
+    settings.process.shards = 1;
+    settings.limits.access_log_ring = 4;
+    let world = world(settings, "http", upstream.addr()).await;
+    let (mut client, own) = world.dial().await;
+    // All of them at once: there is no tick between two of them, or few.
+    let many = 400;
+    client.send(GET.repeat(many)).await.expect("sent");
+    for _ in 0..many {
+        assert_eq!(client.read_response().await.expect("an answer").status, 200);
+    }
+    let lost = "pointsman_access_log_lost_total";
+    let scrape = world
+        .gateway
+        .metrics_until(|it| it.sum(lost, &[]) > 0.0)
+        .await;
+    let kept = world.notes.of(own, 4).await;
+    assert!(kept.len() >= 4 && kept.len() < many, "{}", kept.len());
+    world
+        .gateway
+        .metrics_until(|it| it.sum(lost, &[]) + world.notes.now_of(own).len() as f64 == many as f64)
+        .await;
+    drop(scrape);
+}
