@@ -3,8 +3,8 @@ mod common;
 
 use common::*;
 use pointsman_testkit::{
-    Http2Client, Http2Reply, Http2Request, Http2Upstream, HttpUpstream, Reply, Response, free_port,
-    fresh_ip,
+    Http2Client, Http2Reply, Http2Request, Http2Upstream, HttpUpstream, RawHttp, Reply, Response,
+    free_port, fresh_ip,
 };
 use std::net::SocketAddr;
 
@@ -208,4 +208,131 @@ async fn over_http2_a_failure_is_nothing_but_trailers() {
     let seen = upstream.last_seen().expect("a call");
     assert_eq!(seen.field("x-forwarded-proto"), Some("http"));
     assert_eq!(seen.field("x-request-id").map(str::len), Some(36));
+}
+
+/// A refusal is an answer as others are, as soon as the head of the request can be read.
+#[tokio::test]
+async fn refusals_are_told_in_the_words_of_grpc() {
+    let upstream = HttpUpstream::named("web").start().await;
+    let web = SocketAddr::new(fresh_ip(), free_port());
+    let documents = http("web", web.ip(), web.port(), upstream.addr());
+    let mut settings = settings();
+    settings.limits.fields = 12;
+    settings.limits.target_bytes = 100;
+    let notes = Notes::default();
+    let gateway = notes.serve(settings, &documents).await;
+    let long = format!("/{}", "a".repeat(100));
+    let call = |path: &str, host: &str| Http2Request::grpc(host, path, &[b"hello"]);
+    let crowded = (0..20).fold(call("/", "web"), |call, at| {
+        call.field(&format!("x-{at}"), "y")
+    });
+    let cases = [
+        (call(&long, "web"), 414, "target_too_long", 2),
+        (crowded, 431, "too_many_fields", 2),
+        (call("/a%00b", "web"), 400, "bad_target", 13),
+        (call("/", "me@web"), 400, "bad_host", 13),
+    ];
+    for (call, status, reason, grpc_status) in cases {
+        let (stream, own) = dial(web).await;
+        let mut client = Http2Client::over(stream, |_| {}).await.expect("HTTP/2");
+        let reply = client.exchange(call).await.expect("an answer");
+        assert_eq!(reply.status, 200, "{reason}");
+        assert_eq!(reply.grpc_status(), Some(grpc_status), "{reason}");
+        assert_eq!(reply.field("content-type"), Some("application/grpc"));
+        assert!(reply.field("grpc-message").is_some_and(|it| !it.is_empty()));
+        assert_eq!(
+            (&*reply.body, &reply.trailers),
+            (&b""[..], &None),
+            "{reason}"
+        );
+        let told = notes.of(own, 1).await;
+        assert_eq!(
+            (told[0].status, &*told[0].details, &*told[0].flags),
+            (200, reason, "DPE")
+        );
+        let why = [("reason", reason)];
+        gateway
+            .metrics_until(|it| it.sum("pointsman_refused_bytes_total", &why) == 1.0)
+            .await;
+        // Others are told in the words of HTTP.
+        let (stream, own) = dial(web).await;
+        let mut client = RawHttp::over(stream);
+        let path = match reason {
+            "target_too_long" => &*long,
+            "bad_target" => "/a%00b",
+            _ => "/",
+        };
+        let host = match reason {
+            "bad_host" => "me@web",
+            _ => "web",
+        };
+        let fields: Vec<_> = match reason {
+            "too_many_fields" => vec![("X-A", "b"); 20],
+            _ => Vec::new(),
+        };
+        let body = Some(&b"hello"[..]);
+        let reply = client.request("POST", host, path, &fields, body).await;
+        assert_eq!(reply.expect("an answer").status, status, "{reason}");
+        assert_eq!(notes.of(own, 1).await[0].status, status);
+    }
+    assert_eq!(upstream.requests(), 0);
+}
+
+/// A body that breaks is told so too; a head of HTTP/1 that cannot be read is told so in the words of
+/// HTTP, since nobody can say what its client reads.
+#[tokio::test]
+async fn broken_bodies_are_told_in_the_words_of_grpc() {
+    let world = world().await;
+    let head = "POST /s/any HTTP/1.1\r\nHost: web\r\nContent-Type: application/grpc\r\n";
+    for (rest, status, grpc_status) in [
+        ("Transfer-Encoding: chunked\r\n\r\nx\r\n", 200, Some("13")),
+        ("X-A : b\r\n\r\n", 400, None),
+    ] {
+        let mut client = connect(world.web).await;
+        client.send(format!("{head}{rest}")).await.expect("sent");
+        let reply = client.read_response().await.expect("an answer");
+        assert_eq!(reply.status, status, "{rest}");
+        assert_eq!(reply.field("grpc-status"), grpc_status, "{rest}");
+        assert!(!reply.keeps_alive());
+    }
+}
+
+/// `explain` knows what a call is told, as the data path tells it.
+#[tokio::test]
+async fn explain_says_what_a_call_is_told() {
+    let world = world().await;
+    let documents = world.gateway.folder().display().to_string();
+    for path in [
+        "/nothing",
+        "/gone",
+        "/empty",
+        "/forbidden",
+        "/away",
+        "/fault",
+        "/fault-grpc",
+    ] {
+        let told = world.call(path, "application/grpc").await;
+        let told: u64 = told
+            .field("grpc-status")
+            .and_then(|it| it.parse().ok())
+            .expect("a status");
+        let target = format!("http://web:{}{path}", world.web.port());
+        let explain = |more: &[&str]| {
+            let mut command = vec!["explain", "-X", "POST", &*target, "-f", &*documents];
+            command.extend(more);
+            pointsman(&command)
+        };
+        let grpc = ["-H", "content-type: application/grpc+proto"];
+        let output = explain(&grpc);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let expected = format!("; a gRPC client is told 200 with grpc-status {told}\n");
+        assert!(text.ends_with(&expected), "{path}: {text}");
+        let output = explain(&[&grpc[..], &["-o", "json"]].concat());
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(json["answer"]["grpc_status"], told, "{path}: {json}");
+        let output = explain(&["-o", "json", "-H", "content-type: application/grpc-web"]);
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let others = json["answer"].get("grpc_status");
+        assert_eq!(others, None, "{path}: others read HTTP's statuses");
+    }
 }

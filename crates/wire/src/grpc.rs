@@ -42,6 +42,15 @@ impl Dialect {
     }
 }
 
+/// Is a request with this method, and this in its `content-type`, a call of gRPC? One of gRPC-Web is
+/// not: whoever speaks that reads HTTP's statuses.
+#[must_use]
+pub fn is_call<'a>(method: &str, content_type: impl IntoIterator<Item = &'a [u8]>) -> bool {
+    let is_grpc = |kind| matches!(Dialect::of(kind), Some((Dialect::Grpc, _)));
+    // Calls are always POST, so that others are not searched.
+    method == "POST" && content_type.into_iter().any(is_grpc)
+}
+
 /// Reads a `grpc-timeout`: one to eight digits and a unit, `H`, `M`, `S`, `m`, `u` or `n` (VS-H-65).
 /// `None` when it is anything else.
 #[must_use]

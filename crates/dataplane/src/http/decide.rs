@@ -6,7 +6,7 @@ use super::{
     fields::HeadFields,
     grpc,
     grpc_web::GrpcWeb,
-    local::{self, Local},
+    local::{self, Local, Refused},
     mirror::Copies,
     routed::Routed,
     websocket::{self, Accept},
@@ -40,7 +40,7 @@ pub(crate) enum Step {
     /// The head is incomplete.
     NeedMore,
     /// Malformed: refuse and close.
-    Refuse(Refusal),
+    Refuse(Refused),
     /// Answer with this.
     Reply(Reply),
     /// The answer of a rule is in `out` already.
@@ -191,7 +191,7 @@ pub(crate) fn decide(
     let head = match parse_request(input, &mut slots, &limits) {
         Ok(Some(head)) => head,
         Ok(None) => return Step::NeedMore,
-        Err(refusal) => return Step::Refuse(refusal),
+        Err(refusal) => return Step::Refuse(Refused::unread(refusal)),
     };
     decide_head(cx, cache, &head, out, last)
 }
@@ -215,9 +215,16 @@ pub(crate) fn decide_head(
         shard.settings.http.request_id.then(id)
     });
     let mut fields = FieldList::new();
+    let is_call = grpc::asks(head);
+    let refuse = |refusal| {
+        Step::Refuse(Refused {
+            refusal,
+            grpc: is_call,
+        })
+    };
     let head = &match forwarded.head(head, &sender, &mut fields) {
         Ok(head) => head,
-        Err(refusal) => return Step::Refuse(refusal),
+        Err(refusal) => return refuse(refusal),
     };
     let mode = super::normalization(view.table().context().path_normalization);
     let normal = path::normalize(head.path, mode);
@@ -228,7 +235,7 @@ pub(crate) fn decide_head(
     }
     let path = match normal {
         Ok(path) => path,
-        Err(refusal) => return Step::Refuse(refusal),
+        Err(refusal) => return refuse(refusal),
     };
     let facts = RequestFacts {
         head_len: head.len,
@@ -238,7 +245,7 @@ pub(crate) fn decide_head(
         version: head.version,
         idempotent: is_idempotent(head.method),
         upgrade: head.upgrade.is_some_and(|upgrade| upgrade.is_websocket()),
-        grpc: grpc::asks(head),
+        grpc: is_call,
         expects: head.expect_continue,
         injected: Flags::EMPTY,
         deadline: false,
@@ -332,7 +339,7 @@ pub(crate) fn decide_head(
             let http2 = facts.version == Version::Http2;
             let http2 = match write_plain(&facts, head, &path, http2, out) {
                 Ok(http2) => http2,
-                Err(refusal) => return Step::Refuse(refusal),
+                Err(refusal) => return refuse(refusal),
             };
             Step::Forward(Forward {
                 facts,
@@ -380,7 +387,12 @@ fn forward_bytes(
             let http2 = speaks_http2(cx, &cluster, &facts);
             let mut http2 = match write_plain(&facts, head, path, http2, out) {
                 Ok(http2) => http2,
-                Err(refusal) => return Step::Refuse(refusal),
+                Err(refusal) => {
+                    return Step::Refuse(Refused {
+                        refusal,
+                        grpc: facts.grpc,
+                    });
+                }
             };
             let grpc_web = http2
                 .as_mut()

@@ -2,15 +2,20 @@
 //! says in `grpc-status` what went wrong (VS-H-144).
 use super::{RequestFacts, answer::Answer};
 use pointsman_wire::{
-    grpc::{Dialect, status_of, write_message},
+    grpc::{is_call, status_of, write_message},
     http1::RequestHead,
 };
 
-/// Is it a gRPC request? gRPC-Web is not: whoever speaks it reads HTTP's statuses.
+/// Is it a gRPC request?
 pub(crate) fn asks(head: &RequestHead<'_>) -> bool {
-    let is_grpc = |kind: &[u8]| matches!(Dialect::of(kind), Some((Dialect::Grpc, _)));
-    // Calls are always POST, so that others are not searched.
-    head.method == "POST" && head.values("content-type").any(is_grpc)
+    is_call(head.method, head.values("content-type"))
+}
+
+/// The same of a head that only HTTP/2 has read so far.
+pub(crate) fn asks_in(head: &http::request::Parts) -> bool {
+    let content_type = head.headers.get_all(http::header::CONTENT_TYPE);
+    let content_type = content_type.iter().map(http::HeaderValue::as_bytes);
+    is_call(head.method.as_str(), content_type)
 }
 
 /// The status in a `grpc-status` field; what is none is 2, UNKNOWN.
@@ -52,10 +57,19 @@ pub(crate) fn shaped<T>(
     facts: &RequestFacts,
     hand_on: impl FnOnce(&Answer<'_>) -> T,
 ) -> T {
-    if !facts.grpc || !is_failure(answer.status) {
-        return hand_on(answer);
+    match told(answer.status, facts) {
+        (_, Some(status)) => trailers_only(answer, status, hand_on),
+        (_, None) => hand_on(answer),
     }
-    let (status, message) = (code(answer.status, facts).to_string(), message(answer.body));
+}
+
+/// Hands a failure on as a head without a body that is its own trailers.
+pub(crate) fn trailers_only<T>(
+    answer: &Answer<'_>,
+    status: u8,
+    hand_on: impl FnOnce(&Answer<'_>) -> T,
+) -> T {
+    let (status, message) = (status.to_string(), message(answer.body));
     let mut fields = vec![
         ("content-type", "application/grpc"),
         ("grpc-status", &*status),

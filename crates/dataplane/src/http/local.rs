@@ -1,7 +1,10 @@
 //! Replies that no upstream made. One place says what each of them is.
-use super::{RequestFacts, answer::Answer, changes::Changes};
+use super::{RequestFacts, answer::Answer, changes::Changes, grpc};
 use pointsman_telemetry::Flags;
-use pointsman_wire::http1::{LocalResponse, Refusal, RequestKind, Version, write_local_response};
+use pointsman_wire::{
+    grpc::status_of,
+    http1::{LocalResponse, Refusal, RequestKind, Version, write_local_response},
+};
 
 /// Why the gateway answers by itself: status, flag, details and body (VS-H-125..143).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,18 +191,59 @@ impl Local {
     }
 }
 
-/// Appends the reply to a refused request. The connection is always closed behind it: where the
-/// next request would begin is not known.
-pub(crate) fn refuse(out: &mut Vec<u8>, refusal: &Refusal) {
-    write_local_response(
-        out,
-        &LocalResponse {
-            status: refusal.status,
+/// A refused request. A connection of HTTP/1 is always closed behind the answer: where the next
+/// request would begin is not known.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Refused {
+    pub(crate) refusal: Refusal,
+    /// Its head could be read, and is that of a gRPC call.
+    pub(crate) grpc: bool,
+}
+
+impl Refused {
+    /// Of a head that could not be read: in what words its client expects the answer is not known.
+    pub(crate) fn unread(refusal: Refusal) -> Self {
+        Self {
+            refusal,
+            grpc: false,
+        }
+    }
+
+    /// What the client and the metrics are told: HTTP's status, and gRPC's to a gRPC call
+    /// (VS-H-144).
+    pub(crate) fn told(&self) -> (u16, Option<u8>) {
+        match self.grpc {
+            true => (200, Some(status_of(self.refusal.status))),
+            false => (self.refusal.status, None),
+        }
+    }
+
+    /// Appends the reply.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        let text = format!("{}\n", self.refusal.reason.sentence());
+        let answer = Answer {
+            status: self.refusal.status,
+            flags: Flags::DPE,
+            details: self.refusal.reason.as_str(),
             fields: &[("content-type", "text/plain")],
-            body: format!("{}\n", refusal.reason.sentence()).as_bytes(),
-            keep_alive: false,
-            to: Version::Http11,
-            head_only: false,
-        },
-    );
+            body: text.as_bytes(),
+        };
+        let mut hand_on = |answer: &Answer<'_>| {
+            write_local_response(
+                out,
+                &LocalResponse {
+                    status: answer.status,
+                    fields: answer.fields,
+                    body: answer.body,
+                    keep_alive: false,
+                    to: Version::Http11,
+                    head_only: false,
+                },
+            );
+        };
+        match self.told() {
+            (_, Some(status)) => grpc::trailers_only(&answer, status, hand_on),
+            (_, None) => hand_on(&answer),
+        }
+    }
 }

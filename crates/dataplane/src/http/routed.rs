@@ -8,7 +8,7 @@ use super::{
     decide::{Answered, Forward, Reply, Step, To, connection, speaks_http2, write_head},
     fields::HeadFields,
     grpc_web::GrpcWeb,
-    local,
+    local::{self, Refused},
     mirror::Copies,
 };
 use crate::shard::{cluster_state::ClusterState, view::View};
@@ -216,7 +216,12 @@ impl Routed<'_, '_> {
         let to_http2 = speaks_http2(cx, &cluster, &facts);
         let mut http2 = match write_head(head, &rewrite, &extra, to_http2, out) {
             Ok(http2) => http2,
-            Err(refusal) => return Step::Refuse(refusal),
+            Err(refusal) => {
+                return Step::Refuse(Refused {
+                    refusal,
+                    grpc: facts.grpc,
+                });
+            }
         };
         let grpc_web = http2
             .as_mut()

@@ -7,7 +7,7 @@ use super::{
     discard::discard,
     exchange::Http1Request,
     grpc,
-    local::{self, Local},
+    local::{self, Local, Refused},
     watched::watched,
 };
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     tunnel::{self, Patience, Progress},
 };
 use pointsman_telemetry::{ClusterStats, Flags, RequestProtocol};
-use pointsman_wire::http1::{BodyLength, Refusal, head_may_be_complete};
+use pointsman_wire::http1::{BodyLength, head_may_be_complete};
 use std::time::Duration;
 use tokio::{net::TcpStream, task::coop::consume_budget};
 
@@ -179,11 +179,12 @@ async fn first_bytes(cx: &Context<'_>, input: &mut Vec<u8>) -> std::io::Result<u
 async fn handle(cx: &Context<'_>, step: &Step, input: &mut Vec<u8>, out: &mut Vec<u8>) -> bool {
     match step {
         Step::NeedMore => false,
-        Step::Refuse(refusal) => {
-            cx.shard.counts.refuse_for(refusal.reason);
-            tracing::debug!(reason = refusal.reason.as_str(), "request refused");
-            cx.access.finish(&Ending::refused(refusal));
-            local::refuse(out, refusal);
+        Step::Refuse(refused) => {
+            let reason = refused.refusal.reason;
+            cx.shard.counts.refuse_for(reason);
+            tracing::debug!(reason = reason.as_str(), "request refused");
+            cx.access.finish(&Ending::refused(refused));
+            refused.write(out);
             send_and_close(cx, out).await;
             false
         }
@@ -315,10 +316,14 @@ async fn proxy(
             answer(cx, out, keep).await
         }
         Outcome::Refused(refusal) => {
-            record(refusal.status, Flags::DPE, refusal.reason.as_str());
+            let grpc = facts.grpc;
+            let refused = Refused { refusal, grpc };
+            let (status, grpc) = refused.told();
+            progress.grpc_status.set(grpc);
+            record(status, Flags::DPE, refusal.reason.as_str());
             cx.shard.counts.refuse_for(refusal.reason);
             out.clear();
-            local::refuse(out, &refusal);
+            refused.write(out);
             send_and_close(cx, out).await;
             false
         }
@@ -417,11 +422,11 @@ impl Ending {
         }
     }
 
-    pub(super) fn refused(refusal: &Refusal) -> Self {
+    pub(super) fn refused(refused: &Refused) -> Self {
         Self {
-            status: refusal.status,
+            status: refused.told().0,
             flags: Flags::DPE,
-            details: refusal.reason.as_str(),
+            details: refused.refusal.reason.as_str(),
             bytes: (0, 0),
         }
     }

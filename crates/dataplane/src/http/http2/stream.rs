@@ -11,7 +11,7 @@ use super::{
         download::Gate,
         grpc,
         kept::{Kept, Pieces},
-        local,
+        local::Refused,
         serve::{details_of_cut, record},
         watched::watched,
     },
@@ -62,7 +62,10 @@ pub(super) async fn serve(
         let end = body.is_end_stream();
         match http2::request_head(&parts, protocol, end, &mut slots, &head_limits(&cx)) {
             Ok(head) => decide_head(&cx, &mut peer.cache.borrow_mut(), &head, &mut out, false),
-            Err(refusal) => Step::Refuse(refusal),
+            Err(refusal) => Step::Refuse(Refused {
+                refusal,
+                grpc: grpc::asks_in(&parts),
+            }),
         }
     };
     drop(parts);
@@ -92,12 +95,13 @@ impl Stream<'_> {
         let cx = self.cx;
         match step {
             Step::NeedMore | Step::After(..) => {}
-            Step::Refuse(refusal) => {
-                cx.shard.counts.refuse_for(refusal.reason);
-                tracing::debug!(reason = refusal.reason.as_str(), "request refused");
-                cx.access.finish(&Ending::refused(refusal));
+            Step::Refuse(refused) => {
+                let reason = refused.refusal.reason;
+                cx.shard.counts.refuse_for(reason);
+                tracing::debug!(reason = reason.as_str(), "request refused");
+                cx.access.finish(&Ending::refused(refused));
                 out.clear();
-                local::refuse(out, refusal);
+                refused.write(out);
                 self.answer(out);
             }
             Step::Reply(reply) => {
@@ -215,10 +219,14 @@ impl Stream<'_> {
             }
             Outcome::Refused(refusal) => {
                 cx.shard.counts.refuse_for(refusal.reason);
+                let grpc = forward.facts.grpc;
+                let refused = Refused { refusal, grpc };
                 out.clear();
-                local::refuse(out, &refusal);
+                refused.write(out);
                 self.answer(out);
-                record(refusal.status, Flags::DPE, refusal.reason.as_str());
+                let (status, grpc) = refused.told();
+                progress.grpc_status.set(grpc);
+                record(status, Flags::DPE, refusal.reason.as_str());
             }
             Outcome::Abort { status, flags } => {
                 let reason = match progress.cut.get() {

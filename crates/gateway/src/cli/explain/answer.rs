@@ -2,7 +2,7 @@
 use super::{execute::Sent, trace::Step};
 use pointsman_model::action::PartsPerMillion;
 use pointsman_route::{Cluster, Origin};
-use pointsman_wire::http1::Refusal;
+use pointsman_wire::{grpc::status_of, http1::Refusal};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::{net::SocketAddr, time::Duration};
@@ -161,6 +161,9 @@ pub(crate) struct Answer {
     pub(crate) reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) status: Option<u16>,
+    /// What a call of gRPC is told in its place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) grpc_status: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) destination: Option<Destination>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -198,6 +201,7 @@ impl Answer {
             kind,
             reason,
             status: None,
+            grpc_status: None,
             destination: None,
             weights: Vec::new(),
             endpoints: Vec::new(),
@@ -219,6 +223,17 @@ impl Answer {
         Self {
             status: Some(refusal.status),
             ..Self::new(Kind::Reject, Some(refusal.reason.as_str()))
+        }
+    }
+
+    /// What a call of gRPC is told of this answer of the gateway's own (VS-H-144).
+    pub(super) fn status_of_call(&self) -> Option<u8> {
+        match self.status? {
+            200..=299 => {
+                let written = self.response_headers.get("grpc-status")?;
+                written.as_str()?.parse().ok()
+            }
+            status => Some(status_of(status)),
         }
     }
 

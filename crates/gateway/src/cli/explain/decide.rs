@@ -13,6 +13,7 @@ use pointsman_route::{
 };
 use pointsman_wire::{
     forwarded::{FieldList, Forwarded, request_id},
+    grpc::is_call,
     http1::{RequestHead, field_slots, parse_request},
     path,
     sniff::{Verdict, sniff},
@@ -62,24 +63,40 @@ pub(crate) fn answer(table: &Table, question: &Question, traced: bool) -> anyhow
         Ok(None) => return Ok(Answer::new(Kind::Reject, Some("bad_request_line"))),
         Err(refusal) => return Ok(Answer::refused(&refusal)),
     };
+    let mut made = of_head(table, question, &connection, &head, scheme, traced);
+    if is_call(head.method, head.values("content-type")) {
+        made.grpc_status = made.status_of_call();
+    }
+    Ok(made)
+}
+
+/// A head that can be read.
+fn of_head(
+    table: &Table,
+    question: &Question,
+    connection: &Connection<'_>,
+    head: &RequestHead<'_>,
+    scheme: &'static str,
+    traced: bool,
+) -> Answer {
     let peer = question.peer();
     let sender = question.sender(table, &peer, scheme);
-    let forwarded = Forwarded::new(&head, &sender, || Some(request_id(SOME_ID)));
+    let forwarded = Forwarded::new(head, &sender, || Some(request_id(SOME_ID)));
     let mut list = FieldList::new();
-    let head = match forwarded.head(&head, &sender, &mut list) {
+    let head = match forwarded.head(head, &sender, &mut list) {
         Ok(head) => head,
-        Err(refusal) => return Ok(Answer::refused(&refusal)),
+        Err(refusal) => return Answer::refused(&refusal),
     };
     let mode = normalization(table.context().path_normalization);
     let path = match path::normalize(head.path, mode) {
         Ok(path) => path,
-        Err(refusal) => return Ok(Answer::refused(&refusal)),
+        Err(refusal) => return Answer::refused(&refusal),
     };
     if head.method == "CONNECT" {
-        return Ok(Answer {
+        return Answer {
             status: Some(405),
             ..Answer::new(Kind::Reject, Some("connect_not_allowed"))
-        });
+        };
     }
     let fields = execute::fields(&head);
     let request = Request {
@@ -90,11 +107,11 @@ pub(crate) fn answer(table: &Table, question: &Question, traced: bool) -> anyhow
         scheme: forwarded.scheme(),
         fields: &fields,
     };
-    let mut made = of_request(table, &connection, &request, &head);
+    let mut made = of_request(table, connection, &request, &head);
     if traced {
-        made.trace = Some(trace::of_request(table, &connection, &request));
+        made.trace = Some(trace::of_request(table, connection, &request));
     }
-    Ok(made)
+    made
 }
 
 /// What a request is taken for where nobody reads it as one, well-formed or not: on a port that is

@@ -80,7 +80,12 @@ pub(super) fn explain(command: &args::Explain) -> anyhow::Result<ExitCode> {
         false => answerer.table().clone(),
     };
     question.settle_gateway(table);
-    let explanation = ask(table, &question)?;
+    let mut explanation = ask(table, &question)?;
+    let answer = answer(table, &question, false)?;
+    if let Some(status) = answer.grpc_status {
+        let told = format!("; a gRPC client is told 200 with grpc-status {status}");
+        explanation.sentence.push_str(&told);
+    }
     let set_aside = documents
         .findings
         .iter()
@@ -102,7 +107,6 @@ pub(super) fn explain(command: &args::Explain) -> anyhow::Result<ExitCode> {
     }
     match command.output {
         args::Output::Json => {
-            let answer = answer(table, &question, false)?;
             output::say!("{}", machine(&explanation, &answer, &notes));
         }
         args::Output::Text => {
