@@ -159,7 +159,12 @@ impl Crossing<'_> {
     async fn upload(&self, body: &mut Source<'_>, sink: &mut Sink<'_>) -> Upload {
         let copies = self.forward.copies.as_deref();
         let received = &self.progress.received;
-        match carry(body, sink, copies, self.gate.pieces, received, |_| {}).await {
+        let trailed = |trailers: &_| {
+            if let Some(copies) = copies {
+                copies.trailed(trailers);
+            }
+        };
+        match carry(body, sink, copies, self.gate.pieces, received, trailed).await {
             Ok(()) => {
                 if let Some(copies) = copies {
                     copies.pieces_end();

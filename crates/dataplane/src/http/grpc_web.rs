@@ -18,9 +18,14 @@ impl GrpcWeb {
     /// Makes a call of gRPC of a request for `cluster`, if it is one of gRPC-Web and the port
     /// translates.
     pub(super) fn request(cluster: &Cluster, fields: &mut HeaderMap) -> Option<Self> {
-        if cluster.protocol != Protocol::GrpcWeb {
-            return None;
+        match cluster.protocol {
+            Protocol::GrpcWeb => Self::translate(fields),
+            _ => None,
         }
+    }
+
+    /// The same whatever the port says.
+    pub(super) fn translate(fields: &mut HeaderMap) -> Option<Self> {
         let said = fields.get(CONTENT_TYPE)?.as_bytes();
         let text = match Dialect::of(said)?.0 {
             Dialect::Grpc => return None,

@@ -9,7 +9,7 @@ use super::{
     fields::HeadFields,
     grpc_web::GrpcWeb,
     local::{self, Refused},
-    mirror::Copies,
+    mirror::{Copies, Original},
 };
 use crate::shard::{cluster_state::ClusterState, view::View};
 use pointsman_model::action::FieldOps;
@@ -18,7 +18,7 @@ use pointsman_route::{
     action::{self, Aborted, Asked, Cors, Effects, Incoming, Verdict},
 };
 use pointsman_telemetry::{ClusterStats, Flags};
-use pointsman_wire::http1::{FieldSet, RequestHead, RequestRewrite, write_request};
+use pointsman_wire::http1::{FieldSet, RequestHead, RequestRewrite};
 use std::rc::Rc;
 
 /// A request that a rule has taken.
@@ -226,21 +226,13 @@ impl Routed<'_, '_> {
         let grpc_web = http2
             .as_mut()
             .and_then(|http2| GrpcWeb::request(&cluster.cluster, http2.headers_mut()));
-        let copies = Copies::draw(cx, view, rule, &facts, |shadow| {
-            let shadow = shadow.then(|| {
-                let host = outgoing.host.or(head.host).unwrap_or_default();
-                action::shadow(host)
-            });
-            if shadow.is_none() && http2.is_none() {
-                return out.clone();
-            }
-            let rewrite = RequestRewrite {
-                host: shadow.as_deref().or(rewrite.host),
-                ..rewrite
-            };
-            let mut copy = Vec::with_capacity(head.len + 128);
-            write_request(&mut copy, head, &rewrite, head.body, &extra);
-            copy
+        let copies = Copies::draw(cx, view, rule, &facts, || Original {
+            head,
+            rewrite: &rewrite,
+            extra: &extra,
+            http1: http2.is_none().then_some(out.as_slice()),
+            http2: http2.as_deref(),
+            grpc_web,
         });
         Step::Forward(Forward {
             facts,

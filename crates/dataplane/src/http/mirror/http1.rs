@@ -1,0 +1,110 @@
+//! To a mirror that speaks HTTP/1.
+use crate::{
+    http::discard::Rest,
+    shard::{
+        Shard, cluster_state::ClusterState, endpoint_state::EndpointState, pool_limits::PoolLimits,
+        upstream::Upstream,
+    },
+    stream,
+};
+use pointsman_wire::http1::{
+    BodyLength, HeadLimits, RequestKind, ResponseBody, field_slots, parse_response,
+};
+use std::time::Instant;
+use tokio::{net::TcpStream, task::coop::consume_budget};
+
+/// Sends a copy and reads the reply; what became of it. A copy does not wait for room.
+pub(super) async fn send(
+    shard: &Shard,
+    cluster: &ClusterState,
+    endpoint: &EndpointState,
+    bytes: &[u8],
+    kind: RequestKind,
+) -> &'static str {
+    let limits = cluster.limits.as_deref();
+    let upstream = match endpoint.take_idle(&cluster.lifetime, false) {
+        Some(upstream) => upstream,
+        None => {
+            let Ok(permit) = limits.map_or(Ok(None), PoolLimits::connection) else {
+                return "overflow";
+            };
+            match endpoint.connect(shard).await {
+                Ok(upstream) => Upstream::new(upstream, &cluster.lifetime, permit),
+                Err(_) => return "failed",
+            }
+        }
+    };
+    if stream::write_all(&upstream, bytes).await.is_err() {
+        return "failed";
+    }
+    let mut input = shard.buffers.small();
+    let end = read_away(shard, &upstream, kind, &mut input).await;
+    shard.buffers.give(input);
+    match end {
+        None => "failed",
+        Some(reusable) => {
+            if reusable {
+                let most = shard.settings.limits.pooled_per_endpoint;
+                endpoint.keep(upstream, &cluster.lifetime, most, Instant::now());
+            }
+            "answered"
+        }
+    }
+}
+
+/// Reads a response and throws it away. Whether the connection can be used again; `None` where
+/// there was no response.
+async fn read_away(
+    shard: &Shard,
+    upstream: &TcpStream,
+    kind: RequestKind,
+    input: &mut Vec<u8>,
+) -> Option<bool> {
+    let limits = HeadLimits {
+        max_bytes: shard.settings.limits.head_bytes,
+        ..HeadLimits::default()
+    };
+    let mut rest = loop {
+        let head = {
+            let mut slots = field_slots();
+            let head = parse_response(input, &mut slots, &limits, kind).ok()?;
+            head.map(|head| (head.len, head.is_interim(), head.keep_alive, head.body))
+        };
+        match head {
+            None => {
+                if stream::read(upstream, input).await.ok()? == 0 {
+                    return None;
+                }
+            }
+            Some((length, true, ..)) => drop(input.drain(..length.min(input.len()))),
+            Some((length, false, keep_alive, body)) => {
+                input.drain(..length.min(input.len()));
+                match body {
+                    _ if !keep_alive => return Some(false),
+                    ResponseBody::UntilClose => return Some(false),
+                    ResponseBody::None => break Rest::new(BodyLength::None),
+                    ResponseBody::Length(length) => break Rest::new(BodyLength::Length(length)),
+                    ResponseBody::Chunked => break Rest::new(BodyLength::Chunked),
+                }
+            }
+        }
+    };
+    // What is longer than a request may be is not worth reading for the sake of a connection.
+    let mut most = shard.settings.mirrors.body_bytes;
+    loop {
+        consume_budget().await;
+        let Some((used, done)) = rest.take(input) else {
+            return Some(false);
+        };
+        input.drain(..used.min(input.len()));
+        match most.checked_sub(used) {
+            // Bytes behind the response answer nobody.
+            Some(_) if done => return Some(input.is_empty()),
+            Some(left) => most = left,
+            None => return Some(false),
+        }
+        if !matches!(stream::read(upstream, input).await, Ok(1..)) {
+            return Some(false);
+        }
+    }
+}

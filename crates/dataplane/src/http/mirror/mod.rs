@@ -1,0 +1,233 @@
+//! Copies of requests for mirrors (VS-H-86..89): sent by tasks of their own, answered to nobody.
+//!
+//! A copy is taken while the request itself is sent, byte by byte as the endpoint gets it, into
+//! memory that is bounded; it goes out once it is complete. So nothing a mirror does, or fails to
+//! do, can hold up or fail the request it was copied from.
+//!
+//! This file draws and collects them; `original` writes the head of a copy in the version that its
+//! mirror speaks, `deliver` sends one, by `http1` or `http2`.
+mod deliver;
+mod http1;
+mod http2;
+mod original;
+
+use super::{Context, RequestFacts, decide::speaks_http2};
+use crate::shard::{Shard, cluster_state::ClusterState, view::View};
+use bytes::Bytes;
+use deliver::{Copy, deliver};
+use http::HeaderMap;
+pub(super) use original::Original;
+use pointsman_route::{Rule, action};
+use pointsman_wire::{
+    http1::{BodyLength, LAST_CHUNK, RequestKind, write_chunk_header},
+    http2::write_trailers,
+};
+use smallvec::SmallVec;
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::Duration,
+};
+
+/// The copies of one request, until they are complete and sent. Dropped before that, they are
+/// counted as dropped.
+pub(crate) struct Copies {
+    to: RefCell<SmallVec<[Recipient; 1]>>,
+    /// Head and body as they are sent by HTTP/1; only the body where no mirror speaks that.
+    bytes: RefCell<Vec<u8>>,
+    /// Bytes of the head in there.
+    head: usize,
+    /// Of a body that came in pieces.
+    trailers: RefCell<Option<HeaderMap>>,
+    /// Bytes of body there may still be.
+    room: Cell<usize>,
+    kind: RequestKind,
+    /// The body is chunked.
+    chunked: bool,
+    limit: Duration,
+    shard: Rc<Shard>,
+}
+
+/// Who gets a copy, and the copy's place among those that a shard may have at a time.
+struct Recipient {
+    cluster: Rc<ClusterState>,
+    /// The head for a mirror that speaks HTTP/2.
+    http2: Option<original::Http2Head>,
+    slot: Slot,
+}
+
+struct Slot(Rc<Shard>);
+
+impl Slot {
+    fn take(shard: &Rc<Shard>) -> Option<Self> {
+        let now = shard.mirrors.get();
+        if now >= shard.settings.mirrors.in_flight {
+            shard.counts.limit("mirrors.in_flight");
+            return None;
+        }
+        shard.mirrors.set(now + 1);
+        Some(Self(shard.clone()))
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.mirrors.set(self.0.mirrors.get() - 1);
+    }
+}
+
+impl Copies {
+    /// Draws the rule's mirrors, each for itself; `None` where none is to get a copy. `original` is
+    /// called only if there is one.
+    ///
+    /// A request for another protocol is not copied: what follows its head is no HTTP.
+    pub(super) fn draw<'o, 'h: 'o>(
+        cx: &Context<'_>,
+        view: &View,
+        rule: &Rule,
+        facts: &RequestFacts,
+        original: impl FnOnce() -> Original<'o, 'h>,
+    ) -> Option<Box<Self>> {
+        if rule.mirrors.is_empty() || facts.upgrade {
+            return None;
+        }
+        let shard = cx.shard;
+        let mut drawn = SmallVec::<[(Rc<ClusterState>, Slot); 1]>::new();
+        for mirror in &rule.mirrors {
+            let is_drawn = action::drawn(mirror.share, || shard.random.borrow_mut().u32(..));
+            // An unknown destination is ignored (VS-H-89); a finding tells of it.
+            if let Some(id) = mirror.cluster.ok().filter(|_| is_drawn)
+                && let Some(cluster) = shard.cluster(view, id)
+                && let Some(slot) = Slot::take(shard)
+            {
+                drawn.push((cluster, slot));
+            }
+        }
+        if drawn.is_empty() {
+            return None;
+        }
+        let settings = &shard.settings.mirrors;
+        let original = original().shadowed(settings.shadow_host);
+        let mut to = SmallVec::new();
+        let mut bytes = Vec::new();
+        for (cluster, slot) in drawn {
+            let http2 = match speaks_http2(cx, &cluster, facts) {
+                true => original.http2(&cluster.cluster).map(Some),
+                false => original.has_http1().then(|| {
+                    if bytes.is_empty() {
+                        original.http1(&mut bytes);
+                    }
+                    None
+                }),
+            };
+            match http2 {
+                Some(http2) => to.push(Recipient {
+                    cluster,
+                    http2,
+                    slot,
+                }),
+                // Its version has no words for this request.
+                None => shard.counts.mirror("dropped"),
+            }
+        }
+        if to.is_empty() {
+            return None;
+        }
+        let limit = settings.timeout.0;
+        Some(Box::new(Self {
+            to: RefCell::new(to),
+            head: bytes.len(),
+            bytes: RefCell::new(bytes),
+            trailers: RefCell::default(),
+            room: Cell::new(settings.body_bytes),
+            kind: facts.kind,
+            chunked: facts.body == BodyLength::Chunked,
+            limit: rule.timeout.map_or(limit, |timeout| timeout.min(limit)),
+            shard: shard.clone(),
+        }))
+    }
+
+    /// Adds bytes of the body in the framing they are sent in. Beyond the limit the copies are
+    /// dropped.
+    pub(crate) fn add(&self, bytes: &[u8]) {
+        if self.to.borrow().is_empty() {
+            return;
+        }
+        match self.room.get().checked_sub(bytes.len()) {
+            Some(room) => {
+                self.room.set(room);
+                self.bytes.borrow_mut().extend_from_slice(bytes);
+            }
+            None => {
+                self.shard.counts.limit("mirrors.body_bytes");
+                self.give_up();
+            }
+        }
+    }
+
+    /// Adds a piece of a body that has no framing of its own.
+    pub(crate) fn piece(&self, data: &[u8]) {
+        if !self.chunked {
+            return self.add(data);
+        }
+        if !data.is_empty() {
+            let mut chunk = Vec::with_capacity(data.len() + 24);
+            write_chunk_header(&mut chunk, data.len());
+            chunk.extend_from_slice(data);
+            chunk.extend_from_slice(b"\r\n");
+            self.add(&chunk);
+        }
+    }
+
+    /// What follows the last piece.
+    pub(crate) fn trailed(&self, trailers: &HeaderMap) {
+        *self.trailers.borrow_mut() = Some(trailers.clone());
+    }
+
+    /// The body that came in pieces is complete.
+    pub(crate) fn pieces_end(&self) {
+        if self.chunked {
+            let mut end = Vec::new();
+            match self.trailers.take() {
+                None => end.extend_from_slice(LAST_CHUNK),
+                Some(trailers) => write_trailers(&mut end, &trailers),
+            }
+            self.add(&end);
+        }
+    }
+
+    /// The request is complete: sends its copies, and does not wait for that.
+    pub(crate) fn send(&self) {
+        let bytes = Bytes::from(self.bytes.take());
+        for Recipient {
+            cluster,
+            http2,
+            slot,
+        } in self.to.take()
+        {
+            let copy = match http2 {
+                None => Copy::Http1(bytes.clone(), self.kind),
+                Some(head) => Copy::Http2 {
+                    head,
+                    body: bytes.slice(self.head.min(bytes.len())..),
+                    chunked: self.chunked,
+                },
+            };
+            let shard = self.shard.clone();
+            actix::spawn(deliver(shard, cluster, copy, self.limit, slot));
+        }
+    }
+
+    fn give_up(&self) {
+        self.bytes.take();
+        for _ in self.to.take() {
+            self.shard.counts.mirror("dropped");
+        }
+    }
+}
+
+impl Drop for Copies {
+    fn drop(&mut self) {
+        self.give_up();
+    }
+}

@@ -1,0 +1,254 @@
+//! Mirrors of both versions of HTTP, of requests of both versions (VS-H-86..89). What a rule may say
+//! about mirrors is tested in `actions.rs`.
+mod common;
+
+use common::{pairs::*, *};
+use pointsman_testkit::{
+    Http2Client, Http2Reply, Http2Request, Http2Upstream, HttpUpstream, Reply, eventually,
+    free_port, fresh_ip, within,
+};
+use std::{net::SocketAddr, time::Duration};
+
+const MIRRORS: &str = "pointsman_mirrors_total";
+
+/// A service for copies, of a port with this name, that nobody asks by itself.
+fn shadow(name: &str, port: &str, at: SocketAddr) -> String {
+    service(name, fresh_ip(), free_port(), port, &[(at, "v0")])
+}
+
+/// `one` and `two`, each mirrored to these.
+fn mirrored(mirrors: &[&str]) -> String {
+    let mirrors: String = mirrors
+        .iter()
+        .map(|it| format!("\n  - destination: {{host: {it}}}"))
+        .collect();
+    let rule = |host| {
+        let http = format!(
+            "- route: [{{destination: {{host: {host}}}}}]\n  rewrite: {{uri: /v1/}}\n  \
+             headers: {{request: {{set: {{x-rule: r}}}}}}\n  mirrors:{mirrors}\n"
+        );
+        rules(host, &http)
+    };
+    rule("one") + &rule("two")
+}
+
+async fn outcomes(gateway: &Gateway, outcome: &str, count: usize) {
+    let labels = [("outcome", outcome)];
+    gateway
+        .metrics_until(|it| it.sum(MIRRORS, &labels) == count as f64)
+        .await;
+}
+
+/// VS-H-86, VS-H-87: a mirror gets what the endpoint gets, whatever the client, the endpoint and the
+/// mirror speak.
+#[tokio::test]
+async fn a_copy_is_what_the_endpoint_got_in_the_version_of_its_mirror() {
+    let one = HttpUpstream::named("shadow1").start().await;
+    let two = Http2Upstream::named("shadow2").start().await;
+    let more = [
+        shadow("shadow1", "http", one.addr()),
+        shadow("shadow2", "http2", two.addr()),
+        mirrored(&["shadow1", "shadow2"]),
+    ]
+    .concat();
+    let mut settings = settings();
+    settings.process.shards = 1;
+    let pairs = Pairs::serve_with(settings, Vec::new(), &more).await;
+    let large = pattern(200_000);
+    let asks = [
+        Ask::new("GET", "/x?q=1").field("cookie", "a=b; c=d"),
+        Ask::new("DELETE", "/x"),
+        Ask::new("POST", "/x").body(b""),
+        Ask::new("POST", "/x").body(b"small").sized(),
+        Ask::new("POST", "/x")
+            .field("te", "trailers")
+            .body(b"small")
+            .trailer("x-sum", "5"),
+        Ask::new("PUT", "/x").body(&large),
+        Ask::new("PUT", "/x").body(&large).sized(),
+    ];
+    let mut sent = 0;
+    for pair in PAIRS {
+        for ask in &asks {
+            sent += 1;
+            let what = format!("{pair:?} {} {}", ask.method, ask.sized);
+            let got = pairs.ask(pair, ask).await;
+            let got = got.unwrap_or_else(|error| panic!("{what}: {error}"));
+            assert_eq!(got.status, 200, "{what}");
+            outcomes(&pairs.gateway, "answered", 2 * sent).await;
+            let saw = pairs.last_seen(pair.1).expect("a request");
+            let copy1 = one.last_seen().expect("a copy");
+            let copy2 = two.last_seen().expect("a copy");
+            assert_eq!(copy1.method, ask.method, "{what}");
+            assert_eq!(copy2.method, ask.method, "{what}");
+            assert!(saw.path.starts_with("/v1/x"), "{}", saw.path);
+            assert_eq!((&copy1.target, &copy2.path), (&saw.path, &saw.path));
+            assert_eq!(copy1.host(), saw.host);
+            assert_eq!(copy2.authority.as_ref(), Some(&saw.host));
+            assert_eq!(copy2.scheme.as_deref(), Some("http"));
+            for name in ["x-rule", "cookie", "x-envoy-original-path"] {
+                let value = pointsman_testkit::message::field(&saw.fields, name);
+                assert_eq!(copy1.field(name), value, "{what} {name}");
+                assert_eq!(copy2.field(name), value, "{what} {name}");
+            }
+            assert_eq!(digest(&copy1.body), digest(&saw.body), "{what}");
+            assert_eq!(digest(&copy2.body), digest(&saw.body), "{what}");
+            assert_eq!(small(&copy1.trailers), saw.trailers, "{what}");
+            assert_eq!(copy2.trailers.unwrap_or_default(), saw.trailers, "{what}");
+        }
+    }
+    assert_eq!((one.requests(), two.requests()), (sent, sent));
+    assert_eq!((one.connections(), two.connections()), (1, 1));
+    assert!(one.malformed().is_empty() && two.errors().is_empty());
+    pairs.assert_clean();
+}
+
+/// VS-H-88: the name in `:authority` of a copy can be a shadow's too.
+#[tokio::test]
+async fn the_authority_of_a_copy_can_be_a_shadow() {
+    let two = Http2Upstream::named("shadow2").start().await;
+    let mut settings = settings();
+    settings.mirrors.shadow_host = true;
+    let more = shadow("shadow2", "http2", two.addr()) + &mirrored(&["shadow2"]);
+    let pairs = Pairs::serve_with(settings, Vec::new(), &more).await;
+    for (sent, pair) in PAIRS.into_iter().enumerate() {
+        pairs.ask(pair, &Ask::new("GET", "/")).await.expect("one");
+        eventually(SOON, async || two.seen().len() == sent + 1).await;
+        let saw = pairs.last_seen(pair.1).expect("a request").host;
+        let copy = two.last_seen().expect("a copy").authority;
+        assert_eq!(copy, Some(format!("{saw}-shadow")));
+    }
+}
+
+/// VS-H-87, VS-H-89: whatever a mirror does, the client's answer is neither late nor changed, and a
+/// copy is bounded in time.
+#[tokio::test]
+async fn a_mirror_that_misbehaves_is_not_noticed() {
+    let mut settings = settings();
+    settings.mirrors.timeout = written("300ms");
+    let wait = Duration::from_millis(50);
+    let text = |text| Http2Reply::text(200, text);
+    for (what, reply, expected) in [
+        ("hangs", Http2Reply::hang(), "late"),
+        ("resets", Http2Reply::reset(2), "failed"),
+        ("refuses", Http2Reply::reset(7), "failed"),
+        (
+            "aborts",
+            text("x").early().pause(wait).then_abort(1),
+            "answered",
+        ),
+        (
+            "hangs in its body",
+            Http2Reply::head(200).then_hang(),
+            "late",
+        ),
+        (
+            "cuts its body",
+            Http2Reply::head(200).data(b"a").pause(wait).then_drop(),
+            "answered",
+        ),
+        ("says much", Http2Reply::sized(1_000_000), "answered"),
+        (
+            "never ends",
+            Http2Reply::endless(&[b'a'; 1000], Duration::from_millis(1)),
+            "late",
+        ),
+        ("does not read", text("early").early(), "answered"),
+        ("never reads", Http2Reply::hang().never_reads(), "late"),
+    ] {
+        let two = Http2Upstream::named("shadow2")
+            .otherwise(reply)
+            .start()
+            .await;
+        let more = shadow("shadow2", "http2", two.addr()) + &mirrored(&["shadow2"]);
+        let replies = vec![("/v1/", Reply::echo_body(), Http2Reply::echo_body())];
+        let pairs = Pairs::serve_with(settings.clone(), replies, &more).await;
+        // More than a stream's first window of the mirror.
+        let body = pattern(100_000);
+        for pair in PAIRS {
+            let ask = Ask::new("POST", "/").body(&body);
+            let (got, took) = timed(pairs.ask(pair, &ask)).await;
+            let got = got.expect("answered");
+            assert_eq!(digest(&got.body), digest(&body), "{what} {pair:?}");
+            assert!(took < SOON / 4, "{what} {took:?}");
+        }
+        eprintln!("a mirror that {what}");
+        outcomes(&pairs.gateway, expected, PAIRS.len()).await;
+    }
+}
+
+/// A mirror that cannot be reached by HTTP/2: nobody listens, or what listens speaks HTTP/1.
+#[tokio::test]
+async fn a_mirror_that_does_not_speak_http2_fails() {
+    let other = HttpUpstream::named("other").start().await;
+    for at in [SocketAddr::new(fresh_ip(), free_port()), other.addr()] {
+        let more = shadow("shadow2", "http2", at) + &mirrored(&["shadow2"]);
+        let pairs = Pairs::serve_with(settings(), Vec::new(), &more).await;
+        for pair in PAIRS {
+            let got = pairs.ask(pair, &Ask::new("GET", "/")).await;
+            assert_eq!(got.expect("answered").status, 200);
+        }
+        outcomes(&pairs.gateway, "failed", PAIRS.len()).await;
+    }
+}
+
+/// Copies over HTTP/2 are bounded as those over HTTP/1 are: in number and in size.
+#[tokio::test]
+async fn copies_are_bounded() {
+    let two = Http2Upstream::named("shadow2")
+        .otherwise(Http2Reply::hang())
+        .start()
+        .await;
+    let more = shadow("shadow2", "grpc", two.addr()) + &mirrored(&["shadow2"]);
+    let mut settings = settings();
+    settings.process.shards = 1;
+    settings.mirrors.body_bytes = 1000;
+    settings.mirrors.in_flight = 2;
+    let pairs = Pairs::serve_with(settings, Vec::new(), &more).await;
+    let (at, host) = pairs.at(Speaks::Http2);
+    let mut client = Http2Client::connect(at).await.expect("connects");
+    let large = Http2Request::post(host, "/").piece(&pattern(300_000));
+    let got = within(SOON, client.exchange(large)).await;
+    assert_eq!(got.expect("answered").status, 200);
+    outcomes(&pairs.gateway, "dropped", 1).await;
+    for _ in 0..5 {
+        let small = Http2Request::post(host, "/").piece(b"abc");
+        let got = within(SOON, client.exchange(small)).await;
+        assert_eq!(got.expect("answered").status, 200);
+    }
+    eventually(SOON, async || two.requests() == 2).await;
+    let hit = "pointsman_limits_hit_total";
+    pairs
+        .gateway
+        .metrics_until(|it| {
+            it.sum(hit, &[("limit", "mirrors.in_flight")]) == 3.0
+                && it.sum(hit, &[("limit", "mirrors.body_bytes")]) == 1.0
+        })
+        .await;
+    assert_eq!(two.requests(), 2);
+}
+
+/// PS-4: a mirror whose port translates gRPC-Web gets gRPC, whether or not the endpoint does.
+#[tokio::test]
+async fn a_call_of_grpc_web_is_copied_as_grpc() {
+    let shadow2 = Http2Upstream::named("shadow2").start().await;
+    let more = shadow("shadow2", "grpc-web", shadow2.addr()) + &mirrored(&["shadow2"]);
+    let pairs = Pairs::serve_with(settings(), Vec::new(), &more).await;
+    // An empty message, and the same in base64.
+    for (kind, body) in [
+        ("application/grpc-web+proto", &b"\0\0\0\0\0"[..]),
+        ("application/grpc-web-text+proto", b"AAAAAAA="),
+    ] {
+        for pair in PAIRS {
+            let before = shadow2.seen().len();
+            let ask = Ask::new("POST", "/s/m").field("content-type", kind);
+            let got = pairs.ask(pair, &ask.body(body)).await;
+            assert_eq!(got.expect("answered").status, 200, "{pair:?}");
+            eventually(SOON, async || shadow2.seen().len() == before + 1).await;
+            let copy = shadow2.last_seen().expect("a copy");
+            assert_eq!(copy.field("content-type"), Some("application/grpc+proto"));
+            assert_eq!(copy.field("te"), Some("trailers"));
+            assert_eq!(copy.body, b"\0\0\0\0\0", "{pair:?}");
+        }
+    }
+}
