@@ -182,8 +182,8 @@ pub struct Timeouts {
     /// DestinationRule allows (BE-66). `0`: as long as its own timeout lets it.
     pub pending: Duration,
     /// How long a client connection is served; a tenth more or less, so that connections that began
-    /// together do not end together. The next response then says that it is the last one. `0`: no
-    /// limit.
+    /// together do not end together. The next response over HTTP/1 then says that it is the last one;
+    /// HTTP/2 says GOAWAY at once, and finishes its streams. `0`: no limit.
     pub connection_age: Duration,
 }
 

@@ -626,6 +626,61 @@ async fn a_drain_finishes_streams_and_takes_no_more() {
     within(SOON, stopped).await.expect("stopped");
 }
 
+/// `timeouts.connection_age`: GOAWAY when it is over, without any request having to come; the streams
+/// of then finish (RFC 9113 section 6.8).
+#[tokio::test]
+async fn a_client_connection_ends_by_its_age() {
+    let mut settings = settings();
+    settings.timeouts.connection_age = written("500ms");
+    let slow = Http2Reply::text(200, "slow").after(Duration::from_millis(1500));
+    let pairs = Pairs::serve_with(
+        settings,
+        vec![("/slow", Reply::text(200, "slow"), slow)],
+        "",
+    )
+    .await;
+    let (at, host) = pairs.at(Speaks::Http2);
+    let mut idle = Http2Client::connect(at).await.expect("connects");
+    let mut busy = Http2Client::connect(at).await.expect("connects");
+    within(SOON, idle.get(host, "/")).await.expect("answered");
+    let request = Http2Request::get(host, "/slow");
+    let mut slow = busy.begin(&request, true).await.expect("begun");
+    let (ended, took) = timed(within(SOON, idle.ended())).await;
+    ended.expect("a GOAWAY without error");
+    assert!((0.2..1.4).contains(&took.as_secs_f64()), "{took:?}");
+    let got = within(SOON, slow.rest()).await.expect("answered");
+    assert_eq!(got.text(), "slow");
+    drop(slow);
+    within(SOON, busy.ended())
+        .await
+        .expect("a GOAWAY without error");
+}
+
+/// The same of a connection on which requests never pause: it ends, and none of them is lost.
+#[tokio::test]
+async fn a_busy_client_connection_ends_by_its_age_and_loses_nothing() {
+    let mut settings = settings();
+    settings.timeouts.connection_age = written("300ms");
+    let reply = Http2Reply::text(200, "ok").after(Duration::from_millis(20));
+    let pairs = Pairs::serve_with(settings, vec![("/", Reply::text(200, "ok"), reply)], "").await;
+    let (at, host) = pairs.at(Speaks::Http2);
+    let mut client = Http2Client::connect(at).await.expect("connects");
+    let begun = tokio::time::Instant::now();
+    let mut streams = Vec::new();
+    // A request that the client has not begun is not lost: it knows.
+    while let Ok(stream) = client.begin(&Http2Request::get(host, "/"), true).await {
+        assert!(begun.elapsed() < SOON, "it never ends");
+        streams.push(stream);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(begun.elapsed() >= Duration::from_millis(200));
+    for stream in &mut streams {
+        let got = within(SOON, stream.rest()).await.expect("answered");
+        assert_eq!((got.status, got.text()), (200, "ok"));
+    }
+    assert!(streams.len() > 10 && pairs.two.requests() == streams.len());
+}
+
 /// A connection that asks for more streams than it may have is told so, stream by stream.
 #[tokio::test]
 async fn the_client_may_have_as_many_streams_as_was_said() {

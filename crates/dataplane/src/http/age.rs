@@ -25,7 +25,6 @@ impl Age {
     }
 
     /// Until then; `None`: it does not end by its age.
-    #[allow(dead_code)] // For connections on which responses do not come one by one.
     pub(crate) fn left(self) -> Option<Duration> {
         self.0
             .map(|end| end.saturating_duration_since(Instant::now()))

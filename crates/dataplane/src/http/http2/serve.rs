@@ -1,5 +1,10 @@
 //! The life of one HTTP/2 client connection.
-use super::{super::decide::TableCache, floods::Floods, socket::Socket, stream};
+use super::{
+    super::{age::Age, decide::TableCache},
+    floods::Floods,
+    socket::Socket,
+    stream,
+};
 use crate::{
     connection::Accepted,
     settings::Settings,
@@ -96,6 +101,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, lease: Lease, accepted: Accepted, re
         return;
     };
     let most = settings.limits.requests_per_connection;
+    let age = Age::new(&peer.shard);
     let (mut served, mut leaving, mut flooded): (u32, bool, bool) = (0, false, false);
     loop {
         // A client that opens streams without end must not keep the thread to itself.
@@ -130,6 +136,12 @@ pub(crate) async fn serve(shard: Rc<Shard>, lease: Lease, accepted: Accepted, re
             (true, false) => settings.timeouts.keep_alive.0,
             (true, true) => GOODBYE,
         };
+        let limit = match age.left() {
+            Some(left) if !leaving && (limit.is_zero() || left < limit) => {
+                left.max(Duration::from_millis(1)) // zero would be without end
+            }
+            _ => limit,
+        };
         // Only heads that come in several reads are waited for, and none holds up the others.
         let slow = head
             .filter(|_| !flooded && !settings.timeouts.request_head.0.is_zero())
@@ -146,10 +158,14 @@ pub(crate) async fn serve(shard: Rc<Shard>, lease: Lease, accepted: Accepted, re
             Ok(Next::Request(request, respond)) => {
                 served = served.saturating_add(1);
                 actix::spawn(stream::serve(Serving::begin(&peer), request, respond));
-                if most > 0 && served >= most && !leaving {
+                let spent = most > 0 && served >= most;
+                // A busy connection is never waited for as long as its age has left.
+                if !leaving && (spent || age.is_over()) {
                     leaving = true;
-                    let counts = &peer.shard.counts;
-                    counts.limit("limits.requests_per_connection");
+                    if spent {
+                        let counts = &peer.shard.counts;
+                        counts.limit("limits.requests_per_connection");
+                    }
                     connection.graceful_shutdown();
                 }
             }
