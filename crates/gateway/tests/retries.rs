@@ -605,18 +605,21 @@ async fn a_believed_client_says_how_long_and_how_often() {
             "/late",
             Reply::text(200, "").after(Duration::from_millis(300)),
         )
+        .on("/call", Reply::text(200, "").field("grpc-status", "13"))
         .otherwise(Reply::text(503, ""))
         .start()
         .await;
     let at = fresh();
     let rules = [
         ("/late", "timeout: 50ms"),
+        ("/said", "retries: {attempts: 3, retryOn: reset}"),
         ("/never", "retries: {attempts: 0}"),
     ];
     let _gateway = Gateway::serve(&retried(at, &[web.addr()], &rules)).await;
     let timeout = "x-envoy-upstream-rq-timeout-ms";
     let each = "X-Envoy-Upstream-Rq-Per-Try-Timeout-Ms";
     let (times, what) = ("x-envoy-max-retries", "x-envoy-retry-on");
+    let (calls, codes) = ("X-Envoy-Retry-Grpc-On", "X-Envoy-Retriable-Status-Codes");
     for (path, fields, status, expected) in [
         ("/hang", &[(timeout, "200")][..], 504, 1),
         ("/late", &[], 504, 1),
@@ -627,6 +630,17 @@ async fn a_believed_client_says_how_long_and_how_often() {
         ("/other", &[(what, "503"), (times, "1")], 503, 2),
         ("/other", &[(times, "5")], 503, 1),
         ("/never", &[(what, "gateway-error")], 503, 2),
+        ("/other", &[(codes, "404, 503")], 503, 3),
+        ("/said", &[(codes, "503")], 503, 1),
+        (
+            "/said",
+            &[(codes, "503"), (what, "retriable-status-codes")],
+            503,
+            4,
+        ),
+        ("/call", &[(calls, "unavailable")], 200, 1),
+        ("/call", &[(calls, "5xx,internal"), (times, "1")], 200, 2),
+        ("/other", &[(calls, "5xx")], 503, 1),
         (
             "/hang",
             &[(what, "reset"), (times, "1"), (each, "100")],

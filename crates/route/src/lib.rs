@@ -61,7 +61,7 @@ pub use gateway::{AfterTls, TlsServer};
 pub use hosts::{HostForm, HostTable, VirtualHost};
 pub use listener::{Bind, Inspection, Listener, ListenerId, Purpose};
 pub use names::names_wanted;
-pub use retries::{Happened, Replied, RetriesFrom, RetriesInForce};
+pub use retries::{Happened, Replied, RetriesFrom, RetriesInForce, RetryWishes};
 pub use rule::{Action, Origin, Rule, RuleList, TcpRule};
 pub use snapshot::{CompiledTables, Contexts, Snapshot, TableNumber, Tables, Via};
 pub use split::{Missing, Split, Target};

@@ -1,7 +1,7 @@
 //! What a request asks for in time and tries: `grpc-timeout` of a call, and `x-envoy-*` of clients
 //! that are believed. Those of others are gone before this looks (GW-82).
 use super::RequestFacts;
-use pointsman_route::{RetriesInForce, Rule};
+use pointsman_route::{RetriesInForce, RetryWishes, Rule};
 use pointsman_wire::{
     grpc::{parse_timeout, write_timeout},
     http1::RequestHead,
@@ -13,9 +13,7 @@ use std::{sync::Arc, time::Duration};
 pub(super) struct Wishes<'h> {
     /// Replaces the rule's `timeout`; zero: none (VS-H-64).
     timeout: Option<Duration>,
-    per_try: Option<Duration>,
-    attempts: Option<u32>,
-    retry_on: Option<&'h str>,
+    retries: RetryWishes<'h>,
     /// What the caller of gRPC gives it, and where that is said (VS-H-65).
     deadline: Option<(Duration, usize)>,
 }
@@ -44,12 +42,16 @@ impl<'h> Wishes<'h> {
                 12 if facts.grpc && is("grpc-timeout") => {
                     wishes.deadline = parse_timeout(field.value).map(|limit| (limit, at));
                 }
-                16 if is("x-envoy-retry-on") => wishes.retry_on = text(),
+                16 if is("x-envoy-retry-on") => wishes.retries.retry_on = text(),
                 19 if is("x-envoy-max-retries") => {
-                    wishes.attempts = text().and_then(|text| text.parse().ok());
+                    wishes.retries.attempts = text().and_then(|text| text.parse().ok());
                 }
+                21 if is("x-envoy-retry-grpc-on") => wishes.retries.retry_grpc_on = text(),
                 30 if is("x-envoy-upstream-rq-timeout-ms") => wishes.timeout = millis(),
-                38 if is("x-envoy-upstream-rq-per-try-timeout-ms") => wishes.per_try = millis(),
+                30 if is("x-envoy-retriable-status-codes") => wishes.retries.statuses = text(),
+                38 if is("x-envoy-upstream-rq-per-try-timeout-ms") => {
+                    wishes.retries.per_try = millis();
+                }
                 _ => {}
             }
         }
@@ -62,11 +64,9 @@ impl<'h> Wishes<'h> {
             Some(limit) => (!limit.is_zero()).then_some(limit),
             None => rule.timeout,
         };
-        let retries = match (self.retry_on, self.attempts, self.per_try) {
-            (None, None, None) => rule.own_retries().cloned(),
-            (retry_on, attempts, per_try) => {
-                Some(Arc::new(rule.retries().asked(retry_on, attempts, per_try)))
-            }
+        let retries = match self.retries == RetryWishes::default() {
+            true => rule.own_retries().cloned(),
+            false => Some(Arc::new(rule.retries().asked(&self.retries))),
         };
         let mut granted = Granted {
             timeout: own,

@@ -47,8 +47,16 @@ const REPLIES: u16 = CONFLICT
     | INTERNAL
     | RESOURCE_EXHAUSTED
     | UNAVAILABLE;
+/// Statuses of gRPC.
+const GRPC: u16 = CANCELLED | DEADLINE_EXCEEDED | INTERNAL | RESOURCE_EXHAUSTED | UNAVAILABLE;
 /// No response at all, whatever the reason.
 const ANY_RESET: u16 = SERVER_ERROR | GATEWAY_ERROR | RESET;
+
+/// Is it the name of a status of gRPC that may be tried again?
+pub(super) fn is_of_grpc(word: &str) -> bool {
+    let mut words = WORDS.iter();
+    words.any(|(name, bit)| *name == word && bit & GRPC != 0)
+}
 
 impl Conditions {
     /// Words with commas between. Unknown ones have been refused with the document.

@@ -9,7 +9,7 @@ mod happened;
 mod tests;
 
 use crate::rule::Rule;
-use conditions::Conditions;
+use conditions::{Conditions, is_of_grpc};
 pub use happened::{Happened, Replied};
 use pointsman_model::action::Retries;
 use std::{
@@ -47,6 +47,22 @@ pub struct RetriesInForce {
     /// Who did.
     pub from: RetriesFrom,
     conditions: Conditions,
+}
+
+/// What the headers of a believed client ask of the retries of its request (VS-H-64).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RetryWishes<'h> {
+    /// `x-envoy-retry-on`: conditions beside the rule's.
+    pub retry_on: Option<&'h str>,
+    /// `x-envoy-retry-grpc-on`: the same, of gRPC alone.
+    pub retry_grpc_on: Option<&'h str>,
+    /// `x-envoy-retriable-status-codes`: statuses beside the rule's, where some condition is
+    /// `retriable-status-codes`.
+    pub statuses: Option<&'h str>,
+    /// `x-envoy-max-retries`: instead of the rule's.
+    pub attempts: Option<u32>,
+    /// `x-envoy-upstream-rq-per-try-timeout-ms`: instead of the rule's; zero: none.
+    pub per_try: Option<Duration>,
 }
 
 /// Conditions of VS-H-70: the list of statuses that belongs to the last word is empty.
@@ -140,25 +156,33 @@ impl RetriesInForce {
         }
     }
 
-    /// The same with what the headers of a believed client ask for: `x-envoy-retry-on` adds its
-    /// conditions, `x-envoy-max-retries` replaces the number and
-    /// `x-envoy-upstream-rq-per-try-timeout-ms` the time of a try (zero: none). Words that are none
-    /// are passed over, as Envoy does.
+    /// The same with what a believed client asks for. Words that are none are passed over, as Envoy
+    /// does.
     #[must_use]
-    pub fn asked(
-        &self,
-        retry_on: Option<&str>,
-        attempts: Option<u32>,
-        per_try: Option<Duration>,
-    ) -> Self {
+    pub fn asked(&self, wishes: &RetryWishes<'_>) -> Self {
         let mut written = self.written.clone();
-        if let Some(more) = retry_on {
-            written.retry_on = Some(format!("{},{more}", self.retry_on()).into());
+        let mut words = self.retry_on().to_owned();
+        let conditions = wishes.retry_on.into_iter();
+        let calls = wishes.retry_grpc_on.unwrap_or_default().split(',');
+        let calls = calls.map(str::trim).filter(|word| is_of_grpc(word));
+        for more in conditions.chain(calls) {
+            words.push(',');
+            words.push_str(more);
             // Envoy's number where only conditions are asked for.
             written.attempts = written.attempts.max(1);
         }
-        written.attempts = attempts.unwrap_or(written.attempts);
-        if let Some(per_try) = per_try {
+        if let Some(statuses) = wishes.statuses.filter(|_| heeds_statuses(&words)) {
+            let statuses = statuses.split(',').map(str::trim);
+            for status in statuses.filter(|it| it.parse::<u16>().is_ok()) {
+                words.push(',');
+                words.push_str(status);
+            }
+        }
+        if words != self.retry_on() {
+            written.retry_on = Some(words.into());
+        }
+        written.attempts = wishes.attempts.unwrap_or(written.attempts);
+        if let Some(per_try) = wishes.per_try {
             written.per_try_timeout = (!per_try.is_zero()).then_some(per_try);
         }
         Self::new(written, self.from)
@@ -168,6 +192,12 @@ impl RetriesInForce {
     fn is_said(&self) -> bool {
         words(&self.written).is_some()
     }
+}
+
+/// Are listed statuses a condition among these words?
+fn heeds_statuses(words: &str) -> bool {
+    let mut words = words.split(',').map(str::trim);
+    words.any(|word| word == "retriable-status-codes" || word.parse::<u16>().is_ok())
 }
 
 fn words(written: &Retries) -> Option<&str> {

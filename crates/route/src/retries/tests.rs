@@ -157,22 +157,81 @@ fn pauses_double_up_to_ten_times_the_base() {
 
 #[test]
 fn a_believed_client_may_ask_for_more() {
-    // What it asks for is added to the rule's.
+    // What it asks for is added to the rule's (VS-H-64).
+    let none = RetryWishes::default();
+    let on = |words| RetryWishes {
+        retry_on: Some(words),
+        ..none
+    };
+    let often = |attempts| RetryWishes {
+        attempts: Some(attempts),
+        ..none
+    };
+    let timed = |per_try| RetryWishes {
+        per_try: Some(per_try),
+        ..none
+    };
     let own = rule(3, Some("reset"));
-    let asked = own.asked(Some("503,nonsense"), None, None);
+    assert_eq!(own.asked(&none), own);
+    let asked = own.asked(&on("503,nonsense"));
     assert_eq!(asked.attempts(), 3);
     assert!(asked.repeats(&Reset) && asked.repeats(&status(503)));
     assert!(!asked.repeats(&status(500)));
-    assert_eq!(own.asked(None, Some(9), None).attempts(), 9);
-    assert_eq!(rule(0, None).asked(Some("5xx"), None, None).attempts(), 1);
-    assert!(!own.asked(Some("5xx"), Some(0), None).repeats(&Reset));
-    let timed = own.asked(None, None, Some(Duration::from_millis(7)));
-    assert_eq!(timed.per_try_timeout(), Some(Duration::from_millis(7)));
-    let timed = timed.asked(None, None, Some(Duration::ZERO));
-    assert_eq!(timed.per_try_timeout(), None);
+    assert_eq!(own.asked(&often(9)).attempts(), 9);
+    assert_eq!(rule(0, None).asked(&on("5xx")).attempts(), 1);
+    let never = RetryWishes {
+        attempts: Some(0),
+        ..on("5xx")
+    };
+    assert!(!own.asked(&never).repeats(&Reset));
+    let asked = own.asked(&timed(Duration::from_millis(7)));
+    assert_eq!(asked.per_try_timeout(), Some(Duration::from_millis(7)));
+    let asked = asked.asked(&timed(Duration::ZERO));
+    assert_eq!(asked.per_try_timeout(), None);
     // How often says nothing of what: a repetition nobody asked for is still none.
-    let often = RetriesInForce::built_in().asked(None, Some(9), None);
+    let often = RetriesInForce::built_in().asked(&often(9));
     assert!(!often.repeats(&grpc(14)) && often.repeats(&ConnectFailed));
+}
+
+#[test]
+fn a_believed_client_may_ask_for_statuses() {
+    // VS-H-64
+    let calls = |words| RetryWishes {
+        retry_grpc_on: Some(words),
+        ..RetryWishes::default()
+    };
+    let statuses = |list| RetryWishes {
+        statuses: Some(list),
+        ..RetryWishes::default()
+    };
+    let own = rule(0, Some("reset"));
+    let asked = own.asked(&calls("internal, 5xx,nonsense"));
+    assert_eq!(asked.attempts(), 1);
+    assert!(asked.repeats(&grpc(13)) && asked.repeats(&Reset));
+    assert!(!asked.repeats(&grpc(14)) && !asked.repeats(&status(500)));
+    assert_eq!(own.asked(&calls("5xx")), own, "no word of gRPC");
+    // Statuses count where a condition speaks of listed ones.
+    assert_eq!(own.asked(&statuses("503")), own);
+    for words in [
+        "retriable-status-codes",
+        "503",
+        "reset,retriable-status-codes",
+    ] {
+        let asked = rule(1, Some(words)).asked(&statuses("418, 5xx,, 99,500"));
+        assert!(asked.repeats(&status(418)) && asked.repeats(&status(500)));
+        assert!(!asked.repeats(&status(501)) && !asked.repeats(&status(99)));
+    }
+    let both = RetryWishes {
+        retry_on: Some("retriable-status-codes"),
+        ..statuses("418")
+    };
+    assert!(own.asked(&both).repeats(&status(418)));
+    // The built-in conditions have it, with an empty list (VS-H-70).
+    assert!(
+        RetriesInForce::built_in()
+            .asked(&statuses("418"))
+            .repeats(&status(418))
+    );
 }
 
 #[test]
