@@ -155,7 +155,7 @@ def check_tables():
         return {prefix + it for it in re.findall(r"^    pub (\w+):", body, re.MULTILINE)}
 
     tests = "crates/*/tests/**/*.rs", "crates/dataplane/src/**/tests.rs"
-    words = r"(?:limits|timeouts|http2|mirrors)\.\w+|mailbox\.sniffer|descriptors|client_hello_bytes"
+    words = r"(?:limits|timeouts|http2|mirrors)\.\w+|mailbox\.sniffer|descriptors|http2KeepAlive|client_hello_bytes"
     limits = rows("docs/refusals.md", rf"`({words})`")
     codes = found(r"const \w+: Code = Code\((\d+)\)", "crates/*/src/**/*.rs")
     lists = [

@@ -261,8 +261,8 @@ impl Default for Limits {
 pub struct Http2 {
     /// Streams a client may have at a time on one connection (MAX_CONCURRENT_STREAMS).
     pub client_streams: u32,
-    /// Streams at a time on one connection to an endpoint, which may allow less; beyond it another
-    /// connection is opened.
+    /// Streams at a time on one connection to an endpoint, where no DestinationRule says otherwise
+    /// (BE-71); the endpoint may allow less. Beyond it another connection is opened.
     pub endpoint_streams: u32,
     /// Connections of a shard to one endpoint; requests beyond what they have room for wait for
     /// the time of connecting, and get a 503 then.

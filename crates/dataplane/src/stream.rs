@@ -2,6 +2,7 @@
 //!
 //! Everything takes `&TcpStream`: both directions of a connection live in one task and share the
 //! socket by reference, without splitting it or locking.
+use pointsman_model::policy::TcpKeepalive;
 use rustix::{
     buffer::spare_capacity,
     io::Errno,
@@ -187,6 +188,24 @@ async fn write(stream: &TcpStream, mut bytes: &[u8], left: Option<&Cell<usize>>)
     }
     note(0);
     Ok(())
+}
+
+/// Has the kernel probe whether the peer of a silent connection is still there (BE-62).
+pub(crate) fn keep_alive(stream: &TcpStream, probes: &TcpKeepalive) {
+    // The kernel counts seconds, up to 15 bits of them, and probes in 7.
+    let seconds = |limit: Duration| Duration::from_secs(limit.as_secs().clamp(1, 32_767));
+    let mut asked = socket2::TcpKeepalive::new();
+    if let Some(time) = probes.time {
+        asked = asked.with_time(seconds(time));
+    }
+    if let Some(interval) = probes.interval {
+        asked = asked.with_interval(seconds(interval));
+    }
+    if let Some(count) = probes.probes {
+        asked = asked.with_retries(count.clamp(1, 127));
+    }
+    // A socket that is closed already takes no options, and needs none.
+    let _ = SockRef::from(stream).set_tcp_keepalive(&asked);
 }
 
 /// Sends FIN; reading goes on.

@@ -4,7 +4,8 @@ mod common;
 
 use common::*;
 use pointsman_testkit::{
-    HttpUpstream, TcpUpstream, eventually, free_port, fresh_ip, http::Reply, tcp::Behaviour,
+    Http2Upstream, HttpUpstream, TcpUpstream, eventually, free_port, fresh_ip, http::Reply,
+    tcp::Behaviour,
 };
 use std::{net::SocketAddr, time::Duration};
 
@@ -295,6 +296,95 @@ async fn connections_of_bytes_are_counted_and_end() {
     gateway
         .metrics_until(|it| it.sum(CLOSED, &closed("DT")) == 1.0)
         .await;
+}
+
+/// Seconds until the kernel probes each connection to this address that it was asked to (BE-62); zero
+/// for the others.
+fn probed(to: SocketAddr) -> Vec<u64> {
+    let SocketAddr::V4(v4) = to else {
+        panic!("not of IPv4: {to}");
+    };
+    let number = u32::from_ne_bytes(v4.ip().octets());
+    let to = format!("{number:08X}:{:04X}", to.port());
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("the kernel's table");
+    let lines = table
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>());
+    lines
+        .filter(|line| line.get(2) == Some(&&*to) && line.get(3) == Some(&"01"))
+        .map(|line| match line[5].split_once(':') {
+            // Hundredths of a second.
+            Some(("02", when)) => u64::from_str_radix(when, 16).expect("a number") / 100,
+            _ => 0,
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn connections_to_endpoints_are_probed() {
+    // BE-62: by the policy, on the ground of what the mesh says.
+    let one = HttpUpstream::named("one").at(fresh()).start().await;
+    let two = Http2Upstream::named("two").at(fresh()).start().await;
+    let raw = TcpUpstream::start(Behaviour::Echo).await;
+    let mesh = |text: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: ConfigMap\n\
+             metadata: {{name: istio, namespace: istio-system}}\ndata:\n  mesh: |\n    {text}\n"
+        )
+    };
+    let at = fresh();
+    let gateway = Gateway::serve("").await;
+    for (mesh, pool, expected) in [
+        (String::new(), "{connectTimeout: 9s}", 0..=0),
+        (
+            String::new(),
+            "{tcpKeepalive: {time: 1000s, interval: 7s, probes: 3}}",
+            900..=1000,
+        ),
+        (
+            mesh("tcpKeepalive: {time: 500s}"),
+            "{connectTimeout: 9s}",
+            400..=500,
+        ),
+        (
+            mesh("tcpKeepalive: {time: 500s}"),
+            "{tcpKeepalive: {interval: 7s}}",
+            400..=500,
+        ),
+        (
+            mesh("tcpKeepalive: {time: 500s}"),
+            "{tcpKeepalive: {time: 2000s}}",
+            1900..=2000,
+        ),
+    ] {
+        let policy = |host| subsets(host, &[], &format!("{{connectionPool: {{tcp: {pool}}}}}"));
+        let of = |host, port, number, to| {
+            service(host, at.ip(), number, port, &plain(&[to])) + &policy(host)
+        };
+        let ports = [at.port(), free_port(), free_port()];
+        let text = [
+            mesh.clone(),
+            of("one", "http", ports[0], one.addr()),
+            of("two", "http2", ports[1], two.addr()),
+            of("raw", "tcp", ports[2], raw.addr()),
+        ]
+        .concat();
+        gateway.apply(&text).await;
+        let to = |index: usize| SocketAddr::new(at.ip(), ports[index]);
+        assert_eq!(get(to(0), "one", "/").await.0, 200);
+        assert_eq!(get(to(1), "two", "/").await.0, 200);
+        let mut bytes = connect(to(2)).await;
+        bytes.send("x").await.expect("sent");
+        bytes.read_exact(1).await.expect("echoed");
+        for upstream in [one.addr(), two.addr(), raw.addr()] {
+            // Another shard may have one of an earlier case; while bytes are unacknowledged the
+            // kernel's timer is another one.
+            eventually(SOON, || async {
+                probed(upstream).iter().any(|it| expected.contains(it))
+            })
+            .await;
+        }
+    }
 }
 
 #[tokio::test]

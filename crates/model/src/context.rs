@@ -1,7 +1,9 @@
 //! In whose eyes the documents are read.
 use crate::{
-    Gateway, HostPattern, Kind, Meta, Sidecar, VirtualService, action::Retries, object::Labels,
-    policy::PolicyBlocks, policy::selects,
+    Gateway, HostPattern, Kind, Meta, Sidecar, VirtualService,
+    action::Retries,
+    object::Labels,
+    policy::{PolicyBlocks, TcpKeepalive, selects},
 };
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -168,6 +170,8 @@ pub struct ClientContext {
     pub default_policy: PolicyBlocks,
     /// The mesh's time to connect, for pools that set none; absent: the process's own (BE-61).
     pub connect_timeout: Option<Duration>,
+    /// The mesh's probes of connections to endpoints (BE-62).
+    pub tcp_keepalive: Option<TcpKeepalive>,
     /// The mesh's retries, for rules that set none; absent: the built-in ones (VS-H-70, VS-H-71).
     pub retries: Option<Arc<Retries>>,
     /// The client's Sidecar: narrows what it can see (VIS-10). Its outbound policy is in
@@ -243,6 +247,7 @@ impl Default for ClientContext {
             export_defaults: ExportDefaults::default(),
             default_policy: PolicyBlocks::default(),
             connect_timeout: None,
+            tcp_keepalive: None,
             retries: None,
             sidecar: None,
             outside: OutsideFrontends::default(),

@@ -119,6 +119,7 @@ impl Given {
             connect_timeout: mesh
                 .filter(|_| !self.connect_timeout)
                 .and_then(|it| it.connect_timeout),
+            tcp_keepalive: mesh.and_then(|it| it.tcp_keepalive),
             retries: mesh.and_then(|it| it.retries.clone()).map(Arc::new),
             sidecar: None,
             outside: self.outside.clone(),
@@ -132,7 +133,7 @@ mod tests {
     use crate::{
         Kind, Meta, Object, ObjectKey, PathNormalization, Place,
         action::Retries,
-        policy::PolicyBlocks,
+        policy::{PolicyBlocks, TcpKeepalive},
         sidecar::{Egress, Outbound},
     };
     use OutboundPolicy::{AllowAny, RegistryOnly};
@@ -169,6 +170,7 @@ mod tests {
                 ..Retries::default()
             }),
             connect_timeout: Some(Duration::from_secs(3)),
+            tcp_keepalive: Some(TcpKeepalive::default()),
             default_policy: PolicyBlocks::default(),
         }))
     }
@@ -207,6 +209,7 @@ mod tests {
         );
         assert_eq!(&*context.root_namespace, "mesh-root");
         assert_eq!(context.connect_timeout, Some(Duration::from_secs(3)));
+        assert_eq!(context.tcp_keepalive, Some(TcpKeepalive::default()));
         assert_eq!(context.retries.map(|it| it.attempts), Some(7));
         assert_eq!(context.export_defaults.services, [".".into()]);
 

@@ -3,7 +3,7 @@ use crate::{
     Meta, OutboundPolicy, PathNormalization, World,
     action::Retries,
     context::{DEFAULT_ROOT_NAMESPACE, ExportDefaults},
-    policy::PolicyBlocks,
+    policy::{PolicyBlocks, TcpKeepalive},
 };
 use std::{sync::Arc, time::Duration};
 
@@ -26,6 +26,8 @@ pub struct MeshSettings {
     pub retries: Option<Retries>,
     /// `connectTimeout`, for pools that set none (BE-61).
     pub connect_timeout: Option<Duration>,
+    /// `tcpKeepalive`, for all connections to endpoints (BE-62).
+    pub tcp_keepalive: Option<TcpKeepalive>,
     /// `defaultTrafficPolicy`: `connectionPool` and `outlierDetection` (BE-26).
     pub default_policy: PolicyBlocks,
 }

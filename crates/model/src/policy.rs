@@ -82,6 +82,8 @@ pub struct ConnectionPool {
     pub max_connections: Option<u32>,
     /// `tcp.connectTimeout`.
     pub connect_timeout: Option<Duration>,
+    /// `tcp.tcpKeepalive`, over the mesh's own (BE-62); absent: no probes.
+    pub tcp_keepalive: Option<TcpKeepalive>,
     /// `tcp.idleTimeout`; zero disables.
     pub tcp_idle_timeout: Option<Duration>,
     /// `tcp.maxConnectionDuration`.
@@ -96,10 +98,47 @@ pub struct ConnectionPool {
     pub max_retries: Option<u32>,
     /// `http.idleTimeout`.
     pub http_idle_timeout: Option<Duration>,
+    /// `http.maxConcurrentStreams`.
+    pub max_concurrent_streams: Option<u32>,
+    /// `http.http2KeepAlive`; absent: no pings.
+    pub http2_keep_alive: Option<Http2KeepAlive>,
     /// `http.h2UpgradePolicy: UPGRADE` (true) or `DO_NOT_UPGRADE` (false).
     pub h2_upgrade: Option<bool>,
     /// `http.useClientProtocol`.
     pub use_client_protocol: bool,
+}
+
+/// `tcpKeepalive` (BE-62): probes on connections to endpoints. What is absent is as the operating
+/// system has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct TcpKeepalive {
+    /// Probes without an answer after which the connection is dead.
+    pub probes: Option<u32>,
+    /// Silence before the first probe.
+    pub time: Option<Duration>,
+    /// Between two of them.
+    pub interval: Option<Duration>,
+}
+
+impl TcpKeepalive {
+    /// What is said here, and else `base`.
+    #[must_use]
+    pub fn over(self, base: Self) -> Self {
+        Self {
+            probes: self.probes.or(base.probes),
+            time: self.time.or(base.time),
+            interval: self.interval.or(base.interval),
+        }
+    }
+}
+
+/// `http2KeepAlive` (BE-74): pings on HTTP/2 connections to endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Http2KeepAlive {
+    /// Between the answer to one ping and the next ping.
+    pub interval: Duration,
+    /// Without an answer the connection ends after this.
+    pub timeout: Duration,
 }
 
 /// `outlierDetection` (BE-80..83).

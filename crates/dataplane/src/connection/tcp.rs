@@ -66,7 +66,7 @@ pub(crate) struct Chosen {
     label: Option<Arc<str>>,
     stats: Rc<ClusterStats>,
     timeout: Duration,
-    /// Whose limits hold.
+    /// Whose limits hold, and whose probes are sent (BE-62).
     limited: Option<Rc<ClusterState>>,
     patience: Patience,
 }
@@ -161,7 +161,8 @@ pub(crate) fn plan(cx: &Context<'_>, view: &View, rule: &TcpRule) -> Plan {
         label: Some(cluster.cluster.label.clone()),
         stats: cluster.stats.clone(),
         timeout: timeout.unwrap_or(shard.settings.timeouts.connect.0),
-        limited: cluster.limits.is_some().then(|| cluster.clone()),
+        limited: (cluster.limits.is_some() || cluster.lifetime.probes.is_some())
+            .then(|| cluster.clone()),
         patience: Patience::of(Some(&cluster.cluster.policy.pool), &shard.settings),
         cluster: None,
     };
@@ -199,7 +200,13 @@ impl Chosen {
         };
         let connect = in_flight.endpoint().connect(cx.shard);
         match cx.lease.within(self.timeout, connect).await {
-            Ok(Ok(upstream)) => Ok((upstream, in_flight.with(permit))),
+            Ok(Ok(upstream)) => {
+                let backend = self.limited.as_deref();
+                if let Some(probes) = backend.and_then(|it| it.lifetime.probes.as_ref()) {
+                    stream::keep_alive(&upstream, probes);
+                }
+                Ok((upstream, in_flight.with(permit)))
+            }
             Ok(Err(error)) if endpoint_state::is_ourselves(&error) => {
                 cx.shard.counts.self_connect(&error);
                 Err(Flags::UF)

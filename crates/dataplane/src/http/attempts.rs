@@ -188,7 +188,7 @@ async fn attempts(
             let repeated = forward.facts.idempotent && attempt.in_one_piece();
             let pooled = match fresh_only {
                 true => None,
-                false => endpoint.take_idle(&forward.lifetime(), repeated),
+                false => endpoint.take_idle(forward.lifetime(), repeated),
             };
             let (upstream, reused) = match pooled {
                 Some(pooled) => (Ok(pooled), true),
@@ -218,7 +218,7 @@ async fn attempts(
                     && reusable
                 {
                     let most = cx.shard.settings.limits.pooled_per_endpoint;
-                    endpoint.keep(upstream, &forward.lifetime(), most, cx.lease.now());
+                    endpoint.keep(upstream, forward.lifetime(), most, cx.lease.now());
                 }
                 return Outcome::Answered {
                     status,
@@ -300,9 +300,12 @@ async fn by_http2(
     attempt: &mut impl Attempt,
     tries: &Tries<'_>,
 ) -> (End, bool) {
-    let policy = forward.backend().map(|it| &it.cluster.policy.pool);
+    let backend = forward.backend();
+    let policy = backend.map(|it| &it.cluster.policy.pool);
     let limits = ConnectionLimits::of(policy, &cx.shard.settings);
-    let local = match endpoint.http2().open(endpoint, cx.shard, &limits).await {
+    let counted = backend.and_then(|it| it.limits.as_ref());
+    let open = endpoint.http2().open(endpoint, cx.shard, &limits, counted);
+    let local = match open.await {
         Ok(lease) => {
             cx.access.connected(lease.socket());
             let reused = lease.is_reused();
@@ -319,6 +322,12 @@ async fn by_http2(
         }
         Err(Http2OpenError::NoStreams | Http2OpenError::Exhausted) => {
             return (NoConnection::Full(local::OVERFLOW).end(), false);
+        }
+        Err(Http2OpenError::Late) => {
+            return (NoConnection::Full(local::PENDING_TIMEOUT).end(), false);
+        }
+        Err(Http2OpenError::Full(full)) => {
+            return (NoConnection::Full(overflow(cx, full)).end(), false);
         }
     };
     (NoConnection::Failed(local).end(), false)
@@ -388,7 +397,7 @@ impl Forward {
     }
 
     /// How long connections for it are used.
-    pub(super) fn lifetime(&self) -> Lifetime {
-        self.backend().map(|it| it.lifetime).unwrap_or_default()
+    pub(super) fn lifetime(&self) -> &Lifetime {
+        self.backend().map_or(&Lifetime::ANY, |it| &it.lifetime)
     }
 }

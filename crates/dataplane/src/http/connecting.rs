@@ -111,7 +111,7 @@ async fn opened(
     permit: Option<ConnectionPermit>,
 ) -> Result<Upstream, NoConnection> {
     match connect(cx, forward, endpoint).await {
-        Ok(stream) => Ok(Upstream::new(stream, &forward.lifetime(), permit)),
+        Ok(stream) => Ok(Upstream::new(stream, forward.lifetime(), permit)),
         Err(local) => Err(NoConnection::Failed(local)),
     }
 }

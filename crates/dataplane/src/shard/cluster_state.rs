@@ -34,7 +34,7 @@ pub struct ClusterState {
     custom: Option<Rc<CustomBalancer>>,
     equal_weights: bool,
     /// What its connections and requests may be; `None` for most backends.
-    pub(crate) limits: Option<Box<PoolLimits>>,
+    pub(crate) limits: Option<Rc<PoolLimits>>,
     /// How long its connections are used.
     pub(crate) lifetime: Lifetime,
     /// Requests of this shard that are sent again, after something was sent, where no limit is
@@ -127,7 +127,7 @@ impl ClusterState {
                 .map(Rc::new),
         };
         Self {
-            limits: limits.map(Box::new),
+            limits: limits.map(Rc::new),
             lifetime: Lifetime::of(&cluster.policy.pool),
             repeating: predecessor.map_or_else(Rc::default, |old| old.repeating.clone()),
             stats: predecessor.map_or_else(stats, |old| old.stats.clone()),

@@ -42,6 +42,8 @@ struct Idle {
     since: Instant,
     /// What its policy says, if anything; zero: for ever.
     limit: Option<Duration>,
+    /// When it is too old (BE-63).
+    end: Option<Instant>,
 }
 
 /// So many connections that are given back go to requests of the same shard before one is closed for
@@ -113,9 +115,10 @@ impl EndpointState {
         let mut idle = self.idle.borrow_mut();
         if idle.len() < most {
             idle.push(Idle {
-                upstream,
                 since: now,
                 limit: lifetime.idle,
+                end: upstream.end(lifetime),
+                upstream,
             });
         }
     }
@@ -166,6 +169,9 @@ impl EndpointState {
             let permit = idle.upstream.permit();
             permit.is_none_or(|permit| permit.wanted_by() == 0)
         });
+        if let Some(http2) = self.http2.get() {
+            http2.make_room();
+        }
     }
 
     /// Connections of HTTP/2.
@@ -192,7 +198,8 @@ impl EndpointState {
         self.idle.borrow_mut().retain(|idle| {
             let limit = idle.limit.unwrap_or(limit);
             let young = now.saturating_duration_since(idle.since) < limit;
-            (young || idle.limit == Some(Duration::ZERO)) && !stream::is_disturbed(&idle.upstream)
+            let young = young || idle.limit == Some(Duration::ZERO);
+            young && idle.end.is_none_or(|end| now < end) && !stream::is_disturbed(&idle.upstream)
         });
     }
 
@@ -269,11 +276,7 @@ mod tests {
     use super::*;
     use tokio::{io::AsyncWriteExt, net::TcpListener};
 
-    const ANY: Lifetime = Lifetime {
-        idle: None,
-        total: None,
-        requests: 0,
-    };
+    const ANY: Lifetime = Lifetime::ANY;
 
     async fn pair(listener: &TcpListener) -> (TcpStream, TcpStream) {
         let address = listener.local_addr().unwrap();

@@ -2,7 +2,7 @@
 //!
 //! A limit is one number for the whole process (BE-76), so it is counted across shards, by atomics,
 //! but only where a limit is written: a backend without one has no [`PoolLimits`] and pays nothing.
-use pointsman_model::policy::{ConnectionPool, RetryBudget};
+use pointsman_model::policy::{ConnectionPool, RetryBudget, TcpKeepalive};
 use pointsman_route::Policy;
 use std::{
     collections::HashMap,
@@ -233,8 +233,8 @@ pub(crate) fn share(requests: u32, budget: RetryBudget) -> u32 {
         .max(budget.min_concurrency)
 }
 
-/// How long connections to a backend are used (BE-63, BE-64, BE-68, BE-70).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How long connections to a backend are used (BE-62, BE-63, BE-64, BE-68, BE-70).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Lifetime {
     /// Without a request; `None`: as for all, zero: for ever.
     pub(crate) idle: Option<Duration>,
@@ -242,21 +242,33 @@ pub(crate) struct Lifetime {
     pub(crate) total: Option<Duration>,
     /// Requests; 0: any number.
     pub(crate) requests: u32,
+    /// Probes of whether the endpoint is still there (BE-62).
+    pub(crate) probes: Option<TcpKeepalive>,
 }
 
 impl Lifetime {
+    /// As nobody said otherwise.
+    pub(crate) const ANY: Self = Self {
+        idle: None,
+        total: None,
+        requests: 0,
+        probes: None,
+    };
+
     /// As a policy has it.
     pub(crate) fn of(pool: &ConnectionPool) -> Self {
         Self {
             idle: pool.http_idle_timeout.or(pool.tcp_idle_timeout),
             total: pool.max_connection_duration,
             requests: pool.max_requests_per_connection.unwrap_or(0),
+            probes: pool.tcp_keepalive,
         }
     }
 
     /// Does it say anything?
     pub(crate) fn is_limited(&self) -> bool {
-        *self != Self::default()
+        // Asked several times per request, so not by comparing everything with `ANY`.
+        self.idle.is_some() || self.total.is_some() || self.requests > 0 || self.probes.is_some()
     }
 }
 

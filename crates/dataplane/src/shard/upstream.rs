@@ -1,5 +1,7 @@
 //! One HTTP/1 connection to an endpoint, and what its pool must know of it.
 use super::pool_limits::{ConnectionPermit, Lifetime};
+use crate::stream;
+use pointsman_model::policy::TcpKeepalive;
 use std::{
     ops::Deref,
     time::{Duration, Instant},
@@ -19,6 +21,8 @@ struct Limited {
     opened: Instant,
     /// Requests it was taken for.
     requests: u32,
+    /// Probes that the kernel was asked for.
+    probes: Option<TcpKeepalive>,
     /// Where the backend's connections are counted.
     permit: Option<ConnectionPermit>,
 }
@@ -28,6 +32,7 @@ impl Limited {
         Box::new(Self {
             opened: Instant::now(),
             requests: 0,
+            probes: None,
             permit,
         })
     }
@@ -55,6 +60,12 @@ impl Upstream {
         if lifetime.is_limited() {
             let limited = self.limited.get_or_insert_with(|| Limited::new(None));
             limited.requests = limited.requests.saturating_add(1);
+            if let Some(probes) = lifetime.probes
+                && limited.probes != Some(probes)
+            {
+                stream::keep_alive(&self.stream, &probes);
+                limited.probes = Some(probes);
+            }
         }
     }
 
@@ -68,6 +79,12 @@ impl Upstream {
                     && (lifetime.total.is_none()
                         || within(lifetime.total, limited.opened.elapsed()))
             })
+    }
+
+    /// When it is too old to be kept, if ever.
+    pub(super) fn end(&self, lifetime: &Lifetime) -> Option<Instant> {
+        let total = lifetime.total.filter(|total| !total.is_zero())?;
+        self.limited.as_ref()?.opened.checked_add(total)
     }
 
     /// The right by which it is open.

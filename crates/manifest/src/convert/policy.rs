@@ -6,8 +6,8 @@ use crate::{
 };
 use foldhash::{HashSet, HashSetExt as _};
 use pointsman_model::policy::{
-    ClientTls, ConnectionPool, OutlierDetection, PolicyBlocks, RetryBudget, TlsMode, TrafficPolicy,
-    Tunnel,
+    ClientTls, ConnectionPool, Http2KeepAlive, OutlierDetection, PolicyBlocks, RetryBudget,
+    TcpKeepalive, TlsMode, TrafficPolicy, Tunnel,
 };
 
 /// Limits in which 0 means "not set" (BE-76).
@@ -145,6 +145,7 @@ fn connection_pool(key: &Key, map: &Map, context: &mut Context<'_>) -> Connectio
     ConnectionPool {
         max_connections: limit(tcp, "maxConnections"),
         connect_timeout: Context::duration(tcp, "connectTimeout"),
+        tcp_keepalive: tcp_keepalive(tcp),
         tcp_idle_timeout: Context::duration(tcp, "idleTimeout"),
         max_connection_duration: Context::duration(tcp, "maxConnectionDuration"),
         max_pending_requests: limit(http, "http1MaxPendingRequests"),
@@ -152,9 +153,25 @@ fn connection_pool(key: &Key, map: &Map, context: &mut Context<'_>) -> Connectio
         max_requests_per_connection: limit(http, "maxRequestsPerConnection"),
         max_retries: limit(http, "maxRetries"),
         http_idle_timeout: Context::duration(http, "idleTimeout"),
+        max_concurrent_streams: limit(http, "maxConcurrentStreams"),
+        http2_keep_alive: http.map("http2KeepAlive").and_then(|map| {
+            Some(Http2KeepAlive {
+                interval: Context::duration(map, "interval")?,
+                timeout: Context::duration(map, "timeout")?,
+            })
+        }),
         h2_upgrade: upgrade,
         use_client_protocol,
     }
+}
+
+/// BE-62, of a pool or of the mesh.
+pub(super) fn tcp_keepalive(map: &Map) -> Option<TcpKeepalive> {
+    map.map("tcpKeepalive").map(|map| TcpKeepalive {
+        probes: limit(map, "probes"),
+        time: Context::duration(map, "time"),
+        interval: Context::duration(map, "interval"),
+    })
 }
 
 /// BE-80. Zero is a value here: it switches a detector off.

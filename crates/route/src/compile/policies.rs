@@ -187,6 +187,12 @@ impl InForce<'_> {
         // Not a block: it is there for every pool that does not say how long (BE-61).
         let limit = &mut policy.pool.connect_timeout;
         *limit = limit.or(context.connect_timeout);
+        // What the mesh says is the ground that a pool builds on (BE-62).
+        let probes = &mut policy.pool.tcp_keepalive;
+        *probes = match (*probes, context.tcp_keepalive) {
+            (Some(own), Some(mesh)) => Some(own.over(mesh)),
+            (own, mesh) => own.or(mesh),
+        };
         let outlier = blocks.outlier_detection.as_ref();
         policy.outlier = outlier.or(mesh.outlier_detection.as_ref()).cloned();
         policy.tls = blocks.tls;

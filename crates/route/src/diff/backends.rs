@@ -173,6 +173,9 @@ fn of_policy(old: &Policy, new: &Policy, changes: &mut Vec<String>) {
         "http2MaxRequests": max_requests,
         "maxRequestsPerConnection": max_requests_per_connection,
         "maxRetries": max_retries,
+        "maxConcurrentStreams": max_concurrent_streams,
+        "http2KeepAlive": http2_keep_alive,
+        "tcpKeepalive": tcp_keepalive,
         "http.idleTimeout": http_idle_timeout,
     });
     match (&old.outlier, outlier) {

@@ -75,9 +75,16 @@ pub(super) async fn send(
     body: Body,
 ) -> &'static str {
     let limits = ConnectionLimits::of(Some(&cluster.cluster.policy.pool), &shard.settings);
-    let mut lease = match endpoint.http2().open(endpoint, shard, &limits).await {
+    let counted = cluster.limits.as_ref();
+    let open = endpoint.http2().open(endpoint, shard, &limits, counted);
+    let mut lease = match open.await {
         Ok(lease) => lease,
-        Err(Http2OpenError::NoStreams | Http2OpenError::Exhausted) => return "overflow",
+        Err(
+            Http2OpenError::NoStreams
+            | Http2OpenError::Exhausted
+            | Http2OpenError::Late
+            | Http2OpenError::Full(_),
+        ) => return "overflow",
         Err(_) => return "failed",
     };
     let alone = body.data.is_empty() && body.trailers.is_none();

@@ -3,11 +3,15 @@
 use super::{
     ConnectionLimits, Http2OpenError, Http2Pool,
     fault::StreamFault,
+    pings::Pings,
     socket::{Socket, Wire},
 };
 use crate::{
     settings::Settings,
-    shard::{Shard, endpoint_state::EndpointState, endpoint_state::is_ourselves},
+    shard::{
+        Shard, endpoint_state::EndpointState, endpoint_state::is_ourselves,
+        pool_limits::ConnectionPermit,
+    },
     stream::{self, Peer},
 };
 use bytes::Bytes;
@@ -16,6 +20,7 @@ use h2::{
     client::{self, ResponseFuture, SendRequest},
 };
 use http::Request;
+use pointsman_model::policy::TcpKeepalive;
 use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
@@ -39,10 +44,18 @@ pub(super) struct Connection {
     /// as soon as its streams have ended.
     send: RefCell<Option<SendRequest<Bytes>>>,
     driver: RefCell<Option<AbortHandle>>,
+    pings: Pings,
+    /// Where the backend's connections are counted.
+    permit: Option<ConnectionPermit>,
+    opened: Instant,
+    /// Probes that the kernel was asked for.
+    probes: Cell<Option<TcpKeepalive>>,
     in_use: Cell<u32>,
     served: Cell<u32>,
     idle_since: Cell<Instant>,
+    /// As the policy says that it was last used with.
     idle_limit: Cell<Option<Duration>>,
+    total: Cell<Option<Duration>>,
 }
 
 /// What a connection has for one more stream.
@@ -65,8 +78,9 @@ impl Connection {
     pub(super) async fn open(
         pool: &Rc<Http2Pool>,
         endpoint: &EndpointState,
-        shard: &Shard,
+        shard: &Rc<Shard>,
         limits: &ConnectionLimits,
+        permit: Option<ConnectionPermit>,
     ) -> Result<Rc<Self>, Http2OpenError> {
         let stage = Cell::new(Http2OpenError::ConnectTimeout);
         let opening = async {
@@ -89,7 +103,7 @@ impl Connection {
             let http2 = settled(http2, send.clone(), none).await?;
             Ok((wire, send, http2))
         };
-        let (wire, send, http2) = match tokio::time::timeout(limits.connect, opening).await {
+        let (wire, send, mut http2) = match tokio::time::timeout(limits.connect, opening).await {
             Ok(opened) => opened?,
             Err(_) => return Err(stage.into_inner()),
         };
@@ -98,10 +112,15 @@ impl Connection {
             wire,
             send: RefCell::new(Some(send)),
             driver: RefCell::default(),
+            pings: Pings::new(http2.ping_pong(), shard),
+            permit,
+            opened: Instant::now(),
+            probes: Cell::new(None),
             in_use: Cell::new(0),
             served: Cell::new(0),
             idle_since: Cell::new(Instant::now()),
             idle_limit: Cell::new(limits.idle),
+            total: Cell::new(limits.total),
         });
         let driver = actix::spawn(drive(http2, Driven(connection.clone())));
         *connection.driver.borrow_mut() = Some(driver.abort_handle());
@@ -134,6 +153,15 @@ impl Connection {
         self.in_use.set(in_use + 1);
         self.served.set(self.served.get().saturating_add(1));
         self.idle_limit.set(limits.idle);
+        self.total.set(limits.total);
+        if limits.probes.is_some() && self.probes.replace(limits.probes) != limits.probes {
+            limits
+                .probes
+                .inspect(|it| stream::keep_alive(&self.wire.stream, it));
+        }
+        if let Some(pings) = limits.pings {
+            self.pings.begin(self, pings);
+        }
         Room::Free(Http2Lease {
             send,
             written: self.wire.written(),
@@ -149,16 +177,19 @@ impl Connection {
                 .stalled()
                 .is_some_and(|since| !limits.stall.is_zero() && since.elapsed() >= limits.stall)
         };
-        // One that has served nobody yet must do so, or opening connections might never end.
         let idle = || {
             limits.idle.is_some_and(|limit| {
                 !limit.is_zero()
                     && self.in_use.get() == 0
-                    && self.served.get() > 0
                     && self.idle_since.get().elapsed() >= limit
             })
         };
-        stalled() || idle()
+        let old = || {
+            let total = limits.total;
+            total.is_some_and(|total| self.opened.elapsed() >= total)
+        };
+        // One that has served nobody yet must do so, or opening connections might never end.
+        stalled() || (self.served.get() > 0 && (idle() || old()))
     }
 
     /// Has it served as many requests as it may?
@@ -189,6 +220,19 @@ impl Connection {
             && now.saturating_duration_since(self.idle_since.get()) >= limit
     }
 
+    /// Is it older than the last policy it was used with allows (BE-63)?
+    pub(super) fn is_old(&self, now: Instant) -> bool {
+        let age = now.saturating_duration_since(self.opened);
+        self.total.get().is_some_and(|total| age >= total)
+    }
+
+    /// Does it serve nobody, while requests wait for the right to open one elsewhere?
+    pub(super) fn is_in_the_way(&self) -> bool {
+        self.in_use.get() == 0
+            && self.served.get() > 0
+            && self.permit.as_ref().is_some_and(|it| it.wanted_by() > 0)
+    }
+
     /// Has the peer taken nothing for `limit`?
     pub(super) fn is_stalled(&self, now: Instant, limit: Duration) -> bool {
         let since = self.wire.stalled();
@@ -206,6 +250,14 @@ impl Connection {
     /// Has it no stream, and still not ended, `limit` after it was retired or its last stream ended?
     pub(super) fn is_overdue(&self, now: Instant, limit: Duration) -> bool {
         self.in_use.get() == 0 && now.saturating_duration_since(self.idle_since.get()) >= limit
+    }
+
+    /// Its peer is gone: closes it at once.
+    pub(super) fn is_gone(self: &Rc<Self>) {
+        if let Some(pool) = self.pool.upgrade() {
+            pool.retire(self);
+        }
+        self.abort();
     }
 
     /// Closes it at once.
@@ -295,6 +347,7 @@ struct Driven(Rc<Connection>);
 
 impl Drop for Driven {
     fn drop(&mut self) {
+        self.0.pings.end();
         if let Some(pool) = self.0.pool.upgrade() {
             pool.ended(&self.0);
         }
@@ -384,6 +437,9 @@ impl Drop for InUse {
         }
         if let Some(pool) = connection.pool.upgrade() {
             pool.serve();
+            if connection.is_in_the_way() {
+                pool.make_room();
+            }
         }
     }
 }

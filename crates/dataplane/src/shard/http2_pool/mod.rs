@@ -2,8 +2,8 @@
 //! of one shard.
 //!
 //! In the order a request meets them: [`Http2Pool::open`] finds room on a connection, or has one
-//! opened; `connection` is one of them, `socket` what lies under it; `fault` says what an error of
-//! a stream means.
+//! opened; `connection` is one of them, `socket` what lies under it, `pings` what finds out that its
+//! peer is gone; `fault` says what an error of a stream means.
 //!
 //! Requests that find no room wait in one line. As many connections are being opened as the line
 //! needs, going by how many streams the endpoint allowed before; a connection that is open, a stream
@@ -13,16 +13,21 @@
 //! this side connect for ever.
 mod connection;
 mod fault;
+mod pings;
 mod socket;
 #[cfg(test)]
 mod tests;
 
-use super::{Shard, endpoint_state::EndpointState};
+use super::{
+    Shard,
+    endpoint_state::EndpointState,
+    pool_limits::{ConnectionPermit, Full, PoolLimits},
+};
 use crate::settings::Settings;
 pub(crate) use connection::Http2Lease;
 use connection::{Connection, Room};
 pub(crate) use fault::StreamFault;
-use pointsman_model::policy::ConnectionPool;
+use pointsman_model::policy::{ConnectionPool, Http2KeepAlive, TcpKeepalive};
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
@@ -37,12 +42,18 @@ use tokio::sync::oneshot;
 pub(crate) struct ConnectionLimits {
     /// From the first step of opening a connection to the peer's SETTINGS (BE-61).
     pub(crate) connect: Duration,
-    /// Streams at a time on one connection; the peer may allow less.
+    /// Streams at a time on one connection (BE-71); the peer may allow less.
     pub(crate) streams: u32,
     /// Requests on one connection; 0: any number (BE-68).
     pub(crate) requests: u32,
     /// How long a connection is kept without a request (BE-70); `None`: as for all, zero: for ever.
     pub(crate) idle: Option<Duration>,
+    /// How long a connection is used in all (BE-63); streams under way are not cut.
+    pub(crate) total: Option<Duration>,
+    /// Probes by the kernel (BE-62).
+    pub(crate) probes: Option<TcpKeepalive>,
+    /// Pings (BE-74).
+    pub(crate) pings: Option<Http2KeepAlive>,
     /// How long a peer may take nothing of what is to be written.
     pub(crate) stall: Duration,
     /// Connections to the endpoint.
@@ -54,13 +65,19 @@ impl ConnectionLimits {
     pub(crate) fn of(policy: Option<&ConnectionPool>, settings: &Settings) -> Self {
         let (timeouts, http2) = (&settings.timeouts, &settings.http2);
         let connect = policy.and_then(|it| it.connect_timeout);
+        let streams = policy.and_then(|it| it.max_concurrent_streams);
         Self {
             connect: connect.unwrap_or(timeouts.connect.0),
-            streams: http2.endpoint_streams.max(1),
+            streams: streams.unwrap_or(http2.endpoint_streams).max(1),
             requests: policy
                 .and_then(|it| it.max_requests_per_connection)
                 .unwrap_or(0),
             idle: policy.and_then(|it| it.http_idle_timeout.or(it.tcp_idle_timeout)),
+            total: policy
+                .and_then(|it| it.max_connection_duration)
+                .filter(|total| !total.is_zero()),
+            probes: policy.and_then(|it| it.tcp_keepalive),
+            pings: policy.and_then(|it| it.http2_keep_alive),
             stall: timeouts.write.0,
             connections: http2.endpoint_connections.max(1),
         }
@@ -91,6 +108,13 @@ pub(crate) enum Http2OpenError {
     /// `http2.endpoint_connections` are in use, and none had room in time.
     #[error("all connections to the endpoint are in use")]
     Exhausted,
+    /// As many connections as its policy allows the backend are in use (BE-60), and none had room
+    /// within `timeouts.pending`.
+    #[error("all connections that the backend may have are in use")]
+    Late,
+    /// As many requests to the backend wait as its policy allows (BE-66).
+    #[error("the backend has no room: {}", .0.0)]
+    Full(Full),
 }
 
 /// The HTTP/2 connections to one endpoint.
@@ -112,6 +136,8 @@ struct Waiting {
     endpoint: Rc<EndpointState>,
     shard: Rc<Shard>,
     limits: ConnectionLimits,
+    /// What the backend may have, where that is limited.
+    backend: Option<Rc<PoolLimits>>,
     lease: oneshot::Sender<Result<Http2Lease, Http2OpenError>>,
 }
 
@@ -135,7 +161,9 @@ impl Http2Pool {
         })
     }
 
-    /// Room for one request to `endpoint`, whose pool this is.
+    /// Room for one request to `endpoint`, whose pool this is. `backend` has the limits that hold for
+    /// all connections and requests of the backend; but one connection of this pool there may
+    /// always be.
     ///
     /// # Errors
     /// See [`Http2OpenError`]. Dropping the future gives up the place in the line.
@@ -144,6 +172,7 @@ impl Http2Pool {
         endpoint: &Rc<EndpointState>,
         shard: &Rc<Shard>,
         limits: &ConnectionLimits,
+        backend: Option<&Rc<PoolLimits>>,
     ) -> Result<Http2Lease, Http2OpenError> {
         if self.waiting.borrow().is_empty() {
             match self.take(limits, false) {
@@ -158,21 +187,58 @@ impl Http2Pool {
                 }
             }
         }
+        let pending = backend.map_or(Ok(None), |it| it.pending());
+        let _pending = pending.map_err(Http2OpenError::Full)?;
         let (lease, waits) = oneshot::channel();
         self.waiting.borrow_mut().push_back(Waiting {
             endpoint: endpoint.clone(),
             shard: shard.clone(),
             limits: *limits,
+            backend: backend.cloned(),
             lease,
         });
-        self.open_more();
-        match tokio::time::timeout(limits.connect + BEYOND, waits).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) | Err(_) => {
-                shard.counts.limit("http2.endpoint_connections");
-                Err(Http2OpenError::Exhausted)
-            }
+        self.open_more(None);
+        match backend.filter(|it| it.counts_connections()) {
+            None => match tokio::time::timeout(limits.connect + BEYOND, waits).await {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(_)) | Err(_) => {
+                    shard.counts.limit("http2.endpoint_connections");
+                    Err(Http2OpenError::Exhausted)
+                }
+            },
+            Some(backend) => self.counted(shard, backend, waits).await,
         }
+    }
+
+    /// Waits for an answer, and where connections are counted for the right to open another one.
+    async fn counted(
+        &self,
+        shard: &Rc<Shard>,
+        backend: &PoolLimits,
+        mut waits: oneshot::Receiver<Result<Http2Lease, Http2OpenError>>,
+    ) -> Result<Http2Lease, Http2OpenError> {
+        let answer = async {
+            if self.needed() > 0 {
+                tokio::select! {
+                    biased;
+                    answer = &mut waits => return answer,
+                    permit = backend.wait(&shard.shared) => self.open_more(permit),
+                }
+            }
+            waits.await
+        };
+        let limit = shard.settings.timeouts.pending.0;
+        let answer = match limit.is_zero() {
+            true => answer.await.ok(),
+            false => tokio::time::timeout(limit, answer)
+                .await
+                .ok()
+                .and_then(Result::ok),
+        };
+        answer.unwrap_or_else(|| {
+            shard.counts.limit("timeouts.pending");
+            Err(Http2OpenError::Late)
+        })
     }
 
     /// Connections that take streams.
@@ -216,16 +282,17 @@ impl Http2Pool {
                 }
                 Taken::None | Taken::Unread => {
                     self.waiting.borrow_mut().push_front(next);
-                    return self.open_more();
+                    return self.open_more(None);
                 }
             }
         }
     }
 
-    fn open_more(&self) {
+    /// How many more connections are to be opened for the line.
+    fn needed(&self) -> u32 {
         let waiting = self.waiting.borrow();
         let Some(first) = waiting.front() else {
-            return;
+            return 0;
         };
         let streams = first.limits.streams.min(self.expected.get()).max(1);
         let needed = u32::try_from(waiting.len())
@@ -233,13 +300,27 @@ impl Http2Pool {
             .div_ceil(streams);
         let open = u32::try_from(self.len()).unwrap_or(u32::MAX);
         let most = first.limits.connections.saturating_sub(open).min(needed);
-        while self.opening.get() < most {
-            let Some(pool) = self.own.upgrade() else {
+        most.saturating_sub(self.opening.get())
+    }
+
+    /// Opens them, as far as the backend may have them. `permit`: the right to one is there already.
+    fn open_more(&self, mut permit: Option<ConnectionPermit>) {
+        for _ in 0..self.needed() {
+            let waiting = self.waiting.borrow();
+            let (Some(first), Some(pool)) = (waiting.front(), self.own.upgrade()) else {
                 return;
             };
+            let backend = first.backend.as_ref().filter(|_| permit.is_none());
+            match backend.map_or(Ok(None), |it| it.connection()) {
+                Ok(None) => {}
+                Ok(granted) => permit = granted,
+                // Else nobody might ever serve the line: connections elsewhere need not end.
+                Err(Full(_)) if self.len() == 0 && self.opening.get() == 0 => {}
+                Err(Full(_)) => return,
+            }
             self.opening.set(self.opening.get() + 1);
             let (endpoint, shard) = (first.endpoint.clone(), first.shard.clone());
-            actix::spawn(Attempt(pool).run(endpoint, shard, first.limits));
+            actix::spawn(Attempt(pool).run(endpoint, shard, first.limits, permit.take()));
         }
     }
 
@@ -288,6 +369,14 @@ impl Http2Pool {
         self.serve();
     }
 
+    /// Closes idle connections that keep requests from opening one elsewhere.
+    pub(crate) fn make_room(&self) {
+        let all: Vec<_> = self.connections.borrow().clone();
+        for connection in all.iter().filter(|it| it.is_in_the_way()) {
+            self.retire(connection);
+        }
+    }
+
     /// Closes what is idle for longer than its policy or else `limit` says, what writes nothing for
     /// `stall`, and what does not end although it was told to.
     pub(crate) fn prune(&self, now: Instant, limit: Duration, stall: Duration) {
@@ -297,7 +386,7 @@ impl Http2Pool {
             if connection.is_stalled(now, stall) {
                 self.retire(&connection);
                 connection.abort();
-            } else if connection.is_idle(now, limit) {
+            } else if connection.is_idle(now, limit) || connection.is_old(now) {
                 self.retire(&connection);
             }
         }
@@ -329,8 +418,14 @@ struct Attempt(Rc<Http2Pool>);
 
 impl Attempt {
     /// A task of its own, since several requests may wait for it, and the first one may give up.
-    async fn run(self, endpoint: Rc<EndpointState>, shard: Rc<Shard>, limits: ConnectionLimits) {
-        let opened = Connection::open(&self.0, &endpoint, &shard, &limits).await;
+    async fn run(
+        self,
+        endpoint: Rc<EndpointState>,
+        shard: Rc<Shard>,
+        limits: ConnectionLimits,
+        permit: Option<ConnectionPermit>,
+    ) {
+        let opened = Connection::open(&self.0, &endpoint, &shard, &limits, permit).await;
         let pool = self.0.clone();
         drop(self);
         match opened {

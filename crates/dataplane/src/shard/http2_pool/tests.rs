@@ -52,6 +52,7 @@ struct World {
     shard: Rc<Shard>,
     endpoint: Rc<EndpointState>,
     limits: ConnectionLimits,
+    backend: Option<Rc<PoolLimits>>,
 }
 
 impl World {
@@ -60,12 +61,15 @@ impl World {
             shard: shard(),
             endpoint: Rc::new(EndpointState::new(EndpointAddress::Socket(address))),
             limits: limits(),
+            backend: None,
         }
     }
 
     async fn open(&self) -> Result<Http2Lease, Http2OpenError> {
         let pool = self.endpoint.http2();
-        pool.open(&self.endpoint, &self.shard, &self.limits).await
+        let backend = self.backend.as_ref();
+        pool.open(&self.endpoint, &self.shard, &self.limits, backend)
+            .await
     }
 
     fn pool(&self) -> &Http2Pool {
@@ -305,6 +309,40 @@ fn requests_wait_for_room_at_the_limit_of_connections_but_not_for_ever() {
     });
 }
 
+/// BE-60: what is idle elsewhere makes room for who waits, and a pool without any connection may have
+/// one in any case.
+#[test]
+fn an_idle_connection_of_another_pool_makes_room() {
+    on_a_shard(async {
+        let (mut one, _) = peer(1, Duration::ZERO).await;
+        let (mut two, seen) = peer(1, Duration::ZERO).await;
+        let mut policy = pointsman_route::Policy::default();
+        policy.pool.max_connections = Some(1);
+        let limits = one.shard.shared.limits(&"web".into(), &policy);
+        one.backend = limits.map(Rc::new);
+        (two.shard, two.backend) = (one.shard.clone(), one.backend.clone());
+        assert_eq!(one.get().await, Ok(200));
+        let _held = two.open().await.expect("its only one");
+        let mut wanted = one.shard.shared.wanted();
+        let second = two.open();
+        let room = async {
+            wanted.changed().await.expect("somebody wants one");
+            assert_eq!(one.pool().len(), 1);
+            one.endpoint.make_room();
+            assert_eq!(one.pool().len(), 0);
+        };
+        let (second, ()) = tokio::join!(second, room);
+        assert!(second.is_ok(), "{second:?}");
+        assert_eq!(seen.connections.get(), 2);
+        // One that comes to be idle while somebody waits does not stay.
+        let held = one.open().await.expect("its only one");
+        let mut third = Box::pin(two.open());
+        assert!(third.as_mut().now_or_never().is_none());
+        drop((held, second));
+        assert!(third.await.is_ok());
+    });
+}
+
 #[test]
 fn a_connection_begun_for_somebody_who_left_serves_the_next() {
     on_a_shard(async {
@@ -336,17 +374,24 @@ fn an_idle_connection_is_closed() {
         let (mut world, seen) = peer(100, Duration::ZERO).await;
         assert_eq!(world.get().await, Ok(200));
         let (now, minute) = (Instant::now(), Duration::from_secs(60));
-        let prune = |later| world.pool().prune(now + later, minute, Duration::ZERO);
+        let pool = world.endpoint.http2().clone();
+        let prune = |later| pool.prune(now + later, minute, Duration::ZERO);
         prune(minute / 2);
         assert_eq!(world.pool().len(), 1);
         prune(minute * 2);
+        assert_eq!(world.pool().len(), 0);
+        // One that is too old, although it is not idle for long (BE-63).
+        world.limits.total = Some(minute / 4);
+        assert_eq!(world.get().await, Ok(200));
+        world.limits.total = None;
+        prune(minute / 3);
         assert_eq!(world.pool().len(), 0);
         // Its policy says less than what holds for all, and is kept without being pruned.
         world.limits.idle = Some(Duration::from_millis(20));
         assert_eq!(world.get().await, Ok(200));
         tokio::time::sleep(Duration::from_millis(40)).await;
         assert_eq!(world.get().await, Ok(200));
-        assert_eq!(seen.connections.get(), 3);
+        assert_eq!(seen.connections.get(), 4);
         // Those that were retired end: nothing is left of them.
         while !world.pool().leaving.borrow().is_empty() {
             tokio::time::sleep(Duration::from_millis(1)).await;
