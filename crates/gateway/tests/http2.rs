@@ -711,6 +711,29 @@ async fn the_client_may_have_as_many_streams_as_was_said() {
     assert_eq!(got.status, 200);
 }
 
+/// The tasks that serve streams stay for a while, fewer than there may be streams: bursts of any
+/// size, and pauses in which they end, are served alike.
+#[tokio::test]
+async fn bursts_and_pauses_are_served() {
+    let pairs = Pairs::serve(Vec::new()).await;
+    let (at, host) = pairs.at(Speaks::Http2);
+    let mut client = Http2Client::connect(at).await.expect("connects");
+    for (burst, pause) in [(90, 0), (1, 0), (40, 1500), (90, 0)] {
+        let mut streams = Vec::new();
+        for _ in 0..burst {
+            let request = Http2Request::get(host, "/");
+            let begun = within(SOON, client.begin(&request, true)).await;
+            streams.push(begun.expect("begun"));
+        }
+        for mut stream in streams {
+            let got = within(SOON, stream.rest()).await.expect("answered");
+            assert_eq!(got.status, 200);
+        }
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+    }
+    assert_eq!(pairs.two.requests(), 221);
+}
+
 #[tokio::test]
 async fn errors_of_a_stream_are_told_apart() {
     let pairs = Pairs::serve(vec![(

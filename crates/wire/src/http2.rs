@@ -38,7 +38,7 @@ mod response;
 mod trailers;
 mod watch;
 
-pub use build::{to_request, to_response};
+pub use build::{Message, Outgoing, outgoing_request, outgoing_response, to_request, to_response};
 pub use fields::{FieldSlots, field_slots};
 pub use request::{join_cookies, request_head};
 pub use response::response_head;

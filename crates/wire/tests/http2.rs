@@ -816,3 +816,87 @@ fn fields_are_shared_between_http2_messages() {
     let other = http2::to_request(&head, &plain, "https", head.body, &[]).unwrap();
     assert_eq!(other.uri(), "https://a/x?y");
 }
+
+/// What is sent as it came changes hands, and nothing of it is copied.
+#[test]
+fn fields_that_all_pass_are_given_away() {
+    let mut parts = parts((
+        "POST",
+        "http",
+        "a",
+        "/",
+        &[("accept", "*/*"), ("x-request-id", "1")],
+    ));
+    let plain = RequestRewrite::default();
+    let extra: &[(&str, &[u8])] = &[("x-new", b"4")];
+    let (mut outgoing, whole) = {
+        let mut slots = http2::field_slots();
+        let limits = HeadLimits::default();
+        let head = http2::request_head(&parts, None, true, &mut slots, &limits).unwrap();
+        let mut changed = RequestRewrite::default();
+        changed.drop.insert(0);
+        let written = http2::outgoing_request(&head, &changed, "http", head.body, extra).unwrap();
+        assert!(!written.lacks_source());
+        assert_eq!(
+            lines(written.message().headers()),
+            ["x-request-id: 1", "x-new: 4"]
+        );
+        let outgoing = http2::outgoing_request(&head, &plain, "http", head.body, extra).unwrap();
+        let whole = http2::to_request(&head, &plain, "http", head.body, extra).unwrap();
+        (outgoing, whole)
+    };
+    assert!(outgoing.lacks_source());
+    let address = parts.headers["accept"].as_bytes().as_ptr();
+    outgoing.complete(|| std::mem::take(&mut parts.headers));
+    assert!(!outgoing.lacks_source());
+    outgoing.complete(|| unreachable!("it lacks nothing"));
+    let sent = outgoing.with(HeaderMap::new);
+    assert_eq!(
+        lines(sent.headers()),
+        ["accept: */*", "x-request-id: 1", "x-new: 4"]
+    );
+    assert_eq!(sent.headers(), whole.headers());
+    assert_eq!(sent.uri(), whole.uri());
+    assert_eq!(sent.headers()["accept"].as_bytes().as_ptr(), address);
+}
+
+/// Values that hardly come again are sent as literals that go into no table (RFC 7541 section 6.2.3),
+/// wherever they come from.
+#[test]
+fn what_differs_each_time_goes_into_no_table() {
+    let once = [
+        "x-request-id",
+        "traceparent",
+        "tracestate",
+        "x-b3-spanid",
+        "b3",
+        "grpc-timeout",
+    ];
+    let again = ["x-request", "accept", "grpc-status", "x-b", "bb", "trailer"];
+    let plain = RequestRewrite::default();
+    for (names, expected) in [(once, true), (again, false)] {
+        for name in names {
+            let literal = |request: http::Request<()>| request.headers()[name].is_sensitive();
+            let parts = parts(("GET", "http", "a", "/", &[(name, "1")]));
+            let mut slots = http2::field_slots();
+            let limits = HeadLimits::default();
+            let head = http2::request_head(&parts, None, true, &mut slots, &limits).unwrap();
+            let passed = http2::to_request(&head, &plain, "http", head.body, &[]).unwrap();
+            assert_eq!(literal(passed), expected, "{name}");
+            let bytes = format!("GET / HTTP/1.1\r\nHost: a\r\n{name}: 1\r\n\r\n");
+            let mut slots = http1::field_slots();
+            let head = parse_request(bytes.as_bytes(), &mut slots, &limits)
+                .unwrap()
+                .unwrap();
+            let written = http2::to_request(&head, &plain, "http", head.body, &[]).unwrap();
+            assert_eq!(literal(written), expected, "{name}");
+            let head = RequestHead {
+                fields: &[],
+                ..head
+            };
+            let extra: &[(&str, &[u8])] = &[(name, b"1")];
+            let added = http2::to_request(&head, &plain, "http", head.body, extra).unwrap();
+            assert_eq!(literal(added), expected, "{name}");
+        }
+    }
+}

@@ -174,14 +174,16 @@ async fn attempts(
             .per_try_timeout()
             .map(|it| Instant::now() + it);
         let (upstream, end, reused) = if forward.http2.is_some() {
-            // Boxed, so that connections which only speak HTTP/1 are not as large as this is.
-            let one = Box::pin(by_http2(cx, forward, endpoint, attempt, &tries));
             let (end, reused) = match deadline {
-                None => one.await,
-                Some(deadline) => (
-                    in_time(deadline, progress, async { one.await.0 }).await,
-                    false,
-                ),
+                None => by_http2(cx, forward, endpoint, attempt, &tries).await,
+                Some(deadline) => {
+                    let one = async {
+                        let one = by_http2(cx, forward, endpoint, attempt, &tries);
+                        one.await.0
+                    };
+                    let end = Box::pin(in_time(deadline, progress, one)).await;
+                    (end, false)
+                }
             };
             (None, end, reused)
         } else {
@@ -304,8 +306,13 @@ async fn by_http2(
     let policy = backend.map(|it| &it.cluster.policy.pool);
     let limits = ConnectionLimits::of(policy, &cx.shard.settings);
     let counted = backend.and_then(|it| it.limits.as_ref());
-    let open = endpoint.http2().open(endpoint, cx.shard, &limits, counted);
-    let local = match open.await {
+    let pool = endpoint.http2();
+    let opened = match pool.try_open(&limits) {
+        Some(lease) => Ok(lease),
+        // Boxed, as all that is rare.
+        None => Box::pin(pool.open(endpoint, cx.shard, &limits, counted)).await,
+    };
+    let local = match opened {
         Ok(lease) => {
             cx.access.connected(lease.socket());
             let reused = lease.is_reused();

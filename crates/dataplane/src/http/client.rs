@@ -9,12 +9,13 @@ use super::{
 };
 use bytes::Bytes;
 use h2::{Reason, SendStream, server::SendResponse};
+use http::HeaderMap;
 use pointsman_route::action::{self, Levels};
 use pointsman_wire::{
     http1::{
         BodyLength, ConnectionOption, ResponseBody, ResponseHead, Upgrade, Version, write_response,
     },
-    http2,
+    http2::{self, Outgoing},
 };
 use std::{
     cell::{Cell, RefCell},
@@ -35,6 +36,8 @@ pub(super) struct Answering {
     respond: RefCell<SendResponse<Bytes>>,
     /// Open once the head is sent and a body follows.
     body: RefCell<Option<SendStream<Bytes>>>,
+    /// A head that is about to be sent, and whether it is all.
+    begun: Cell<Option<(Outgoing<http::Response<()>>, bool)>>,
     /// Interim heads so far.
     interims: Cell<u32>,
 }
@@ -44,6 +47,7 @@ impl Answering {
         Self {
             respond: RefCell::new(respond),
             body: RefCell::default(),
+            begun: Cell::default(),
             interims: Cell::new(0),
         }
     }
@@ -63,6 +67,23 @@ impl Answering {
         let stream = respond.send_response(response, end).map_err(|_| Closed)?;
         *self.body.borrow_mut() = Some(stream);
         Ok(())
+    }
+
+    /// Sends the head that was begun. `source` gives the fields of the response it was made from.
+    pub(super) fn complete(&self, source: impl FnOnce() -> HeaderMap) {
+        if let Some((response, end)) = self.begun.take() {
+            self.send(response, end, source);
+        }
+    }
+
+    fn send(
+        &self,
+        response: Outgoing<http::Response<()>>,
+        end: bool,
+        source: impl FnOnce() -> HeaderMap,
+    ) {
+        // A stream that is gone tells whoever sends its body, or waits for it.
+        let _ = self.head(response.with(source), end);
     }
 
     /// Takes the stream for the body: there is one once the head is sent.
@@ -160,13 +181,16 @@ pub(super) fn pass_head<'o>(
             write_response(out, &head, connection, facts.version, to_client, &extra);
         }
         Client::Http2(stream) => {
-            let response = http2::to_response(&head, to_client, &extra)
+            let response = http2::outgoing_response(&head, to_client, &extra)
                 .map_err(|refusal| Download::Malformed(refusal.reason.as_str()))?;
             let end = !interim
                 && !upgraded
                 && matches!(to_client, ResponseBody::None | ResponseBody::Length(0));
-            // A stream that is gone tells whoever sends its body, or waits for it.
-            let _ = stream.head(response, end);
+            match head.source {
+                // Its fields are borrowed here: whoever owns them sends it.
+                Some(_) => stream.begun.set(Some((response, end))),
+                None => stream.send(response, end, HeaderMap::default),
+            }
         }
     }
     Ok(Head {

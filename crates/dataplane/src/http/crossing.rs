@@ -22,7 +22,7 @@ use h2::{RecvStream, client::ResponseFuture};
 use pointsman_telemetry::Flags;
 use pointsman_wire::{
     http1::{HeadLimits, ResponseBody, Version},
-    http2,
+    http2::{self, Outgoing},
 };
 use std::{
     cell::{Cell, RefCell},
@@ -60,13 +60,16 @@ impl Crossing<'_> {
                 framing: self.forward.facts.body.into(),
                 left: &self.progress.unsent,
             });
-            let up = self.upload(body, &mut sink);
-            let down = self.http1_response(upstream, &mut input, client);
-            let copies = self.forward.copies.as_deref();
-            let end = both_ways(self.cx, up, down, copies, self.progress).await;
+            let end = {
+                let up = pin!(self.upload(body, &mut sink));
+                let down = pin!(self.http1_response(upstream, &mut input, client));
+                let copies = self.forward.copies.as_deref();
+                both_ways(self.cx, up, down, copies, self.progress).await
+            };
             buffers.give(out);
             end
         } else {
+            stream::behind_others().await;
             let limit = self.cx.shard.settings.timeouts.write.0;
             let sent = stream::write_all(upstream, head);
             match self.cx.lease.within(limit, sent).await {
@@ -88,7 +91,9 @@ impl Crossing<'_> {
                             let body_down = ResponseBody::UntilClose;
                             let reply = &mut input;
                             let down = Http1Source::response(upstream, buffers, reply, body_down);
-                            let end = self.tunnel(body, up, Source::Http1(down), client).await;
+                            // Boxed, as all that is rare: a stream is not to be as large as this.
+                            let tunnel = self.tunnel(body, up, Source::Http1(down), client);
+                            let end = Box::pin(tunnel).await;
                             buffers.give(out);
                             end
                         }
@@ -109,7 +114,7 @@ impl Crossing<'_> {
         client: &mut Client<'_>,
         mut lease: Http2Lease,
     ) -> End {
-        let Some(request) = &self.forward.http2 else {
+        let Some(request) = self.forward.http2.as_deref().map(Outgoing::message) else {
             return End::Other(Outcome::Reply(local::BAD_RESPONSE));
         };
         let upgrade = self.forward.facts.upgrade;
@@ -121,7 +126,7 @@ impl Crossing<'_> {
             let inner = std::mem::replace(body, Source::Empty);
             *body = Source::Web(Box::new(WebSource::request(inner)));
         }
-        let (response, mut sending) = match lease.send((**request).clone(), !has_body && !upgrade) {
+        let (response, mut sending) = match lease.send(request.clone(), !has_body && !upgrade) {
             Ok(begun) => begun,
             Err(fault) => return failed(fault),
         };
@@ -139,7 +144,7 @@ impl Crossing<'_> {
                         left: &self.progress.unsent,
                     });
                     let down = Source::Http2(Http2Source::new(stream));
-                    self.tunnel(body, up, down, client).await
+                    Box::pin(self.tunnel(body, up, down, client)).await
                 }
                 (end, _) => end,
             };
@@ -148,9 +153,9 @@ impl Crossing<'_> {
             to: &mut sending,
             left: &self.progress.unsent,
         });
-        let up = self.upload(body, &mut sink);
+        let up = pin!(self.upload(body, &mut sink));
         let switched = RefCell::new(None);
-        let down = self.http2_response(&lease, response, &limits, client, &switched);
+        let down = pin!(self.http2_response(&lease, response, &limits, client, &switched));
         let copies = self.forward.copies.as_deref();
         both_ways(self.cx, up, down, copies, self.progress).await
     }
@@ -279,7 +284,7 @@ impl Crossing<'_> {
             if let Some(web) = self.forward.grpc_web.filter(|_| !interim) {
                 web.response(response.headers_mut());
             }
-            match self.pass(lease, &response, body.as_ref(), limits, client) {
+            match self.pass(lease, response, body.as_ref(), limits, client) {
                 Err(end) => return end,
                 Ok(head) => match body {
                     Some(body) => break (head, body),
@@ -308,29 +313,35 @@ impl Crossing<'_> {
     fn pass(
         &self,
         lease: &Http2Lease,
-        response: &http::Response<()>,
+        response: http::Response<()>,
         body: Option<&RecvStream>,
         limits: &HeadLimits,
         client: &mut Client<'_>,
     ) -> Result<Head, Download> {
         let facts = &self.forward.facts;
         let end = body.is_some_and(RecvStream::is_end_stream);
-        let mut slots = http2::field_slots();
-        let (status, fields) = (response.status(), response.headers());
-        let head = http2::response_head(status, fields, end, &mut slots, limits, facts.kind)
-            .map_err(|refusal| Download::Malformed(refusal.reason.as_str()))?;
-        let operations = self.forward.changes.levels();
-        let accept = self.forward.http2.as_ref();
-        let accept = accept.and_then(|request| request.extensions().get());
-        pass_head(
-            self.cx,
-            &operations,
-            lease.socket(),
-            head,
-            accept,
-            client,
-            self.gate,
-        )
+        let passed = {
+            let mut slots = http2::field_slots();
+            let (status, fields) = (response.status(), response.headers());
+            let head = http2::response_head(status, fields, end, &mut slots, limits, facts.kind)
+                .map_err(|refusal| Download::Malformed(refusal.reason.as_str()))?;
+            let operations = self.forward.changes.levels();
+            let accept = self.forward.http2.as_deref().map(Outgoing::message);
+            let accept = accept.and_then(|request| request.extensions().get());
+            pass_head(
+                self.cx,
+                &operations,
+                lease.socket(),
+                head,
+                accept,
+                client,
+                self.gate,
+            )?
+        };
+        if let Client::Http2(answering) = client {
+            answering.complete(|| response.into_parts().0.headers);
+        }
+        Ok(passed)
     }
 
     /// Carries the bytes of a WebSocket until both sides have ended, or one is cut.

@@ -26,7 +26,8 @@ use pointsman_wire::{
         ConnectionOption, FieldSet, HeadLimits, Refusal, RequestHead, RequestKind, RequestRewrite,
         Version, field_slots, parse_request, write_request,
     },
-    http2, path,
+    http2::{self, Outgoing},
+    path,
 };
 use std::{
     cell::{Cell, OnceCell},
@@ -60,6 +61,15 @@ impl Step {
             Self::Forward(forward) => Some((forward.stats(), &forward.facts)),
             Self::After(_, step) => step.routed(),
             Self::NeedMore | Self::Refuse(_) => None,
+        }
+    }
+
+    /// Of a request to an endpoint that speaks HTTP/2: its head.
+    pub(super) fn http2(&mut self) -> Option<&mut Outgoing<http::Request<()>>> {
+        match self {
+            Self::Forward(forward) => forward.http2.as_deref_mut(),
+            Self::After(_, step) => step.http2(),
+            _ => None,
         }
     }
 }
@@ -97,7 +107,9 @@ pub(crate) struct Forward {
     /// Copies for mirrors (VS-H-86).
     pub(crate) copies: Option<Box<Copies>>,
     /// The head, where the endpoint speaks HTTP/2 (PS-60); otherwise it is in `out`.
-    pub(crate) http2: Option<Box<http::Request<()>>>,
+    /// Without the fields of the client's request where they all go with it as they are: those are
+    /// given to it afterwards.
+    pub(crate) http2: Option<Box<Outgoing<http::Request<()>>>>,
     /// The client speaks gRPC-Web, and the endpoint gRPC.
     pub(super) grpc_web: Option<GrpcWeb>,
 }
@@ -394,9 +406,7 @@ fn forward_bytes(
                     });
                 }
             };
-            let grpc_web = http2
-                .as_mut()
-                .and_then(|http2| GrpcWeb::request(&cluster.cluster, http2.headers_mut()));
+            let grpc_web = GrpcWeb::outgoing(&cluster.cluster, head, http2.as_deref_mut());
             Step::Forward(Forward {
                 facts,
                 to: To::Cluster(cluster),
@@ -430,12 +440,12 @@ pub(super) fn write_head(
     extra: &[(&str, &[u8])],
     to_http2: bool,
     out: &mut Vec<u8>,
-) -> Result<Option<Box<http::Request<()>>>, Refusal> {
+) -> Result<Option<Box<Outgoing<http::Request<()>>>>, Refusal> {
     let upgrade = matches!(rewrite.connection, ConnectionOption::Upgrade(_));
     if to_http2 {
-        let mut request = http2::to_request(head, rewrite, "http", head.body, extra)?;
+        let mut request = http2::outgoing_request(head, rewrite, "http", head.body, extra)?;
         if upgrade {
-            let extensions = request.extensions_mut();
+            let extensions = request.message_mut().extensions_mut();
             extensions.insert(h2::ext::Protocol::from_static("websocket"));
             if let Some(accept) = Accept::of(head) {
                 extensions.insert(accept);
@@ -460,7 +470,7 @@ fn write_plain(
     path: &str,
     to_http2: bool,
     out: &mut Vec<u8>,
-) -> Result<Option<Box<http::Request<()>>>, Refusal> {
+) -> Result<Option<Box<Outgoing<http::Request<()>>>>, Refusal> {
     let target;
     let target = if path == head.path {
         None

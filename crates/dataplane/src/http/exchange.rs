@@ -145,7 +145,8 @@ impl Attempt for Http1Request<'_> {
             )),
         };
         let mut client = Client::Http1(self.out);
-        crossing.to_http2(&mut body, &mut client, upstream).await
+        // Boxed, so that connections to endpoints of HTTP/1 are not as large as this is.
+        Box::pin(crossing.to_http2(&mut body, &mut client, upstream)).await
     }
 
     fn in_one_piece(&self) -> bool {
@@ -231,10 +232,13 @@ async fn attempt(
         let down = pin!(download(cx, &operations, upstream, out, gate, progress));
         return one_way(cx, down, progress).await;
     }
-    let down = download(cx, &operations, upstream, out, gate, progress);
-    let up = upload(cx.client, upstream, cx.shard, body, input, taken);
     // Boxed, so that connections whose requests have no body are not as large as this is.
-    Box::pin(both_ways(cx, up, down, taken.copies, progress)).await
+    Box::pin(async {
+        let down = pin!(download(cx, &operations, upstream, out, gate, progress));
+        let up = pin!(upload(cx.client, upstream, cx.shard, body, input, taken));
+        both_ways(cx, up, down, taken.copies, progress).await
+    })
+    .await
 }
 
 /// The response to a request that is sent whole.
@@ -253,17 +257,16 @@ pub(super) async fn one_way(
 }
 
 /// Body up and response down at the same time: a server may answer before it has read everything.
+/// Both are pinned by the caller, as above.
 pub(super) async fn both_ways(
     cx: &Context<'_>,
-    up: impl Future<Output = Upload>,
-    down: impl Future<Output = Download>,
+    mut up: Pin<&mut impl Future<Output = Upload>>,
+    mut down: Pin<&mut impl Future<Output = Download>>,
     copies: Option<&Copies>,
     progress: &Progress,
 ) -> End {
     let uploaded = Cell::new(false);
     let end = {
-        let mut up = pin!(up);
-        let mut down = pin!(down);
         let mut upstream_gone = false;
         let both = poll_fn(|cx| {
             if !uploaded.get() && !upstream_gone {

@@ -1,11 +1,11 @@
 //! gRPC-Web (PS-4): for ports that say so, calls of browsers become calls of gRPC.
 use http::{
-    HeaderMap, HeaderValue,
+    HeaderMap, HeaderValue, Request,
     header::{CONTENT_LENGTH, CONTENT_TYPE, TE},
 };
 use pointsman_model::Protocol;
 use pointsman_route::Cluster;
-use pointsman_wire::grpc::Dialect;
+use pointsman_wire::{grpc::Dialect, http1::RequestHead, http2::Outgoing};
 
 /// How the client of one request speaks gRPC-Web.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,18 @@ impl GrpcWeb {
             Protocol::GrpcWeb => Self::translate(fields),
             _ => None,
         }
+    }
+
+    /// The same of one that may lack the fields of `head`, which it is made from.
+    pub(super) fn outgoing(
+        cluster: &Cluster,
+        head: &RequestHead<'_>,
+        http2: Option<&mut Outgoing<Request<()>>>,
+    ) -> Option<Self> {
+        let http2 = http2.filter(|_| cluster.protocol == Protocol::GrpcWeb)?;
+        let source = head.source.map(|source| &source.headers);
+        http2.complete(|| source.cloned().unwrap_or_default());
+        Self::request(cluster, http2.message_mut().headers_mut())
     }
 
     /// The same whatever the port says.

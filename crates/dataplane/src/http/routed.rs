@@ -18,7 +18,10 @@ use pointsman_route::{
     action::{self, Aborted, Asked, Cors, Effects, Incoming, Verdict},
 };
 use pointsman_telemetry::{ClusterStats, Flags};
-use pointsman_wire::http1::{FieldSet, RequestHead, RequestRewrite};
+use pointsman_wire::{
+    http1::{FieldSet, RequestHead, RequestRewrite},
+    http2::Outgoing,
+};
 use std::rc::Rc;
 
 /// A request that a rule has taken.
@@ -223,15 +226,17 @@ impl Routed<'_, '_> {
                 });
             }
         };
-        let grpc_web = http2
-            .as_mut()
-            .and_then(|http2| GrpcWeb::request(&cluster.cluster, http2.headers_mut()));
+        let grpc_web = GrpcWeb::outgoing(&cluster.cluster, head, http2.as_deref_mut());
         let copies = Copies::draw(cx, view, rule, &facts, || Original {
             head,
             rewrite: &rewrite,
             extra: &extra,
             http1: http2.is_none().then_some(out.as_slice()),
-            http2: http2.as_deref(),
+            // What still lacks its fields is written once more.
+            http2: http2
+                .as_deref()
+                .filter(|it| !it.lacks_source())
+                .map(Outgoing::message),
             grpc_web,
         });
         Step::Forward(Forward {

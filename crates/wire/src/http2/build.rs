@@ -2,7 +2,8 @@
 //!
 //! All values, the path and the authority are copied into one buffer that the message then points
 //! into: one allocation instead of one for each value. Names that `http` knows cost none. From
-//! HTTP/2 to HTTP/2 not even that: names and values are shared.
+//! HTTP/2 to HTTP/2 not even that: names and values are shared, and where all of them go on as they
+//! are, the map itself changes hands ([`Outgoing`]).
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, TE};
@@ -35,6 +36,23 @@ pub fn to_request(
     body: BodyLength,
     extra: &[(&str, &[u8])],
 ) -> Result<Request<()>, Refusal> {
+    let request = outgoing_request(head, rewrite, scheme, body, extra)?;
+    let fields = || head.source.map(|source| source.headers.clone());
+    Ok(request.with(|| fields().unwrap_or_default()))
+}
+
+/// The same, for those who have the fields of the head's [`source`](RequestHead::source) to give away.
+///
+/// # Errors
+///
+/// As [`to_request`].
+pub fn outgoing_request(
+    head: &RequestHead<'_>,
+    rewrite: &RequestRewrite<'_>,
+    scheme: &str,
+    body: BodyLength,
+    extra: &[(&str, &[u8])],
+) -> Result<Outgoing<Request<()>>, Refusal> {
     request(head, rewrite, scheme, body, extra).map_err(Refusal::request)
 }
 
@@ -51,7 +69,92 @@ pub fn to_response(
     body: ResponseBody,
     extra: &[(&str, &[u8])],
 ) -> Result<Response<()>, Refusal> {
+    let response = outgoing_response(head, body, extra)?;
+    Ok(response.with(|| head.source.cloned().unwrap_or_default()))
+}
+
+/// The same, for those who have the fields of the head's [`source`](ResponseHead::source) to give
+/// away.
+///
+/// # Errors
+///
+/// As [`to_response`].
+pub fn outgoing_response(
+    head: &ResponseHead<'_>,
+    body: ResponseBody,
+    extra: &[(&str, &[u8])],
+) -> Result<Outgoing<Response<()>>, Refusal> {
     response(head, body, extra).map_err(Refusal::response)
+}
+
+/// A message that goes out.
+///
+/// Where all fields of the message it is made from go with it, they are not in it yet: whoever has
+/// them gives them away with [`Outgoing::with`], and nothing is copied.
+#[derive(Debug)]
+#[must_use = "it may lack most of its fields"]
+pub struct Outgoing<M> {
+    message: M,
+    /// What comes behind the fields that are still to come; `None`: the message is whole.
+    behind: Option<Vec<(HeaderName, HeaderValue)>>,
+}
+
+impl<M: Message> Outgoing<M> {
+    /// Does it lack the fields of the message it was made from?
+    pub fn lacks_source(&self) -> bool {
+        self.behind.is_some()
+    }
+
+    /// Gives it the fields it lacks, if it does: those that were in the
+    /// [`source`](RequestHead::source) of its head.
+    pub fn complete(&mut self, source: impl FnOnce() -> HeaderMap) {
+        let Some(behind) = self.behind.take() else {
+            return;
+        };
+        let mut map = source();
+        for (name, value) in &mut map {
+            mark(name, value);
+        }
+        for (name, value) in behind {
+            // A map has room for thousands more than a head may have.
+            let _ = map.try_append(name, value);
+        }
+        *self.message.fields() = map;
+    }
+
+    /// The message.
+    pub fn message(&self) -> &M {
+        &self.message
+    }
+
+    /// The same, to be changed: only once it is complete.
+    pub fn message_mut(&mut self) -> &mut M {
+        &mut self.message
+    }
+
+    /// The whole message.
+    pub fn with(mut self, source: impl FnOnce() -> HeaderMap) -> M {
+        self.complete(source);
+        self.message
+    }
+}
+
+/// What has fields.
+pub trait Message {
+    /// Its fields.
+    fn fields(&mut self) -> &mut HeaderMap;
+}
+
+impl Message for Request<()> {
+    fn fields(&mut self) -> &mut HeaderMap {
+        self.headers_mut()
+    }
+}
+
+impl Message for Response<()> {
+    fn fields(&mut self) -> &mut HeaderMap {
+        self.headers_mut()
+    }
 }
 
 fn request(
@@ -60,7 +163,7 @@ fn request(
     scheme: &str,
     body: BodyLength,
     extra: &[(&str, &[u8])],
-) -> Result<Request<()>, Reason> {
+) -> Result<Outgoing<Request<()>>, Reason> {
     let websocket = matches!(rewrite.connection, ConnectionOption::Upgrade(protocols)
         if protocols.eq_ignore_ascii_case("websocket"));
     let tunnel = head.method == "CONNECT" && !websocket;
@@ -96,8 +199,8 @@ fn request(
         text.put_slice(host.as_bytes());
     }
     let used = text.len();
-    let (mut target, mut map) = fields.build(text, used)?;
-    told.write(&mut map)?;
+    let (mut target, mut built) = fields.build(text, used)?;
+    told.write(&mut built)?;
     let uri = match same {
         Some(uri) => uri.clone(),
         None => {
@@ -116,8 +219,7 @@ fn request(
         Method::from_bytes(head.method.as_bytes()).map_err(|_| Reason::BadMethod)?
     };
     *request.uri_mut() = uri;
-    *request.headers_mut() = map;
-    Ok(request)
+    Ok(built.into(request))
 }
 
 /// The URI of the request that came in, when nothing of it changes.
@@ -158,7 +260,7 @@ fn response(
     head: &ResponseHead<'_>,
     body: ResponseBody,
     extra: &[(&str, &[u8])],
-) -> Result<Response<()>, Reason> {
+) -> Result<Outgoing<Response<()>>, Reason> {
     let switched = head.status == 101;
     let mut fields = Fields {
         all: head.fields,
@@ -179,14 +281,13 @@ fn response(
     };
     fields.keep(&mut told, FieldSet::EMPTY);
     let room = head.source.map_or(head.len, |_| 0);
-    let (_, mut map) = fields.build(BytesMut::with_capacity(room), 0)?;
-    told.write(&mut map)?;
+    let (_, mut built) = fields.build(BytesMut::with_capacity(room), 0)?;
+    told.write(&mut built)?;
     let status = if switched { 200 } else { head.status };
     let mut response = Response::new(());
     *response.version_mut() = http::Version::HTTP_2;
     *response.status_mut() = StatusCode::from_u16(status).map_err(|_| Reason::BadStatusLine)?;
-    *response.headers_mut() = map;
-    Ok(response)
+    Ok(built.into(response))
 }
 
 /// What is said about the body, beside the fields that were received.
@@ -213,14 +314,48 @@ impl Told {
         }
     }
 
-    fn write(self, map: &mut HeaderMap) -> Result<(), Reason> {
+    fn write(self, built: &mut Built) -> Result<(), Reason> {
         if self.te_trailers {
-            append(map, TE, HeaderValue::from_static("trailers"))?;
+            built.append(TE, HeaderValue::from_static("trailers"))?;
         }
         if let Some(length) = self.length {
-            append(map, CONTENT_LENGTH, HeaderValue::from(length))?;
+            built.append(CONTENT_LENGTH, HeaderValue::from(length))?;
         }
         Ok(())
+    }
+}
+
+/// The fields that were built.
+enum Built {
+    All(HeaderMap),
+    /// What comes behind those of the source.
+    Behind(Vec<(HeaderName, HeaderValue)>),
+}
+
+impl Built {
+    fn append(&mut self, name: HeaderName, mut value: HeaderValue) -> Result<(), Reason> {
+        mark(&name, &mut value);
+        match self {
+            Self::All(map) => map
+                .try_append(name, value)
+                .map(|_| ())
+                .map_err(|_| Reason::TooManyFields),
+            Self::Behind(fields) => {
+                fields.push((name, value));
+                Ok(())
+            }
+        }
+    }
+
+    fn into<M: Message>(self, mut message: M) -> Outgoing<M> {
+        let behind = match self {
+            Self::All(map) => {
+                *message.fields() = map;
+                None
+            }
+            Self::Behind(fields) => Some(fields),
+        };
+        Outgoing { message, behind }
     }
 }
 
@@ -249,9 +384,9 @@ impl<'a> Fields<'a> {
         self.drop = drop;
     }
 
-    /// The fields as a map that points into `text`, behind the first `used` bytes, which are
-    /// returned, and into the source.
-    fn build(&self, mut text: BytesMut, used: usize) -> Result<(Bytes, HeaderMap), Reason> {
+    /// The fields, which point into `text`, behind the first `used` bytes, which are returned, and
+    /// into the source.
+    fn build(&self, mut text: BytesMut, used: usize) -> Result<(Bytes, Built), Reason> {
         let whole = self.whole_source();
         let start = whole.map_or(0, HeaderMap::len);
         let copies = self.source.is_none();
@@ -272,9 +407,12 @@ impl<'a> Fields<'a> {
             let value = text.split_to(value.len().min(text.len()));
             HeaderValue::from_maybe_shared(value).map_err(|_| Reason::BadFieldValue)
         };
-        let mut map = match whole {
-            Some(map) => map.clone(),
-            None => HeaderMap::try_with_capacity(count).map_err(|_| Reason::TooManyFields)?,
+        let mut built = match whole {
+            Some(_) => Built::Behind(Vec::with_capacity(count)),
+            None => {
+                let map = HeaderMap::try_with_capacity(count);
+                Built::All(map.map_err(|_| Reason::TooManyFields)?)
+            }
         };
         // The fields are in the order of the source, with others in between.
         let mut sources = self.source.filter(|_| whole.is_none()).map(HeaderMap::iter);
@@ -283,19 +421,19 @@ impl<'a> Fields<'a> {
                 .as_mut()
                 .and_then(|sources| sources.find(|source| is_from(field, *source)));
             match source {
-                Some((name, value)) => append(&mut map, name.clone(), value.clone())?,
-                None if copies => append(&mut map, name(field.name)?, copied(field.value)?)?,
+                Some((name, value)) => built.append(name.clone(), value.clone())?,
+                None if copies => built.append(name(field.name)?, copied(field.value)?)?,
                 None => {
                     let value = HeaderValue::from_bytes(field.value);
                     let value = value.map_err(|_| Reason::BadFieldValue)?;
-                    append(&mut map, name(field.name)?, value)?;
+                    built.append(name(field.name)?, value)?;
                 }
             }
         }
         for (added, value) in self.added() {
-            append(&mut map, name(added)?, copied(value)?)?;
+            built.append(name(added)?, copied(value)?)?;
         }
-        Ok((before, map))
+        Ok((before, built))
     }
 
     /// The source, when all of it passes, before everything else.
@@ -341,14 +479,28 @@ fn is_from(field: &Field<'_>, (name, value): (&HeaderName, &HeaderValue)) -> boo
     std::ptr::eq(field.value, value.as_bytes()) && field.name == name.as_str()
 }
 
-fn name(name: &str) -> Result<HeaderName, Reason> {
-    HeaderName::from_bytes(name.as_bytes()).map_err(|_| Reason::BadFieldName)
+/// Marks a value that the next message will hardly have again.
+///
+/// Such a value is sent as a literal that goes into no table (RFC 7541 section 6.2.3; `http` knows it
+/// as sensitive). In the tables of both sides it would only push out what does come again, and the
+/// library's encoder compares each new one with all that it has of the name: fifty, for ids.
+fn mark(name: &HeaderName, value: &mut HeaderValue) {
+    let name = name.as_str();
+    let differs = match name.as_bytes() {
+        [b'x', b'-', b'r', ..] => name == "x-request-id",
+        [b'x', b'-', b'b', ..] => name.starts_with("x-b3-"),
+        [b't', b'r', b'a', ..] => matches!(name, "traceparent" | "tracestate"),
+        [b'g', b'r', b'p', ..] => name == "grpc-timeout",
+        [b'b', ..] => name == "b3",
+        _ => false,
+    };
+    if differs {
+        value.set_sensitive(true);
+    }
 }
 
-fn append(map: &mut HeaderMap, name: HeaderName, value: HeaderValue) -> Result<(), Reason> {
-    map.try_append(name, value)
-        .map(|_| ())
-        .map_err(|_| Reason::TooManyFields)
+fn name(name: &str) -> Result<HeaderName, Reason> {
+    HeaderName::from_bytes(name.as_bytes()).map_err(|_| Reason::BadFieldName)
 }
 
 /// The target that is sent. Of a rewritten one the bytes that may not stand in it are encoded:

@@ -109,10 +109,10 @@ impl Sink<'_> {
     }
 
     /// Ends the body.
-    pub(super) async fn end(&mut self, trailers: Option<&HeaderMap>) -> Result<(), Closed> {
+    pub(super) async fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), Closed> {
         match self {
-            Self::Http1(sink) => sink.end(trailers).await,
-            Self::Http2(sink) => sink.end(trailers.cloned()),
+            Self::Http1(sink) => sink.end(trailers.as_ref()).await,
+            Self::Http2(sink) => sink.end(trailers),
         }
     }
 
@@ -155,7 +155,7 @@ pub(super) async fn carry(
             let (bytes, last, delivered) = match piece {
                 Kind::Data(bytes, last, delivered) => (bytes, last, delivered),
                 Kind::End(trailers) => {
-                    let end = sink.end(trailers.as_ref()).await;
+                    let end = sink.end(trailers).await;
                     return end.map_err(|Closed| Cut::Sink);
                 }
             };
@@ -225,7 +225,7 @@ pub(super) async fn carry(
                 if let Some(trailers) = &trailers {
                     trailed(trailers);
                 }
-                let end = sink.end(trailers.as_ref()).await;
+                let end = sink.end(trailers).await;
                 return end.map_err(|Closed| Cut::Sink);
             }
         }

@@ -2,10 +2,11 @@
 //! routed, balanced and recorded by itself.
 //!
 //! `serve` is the life of a connection, over a `socket` that it shares with its streams and that
-//! shows `floods` what goes over it; `stream` is one request. Frames, HPACK and flow control are the `h2` crate's, on the shard's own thread.
+//! shows `floods` what goes over it; `workers` are the tasks that serve them, `stream` is one request. Frames, HPACK and flow control are the `h2` crate's, on the shard's own thread.
 mod floods;
 mod serve;
 mod socket;
 mod stream;
+mod workers;
 
 pub(crate) use serve::serve;

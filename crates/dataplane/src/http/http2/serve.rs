@@ -3,7 +3,7 @@ use super::{
     super::{age::Age, decide::TableCache},
     floods::Floods,
     socket::Socket,
-    stream,
+    workers::{Opened, Workers},
 };
 use crate::{
     connection::Accepted,
@@ -32,6 +32,7 @@ pub(super) struct Peer {
     pub(super) accepted: Accepted,
     pub(super) cache: RefCell<TableCache>,
     pub(super) floods: Floods,
+    pub(super) workers: Workers,
     /// Streams that are being served.
     active: Cell<u32>,
     /// Of the connection's task, while it waits for streams to end.
@@ -63,6 +64,15 @@ impl Drop for Serving {
     }
 }
 
+/// The end of the connection's own task, however that comes.
+struct End<'a>(&'a Peer);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.workers.end();
+    }
+}
+
 /// How long a connection that is told to go may take to do so once its last stream has ended.
 const GOODBYE: Duration = Duration::from_secs(5);
 
@@ -89,9 +99,11 @@ pub(crate) async fn serve(shard: Rc<Shard>, lease: Lease, accepted: Accepted, re
         lease,
         accepted,
         cache: RefCell::default(),
+        workers: Workers::default(),
         active: Cell::new(0),
         waker: RefCell::default(),
     });
+    let _end = End(&peer);
     let settings = &peer.shard.settings;
     let socket = Socket::new(peer.clone(), received);
     let handshake = builder(settings).handshake::<_, Bytes>(socket);
@@ -157,7 +169,12 @@ pub(crate) async fn serve(shard: Rc<Shard>, lease: Lease, accepted: Accepted, re
             Ok(Next::Request(..)) if flooded => {}
             Ok(Next::Request(request, respond)) => {
                 served = served.saturating_add(1);
-                actix::spawn(stream::serve(Serving::begin(&peer), request, respond));
+                let opened = Opened {
+                    serving: Serving::begin(&peer),
+                    request,
+                    respond,
+                };
+                peer.workers.serve(&peer, opened);
                 let spent = most > 0 && served >= most;
                 // A busy connection is never waited for as long as its age has left.
                 if !leaving && (spent || age.is_over()) {

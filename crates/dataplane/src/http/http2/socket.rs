@@ -56,19 +56,18 @@ impl AsyncRead for Socket {
         let stream = &peer.accepted.stream;
         loop {
             ready!(stream.poll_read_ready(cx))?;
-            match stream.try_read(buffer.initialize_unfilled()) {
+            let before = buffer.filled().len();
+            match stream.try_read_buf(buffer) {
                 Ok(read) => {
                     // A read that leaves room has emptied the socket: the next one waits for the
                     // kernel's notice at once, instead of asking it.
-                    let all = read > 0 && read < buffer.remaining();
+                    let all = read > 0 && buffer.remaining() > 0;
                     turn.read(read, all);
                     if all {
                         let _ = stream.try_io(Interest::READABLE, || {
                             Err::<(), _>(ErrorKind::WouldBlock.into())
                         });
                     }
-                    let before = buffer.filled().len();
-                    buffer.advance(read);
                     let fresh = buffer.filled().get(before..).unwrap_or_default();
                     peer.floods.received(fresh, peer.lease.now());
                     return Poll::Ready(Ok(()));

@@ -15,34 +15,32 @@ use super::{
         serve::{details_of_cut, record},
         watched::watched,
     },
-    serve::Serving,
+    workers::Opened,
 };
 use crate::{
     access::pending::{Ending, Pending},
     context::Context,
-    shard::http2_pool::Http2Lease,
+    shard::{http2_pool::Http2Lease, registry::Lease},
     tunnel::Progress,
 };
-use bytes::Bytes;
-use h2::{Reason, RecvStream, server::SendResponse};
-use http::Request;
+use h2::{Reason, RecvStream};
 use pointsman_telemetry::Flags;
 use pointsman_wire::{http1::BodyLength, http2};
 use std::{cell::Cell, future::poll_fn, pin::pin, task::Poll, time::Duration};
 use tokio::net::TcpStream;
 
 /// Serves one request.
-pub(super) async fn serve(
-    serving: Serving,
-    request: Request<RecvStream>,
-    respond: SendResponse<Bytes>,
-) {
+pub(super) async fn serve(lease: &Lease, opened: Opened) {
+    let Opened {
+        serving,
+        request,
+        respond,
+    } = opened;
     let peer = serving.peer();
-    let lease = peer.lease.stream();
     let accepted = &peer.accepted;
     let cx = Context {
         shard: &peer.shard,
-        lease: &lease,
+        lease,
         client: &accepted.stream,
         peer: accepted.peer,
         source: Cell::new(accepted.peer),
@@ -55,7 +53,7 @@ pub(super) async fn serve(
     let mut out = peer.shard.buffers.small();
     let (mut parts, body) = request.into_parts();
     http2::join_cookies(&mut parts.headers);
-    let step = {
+    let mut step = {
         let mut slots = http2::field_slots();
         let protocol = parts.extensions.get::<h2::ext::Protocol>();
         let protocol = protocol.map(h2::ext::Protocol::as_str);
@@ -68,7 +66,9 @@ pub(super) async fn serve(
             }),
         }
     };
-    drop(parts);
+    if let Some(request) = step.http2() {
+        request.complete(|| parts.headers);
+    }
     peer.lease.hold(lease.generation());
     let stream = Stream {
         cx: &cx,

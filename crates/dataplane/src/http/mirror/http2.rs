@@ -114,7 +114,7 @@ async fn send_body(to: &mut SendStream<Bytes>, Body { data, trailers }: Body) {
     let last = trailers.is_none();
     if (data.is_empty() || sink.data(data, last).await.is_ok()) && !last {
         // As above.
-        let _ = sink.end(trailers.as_ref()).await;
+        let _ = sink.end(trailers).await;
     }
 }
 

@@ -1,9 +1,9 @@
 //! Connections to an endpoint that speaks HTTP/2 by prior knowledge (PS-61), shared by the requests
 //! of one shard.
 //!
-//! In the order a request meets them: [`Http2Pool::open`] finds room on a connection, or has one
-//! opened; `connection` is one of them, `socket` what lies under it, `pings` what finds out that its
-//! peer is gone; `fault` says what an error of a stream means.
+//! In the order a request meets them: [`Http2Pool::try_open`] finds room on a connection,
+//! [`Http2Pool::open`] has one opened; `connection` is one of them, `socket` what lies under it, `pings`
+//! what finds out that its peer is gone; `fault` says what an error of a stream means.
 //!
 //! Requests that find no room wait in one line. As many connections are being opened as the line
 //! needs, going by how many streams the endpoint allowed before; a connection that is open, a stream
@@ -159,6 +159,17 @@ impl Http2Pool {
             opening: Cell::new(0),
             expected: Cell::new(u32::MAX),
         })
+    }
+
+    /// Room for one request, if nothing is to be waited for.
+    pub(crate) fn try_open(&self, limits: &ConnectionLimits) -> Option<Http2Lease> {
+        if !self.waiting.borrow().is_empty() {
+            return None;
+        }
+        match self.take(limits, false) {
+            Taken::Lease(lease) => Some(lease),
+            Taken::None | Taken::Unread => None,
+        }
     }
 
     /// Room for one request to `endpoint`, whose pool this is. `backend` has the limits that hold for
