@@ -1,13 +1,13 @@
-//! WebSocket in every pairing of versions but HTTP/1 to HTTP/1 (RFC 8441; PS-73).
+//! WebSocket where a version changes (RFC 8441; PS-73), and what is recorded of it in every pairing.
 mod common;
 
-use common::{Gateway, SOON, plain, service};
+use common::{Gateway, Notes, SOON, dial, plain, service, settings};
 use pointsman_testkit::{
-    HttpUpstream, RawHttp, Reply, free_port, fresh_ip,
+    HttpUpstream, RawHttp, Reply, eventually, free_port, fresh_ip,
     http2::{Http2Client, Http2Reply, Http2Request, Http2Upstream},
     within,
 };
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 /// A service `web` whose port has this name.
 async fn web(port_name: &str, endpoint: SocketAddr) -> (Gateway, SocketAddr) {
@@ -136,4 +136,113 @@ async fn a_refused_upgrade_is_an_answer() {
     let mut stream = client.begin(&opening(), false).await.expect("begun");
     let reply = within(SOON, stream.rest()).await.expect("an answer");
     assert_eq!((reply.status, reply.text()), (403, "not you"));
+}
+
+/// RFC 6455 section 4.1: who does not answer the key of the request has not read it, and nobody knows
+/// what it speaks.
+#[tokio::test]
+async fn a_switch_that_does_not_answer_our_key_is_502() {
+    let head = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";
+    let accept = "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n";
+    for said in [String::new(), accept.to_owned(), accept.repeat(2)] {
+        let upstream = HttpUpstream::named("web")
+            .on("/", Reply::text(200, "hello"))
+            .otherwise(Reply::raw(format!("{head}{said}\r\n").as_bytes()))
+            .start()
+            .await;
+        let (vip, port) = (fresh_ip(), free_port());
+        let text = service("web", vip, port, "http", &plain(&[upstream.addr()]));
+        let notes = Notes::default();
+        let gateway = notes.serve(settings(), &text).await;
+        let (stream, own) = dial((vip, port).into()).await;
+        let mut client = Http2Client::over(stream, |_| {}).await.expect("HTTP/2");
+        let mut stream = client.begin(&opening(), false).await.expect("begun");
+        let reply = within(SOON, stream.rest()).await.expect("an answer");
+        assert_eq!(reply.status, 502, "{said:?}");
+        let told = &notes.of(own, 1).await[0];
+        assert_eq!((told.status, &*told.flags), (502, "UPE"), "{said:?}");
+        assert_eq!(told.failure, "bad_websocket_accept");
+        let why = [("reason", "bad_websocket_accept")];
+        gateway
+            .metrics_until(|it| it.sum("pointsman_refused_bytes_total", &why) == 1.0)
+            .await;
+        eventually(SOON, || async { upstream.open_connections() == 0 }).await;
+        let next = within(SOON, client.get("web", "/"))
+            .await
+            .expect("an answer");
+        assert_eq!((next.status, upstream.connections()), (200, 2));
+    }
+}
+
+/// A key of a client that needs none is not sent beside ours.
+#[tokio::test]
+async fn an_endpoint_gets_one_key() {
+    let upstream = HttpUpstream::named("web")
+        .otherwise(Reply::upgrade())
+        .start()
+        .await;
+    let (_gateway, web) = web("http", upstream.addr()).await;
+    let mut client = Http2Client::connect(web).await.expect("connected");
+    let opening = opening().field("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+    let mut stream = client.begin(&opening, false).await.expect("begun");
+    assert_eq!(within(SOON, stream.status()).await, Ok(200));
+    let seen = upstream.last_seen().expect("a request");
+    let is_key = |(name, _): &&(String, String)| name.eq_ignore_ascii_case("sec-websocket-key");
+    let keys: Vec<_> = seen.fields.iter().filter(is_key).collect();
+    assert_eq!(keys.len(), 1, "{keys:?}");
+    assert_ne!(keys[0].1, "dGhlIHNhbXBsZSBub25jZQ==");
+}
+
+/// One record, when the tunnel has ended: its bytes, how long it was open, and how it ended.
+#[tokio::test]
+async fn a_record_ends_with_its_tunnel() {
+    let one = HttpUpstream::named("web")
+        .otherwise(Reply::upgrade())
+        .start()
+        .await;
+    let two = http2_upstream(true).await;
+    for (port_name, endpoint) in [("http", one.addr()), ("http2", two.addr())] {
+        for cut in [false, true] {
+            let (vip, port) = (fresh_ip(), free_port());
+            let text = service("web", vip, port, port_name, &plain(&[endpoint]));
+            let notes = Notes::default();
+            let gateway = notes.serve(settings(), &text).await;
+            let (stream, own) = dial((vip, port).into()).await;
+            let mut client = RawHttp::over(stream);
+            let opening = "GET /chat HTTP/1.1\r\nHost: web\r\nConnection: Upgrade\r\n\
+                 Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+            client.send(opening).await.expect("sent");
+            let reply = client.read_response().await.expect("an answer");
+            assert_eq!(reply.status, 101);
+            client.send([7; 1000]).await.expect("sent");
+            client.read_exact(1000).await.expect("echoed");
+            tokio::time::sleep(Duration::from_millis(600)).await; // several ticks of the log
+            assert_eq!(notes.now_of(own), [], "it goes on");
+            match cut {
+                true => client.reset(),
+                false => {
+                    client.half_close().await.expect("half-closed");
+                    client.read_to_end().await.expect("in order");
+                }
+            }
+            let record = notes.records(own, 1).await.remove(0);
+            let (flags, details) = match cut {
+                true => ("DC", "downstream_remote_disconnect"),
+                false => ("-", "via_upstream"),
+            };
+            assert_eq!(record.response_code, 101, "{port_name}");
+            assert_eq!(
+                (&*record.flags.to_string(), &*record.details),
+                (flags, details)
+            );
+            assert_eq!((record.bytes_received, record.bytes_sent), (1000, 1000));
+            assert!(record.duration_ms >= 600, "{} ms", record.duration_ms);
+            gateway
+                .metrics_until(|it| {
+                    it.sum("istio_requests_total", &[("response_code", "101")]) == 1.0
+                })
+                .await;
+        }
+    }
 }

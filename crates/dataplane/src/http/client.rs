@@ -5,7 +5,6 @@ use super::{
     changes::{self, Response},
     download::{Download, Gate, MAX_INTERIM},
     grpc,
-    websocket::Accept,
 };
 use bytes::Bytes;
 use h2::{Reason, SendStream, server::SendResponse};
@@ -119,16 +118,16 @@ pub(super) struct Head {
 
 /// Passes a response head on, changed as the rule wants it: written into the buffer of an HTTP/1
 /// client, sent on the stream of an HTTP/2 one.
-pub(super) fn pass_head<'o>(
+pub(super) fn pass_head(
     cx: &Context<'_>,
-    operations: &Levels<'o>,
+    operations: &Levels<'_>,
     upstream: &TcpStream,
     mut head: ResponseHead<'_>,
-    accept: Option<&'o Accept>,
     client: &mut Client<'_>,
     gate: &Gate<'_>,
 ) -> Result<Head, Download> {
     let facts = &gate.forward.facts;
+    let from = head.version;
     if facts.upgrade && head.version == Version::Http2 && matches!(head.status, 200..=299) {
         // What HTTP/2 says with a success is a switch in HTTP/1 (RFC 8441 section 5).
         (head.status, head.reason) = (101, "Switching Protocols");
@@ -142,6 +141,12 @@ pub(super) fn pass_head<'o>(
     let granted = head.upgrade.is_some_and(|upgrade| upgrade.is_websocket());
     if upgraded && !(facts.upgrade && granted) {
         return Err(Download::Malformed("unexpected_upgrade"));
+    }
+    let accept = gate.forward.accept.as_ref().filter(|_| upgraded);
+    if let Some(accept) = accept.filter(|_| from != Version::Http2)
+        && !accept.is_said_by(&head)
+    {
+        return Err(Download::Malformed("bad_websocket_accept"));
     }
     if gate.rejects(&head) {
         return Err(Download::Rejected);
@@ -163,8 +168,8 @@ pub(super) fn pass_head<'o>(
         extra = added;
         head.drop = head.drop.union(dropped);
     }
-    if let Some(accept) = accept.filter(|_| upgraded) {
-        extra.push(("Sec-WebSocket-Accept", accept.as_bytes().into()));
+    if let Some(accept) = accept.filter(|_| from == Version::Http2) {
+        extra.push(("Sec-WebSocket-Accept", accept.as_bytes().to_vec().into()));
     }
     let extra = action::lines(&extra);
     match client {

@@ -11,7 +11,7 @@ use super::{
     exchange::{both_ways, one_way},
     grpc, local,
     upload::Upload,
-    watched::{Stall, watched},
+    watched::Stall,
 };
 use crate::{
     shard::http2_pool::{Http2Lease, StreamFault},
@@ -19,7 +19,6 @@ use crate::{
     tunnel::Progress,
 };
 use h2::{RecvStream, client::ResponseFuture};
-use pointsman_telemetry::Flags;
 use pointsman_wire::{
     http1::{HeadLimits, ResponseBody, Version},
     http2::{self, Outgoing},
@@ -326,14 +325,11 @@ impl Crossing<'_> {
             let head = http2::response_head(status, fields, end, &mut slots, limits, facts.kind)
                 .map_err(|refusal| Download::Malformed(refusal.reason.as_str()))?;
             let operations = self.forward.changes.levels();
-            let accept = self.forward.http2.as_deref().map(Outgoing::message);
-            let accept = accept.and_then(|request| request.extensions().get());
             pass_head(
                 self.cx,
                 &operations,
                 lease.socket(),
                 head,
-                accept,
                 client,
                 self.gate,
             )?
@@ -342,86 +338,6 @@ impl Crossing<'_> {
             answering.complete(|| response.into_parts().0.headers);
         }
         Ok(passed)
-    }
-
-    /// Carries the bytes of a WebSocket until both sides have ended, or one is cut.
-    async fn tunnel(
-        &self,
-        from_client: &mut Source<'_>,
-        mut up: Sink<'_>,
-        mut from_endpoint: Source<'_>,
-        client: &mut Client<'_>,
-    ) -> End {
-        let progress = self.progress;
-        let mut stream;
-        let mut down = match client {
-            Client::Http1(out) => {
-                // What a client sends before it has seen the switch belongs to no protocol that it
-                // can know to be spoken.
-                let unread = stream::peek(self.cx.client) == stream::Peer::Spoke;
-                if unread || from_client.is_early() {
-                    self.cx.shard.counts.refuse("bytes_before_upgrade");
-                    return End::Other(Outcome::Abort {
-                        status: 101,
-                        flags: Flags::DPE,
-                    });
-                }
-                Sink::Http1(Http1Sink {
-                    to: self.cx.client,
-                    out,
-                    framing: Framing::Tunnel,
-                    left: &progress.unwritten,
-                })
-            }
-            Client::Http2(answering) => match answering.take_body() {
-                None => {
-                    return End::Other(Outcome::Abort {
-                        status: 200,
-                        flags: Flags::DC,
-                    });
-                }
-                Some(taken) => {
-                    stream = taken;
-                    Sink::Http2(Http2Sink {
-                        to: &mut stream,
-                        left: &progress.unwritten,
-                    })
-                }
-            },
-        };
-        progress.answering.set(true);
-        let status = match self.forward.facts.version {
-            Version::Http2 => 200,
-            _ => 101,
-        };
-        let idle = self.cx.shard.settings.timeouts.tunnel_idle.0;
-        let both = async {
-            let up = carry(from_client, &mut up, None, None, &progress.received, |_| {});
-            let down = carry(
-                &mut from_endpoint,
-                &mut down,
-                None,
-                None,
-                &progress.sent,
-                |_| {},
-            );
-            let up = async { up.await.map_err(|cut| matches!(cut, Cut::Source(_))) };
-            let down = async { down.await.map_err(|cut| matches!(cut, Cut::Sink)) };
-            tokio::try_join!(up, down)
-        };
-        let flags = match watched(self.cx, progress, || idle, Box::pin(both)).await {
-            Ok(Ok(_)) => {
-                return End::Finished {
-                    status,
-                    reusable: false,
-                    keep: false,
-                };
-            }
-            Ok(Err(client_gone)) if client_gone => Flags::DC,
-            Ok(Err(_)) => Flags::UC,
-            Err(_) => Flags::SI,
-        };
-        End::Other(Outcome::Abort { status, flags })
     }
 
     /// An interim head was passed on as far as the client's version goes.

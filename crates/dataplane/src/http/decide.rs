@@ -110,6 +110,8 @@ pub(crate) struct Forward {
     /// Without the fields of the client's request where they all go with it as they are: those are
     /// given to it afterwards.
     pub(crate) http2: Option<Box<Outgoing<http::Request<()>>>>,
+    /// Of a WebSocket whose version of HTTP changes.
+    pub(super) accept: Option<Accept>,
     /// The client speaks gRPC-Web, and the endpoint gRPC.
     pub(super) grpc_web: Option<GrpcWeb>,
 }
@@ -349,8 +351,8 @@ pub(crate) fn decide_head(
             cx.access.passthrough();
             // The version is the client's own (PS-62).
             let http2 = facts.version == Version::Http2;
-            let http2 = match write_plain(&facts, head, &path, http2, out) {
-                Ok(http2) => http2,
+            let written = match write_plain(&facts, head, &path, http2, out) {
+                Ok(written) => written,
                 Err(refusal) => return refuse(refusal),
             };
             Step::Forward(Forward {
@@ -360,7 +362,8 @@ pub(crate) fn decide_head(
                 retries: None,
                 changes: Changes::Nothing,
                 copies: None,
-                http2,
+                http2: written.http2,
+                accept: written.accept,
                 grpc_web: None,
             })
         }
@@ -397,8 +400,8 @@ fn forward_bytes(
         Some(cluster) => {
             cx.access.backend(&cluster.cluster.label);
             let http2 = speaks_http2(cx, &cluster, &facts);
-            let mut http2 = match write_plain(&facts, head, path, http2, out) {
-                Ok(http2) => http2,
+            let Written { mut http2, accept } = match write_plain(&facts, head, path, http2, out) {
+                Ok(written) => written,
                 Err(refusal) => {
                     return Step::Refuse(Refused {
                         refusal,
@@ -415,6 +418,7 @@ fn forward_bytes(
                 changes: Changes::Nothing,
                 copies: None,
                 http2,
+                accept,
                 grpc_web,
             })
         }
@@ -433,6 +437,13 @@ pub(super) fn speaks_http2(cx: &Context<'_>, cluster: &ClusterState, facts: &Req
     cluster.cluster.speaks_http2(cx.via, client_http2)
 }
 
+/// What there is of a head for an endpoint beside what is in `out`; see [`Forward`].
+#[derive(Default)]
+pub(super) struct Written {
+    pub(super) http2: Option<Box<Outgoing<http::Request<()>>>>,
+    pub(super) accept: Option<Accept>,
+}
+
 /// The head for an endpoint: appended to `out`, or returned for one that speaks HTTP/2.
 pub(super) fn write_head(
     head: &RequestHead<'_>,
@@ -440,28 +451,50 @@ pub(super) fn write_head(
     extra: &[(&str, &[u8])],
     to_http2: bool,
     out: &mut Vec<u8>,
-) -> Result<Option<Box<Outgoing<http::Request<()>>>>, Refusal> {
+) -> Result<Written, Refusal> {
     let upgrade = matches!(rewrite.connection, ConnectionOption::Upgrade(_));
     if to_http2 {
         let mut request = http2::outgoing_request(head, rewrite, "http", head.body, extra)?;
+        let mut accept = None;
         if upgrade {
             let extensions = request.message_mut().extensions_mut();
             extensions.insert(h2::ext::Protocol::from_static("websocket"));
-            if let Some(accept) = Accept::of(head) {
-                extensions.insert(accept);
+            if head.version != Version::Http2 {
+                accept = Accept::of(head);
             }
         }
-        return Ok(Some(Box::new(request)));
+        let http2 = Some(Box::new(request));
+        return Ok(Written { http2, accept });
     }
     if upgrade && head.version == Version::Http2 {
-        let key = websocket::key(fastrand::u128(..));
-        let mut extra = extra.to_vec();
-        extra.push(("Sec-WebSocket-Key", key.as_bytes()));
-        write_request(out, head, rewrite, head.body, &extra);
-        return Ok(None);
+        return Ok(write_opening(head, rewrite, extra, out));
     }
     write_request(out, head, rewrite, head.body, extra);
-    Ok(None)
+    Ok(Written::default())
+}
+
+/// Opens a WebSocket in HTTP/1 for a client of HTTP/2, which has no key: a client that sends one all
+/// the same does not get it through, as there must be one (RFC 6455 section 4.1).
+fn write_opening(
+    head: &RequestHead<'_>,
+    rewrite: &RequestRewrite<'_>,
+    extra: &[(&str, &[u8])],
+    out: &mut Vec<u8>,
+) -> Written {
+    let key = websocket::key(fastrand::u128(..));
+    let mut extra = extra.to_vec();
+    extra.push(("Sec-WebSocket-Key", key.as_bytes()));
+    let mut rewrite = *rewrite;
+    for (at, field) in head.fields.iter().enumerate() {
+        if field.name.eq_ignore_ascii_case("sec-websocket-key") {
+            rewrite.drop.insert(at);
+        }
+    }
+    write_request(out, head, &rewrite, head.body, &extra);
+    Written {
+        http2: None,
+        accept: Some(Accept::to(key.as_bytes())),
+    }
 }
 
 fn write_plain(
@@ -470,7 +503,7 @@ fn write_plain(
     path: &str,
     to_http2: bool,
     out: &mut Vec<u8>,
-) -> Result<Option<Box<Outgoing<http::Request<()>>>>, Refusal> {
+) -> Result<Written, Refusal> {
     let target;
     let target = if path == head.path {
         None

@@ -250,7 +250,7 @@ fn parse_head(
             if let Client::Http2(_) = client {
                 look_ahead(&head, input).map_err(Download::Malformed)?;
             }
-            pass_head(cx, operations, upstream, head, None, client, gate).map(Some)
+            pass_head(cx, operations, upstream, head, client, gate).map(Some)
         }
         None => Ok(None),
     }

@@ -5,7 +5,7 @@ use super::{
     answer::{self, Answer},
     asked::Wishes,
     changes::{Changes, Process},
-    decide::{Answered, Forward, Reply, Step, To, connection, speaks_http2, write_head},
+    decide::{Answered, Forward, Reply, Step, To, Written, connection, speaks_http2, write_head},
     fields::HeadFields,
     grpc_web::GrpcWeb,
     local::{self, Refused},
@@ -217,8 +217,9 @@ impl Routed<'_, '_> {
             connection: connection(&facts, head),
         };
         let to_http2 = speaks_http2(cx, &cluster, &facts);
-        let mut http2 = match write_head(head, &rewrite, &extra, to_http2, out) {
-            Ok(http2) => http2,
+        let Written { mut http2, accept } = match write_head(head, &rewrite, &extra, to_http2, out)
+        {
+            Ok(written) => written,
             Err(refusal) => {
                 return Step::Refuse(Refused {
                     refusal,
@@ -247,6 +248,7 @@ impl Routed<'_, '_> {
             changes,
             copies,
             http2,
+            accept,
             grpc_web,
         })
     }

@@ -9,17 +9,13 @@ use super::{
     grpc,
     local::{self, Local, Refused},
     watched::watched,
+    websocket,
 };
-use crate::{
-    access::pending::Ending,
-    shard::{endpoint_state::InFlight, registry::IdleEnd},
-    stream,
-    tunnel::{self, Patience, Progress},
-};
+use crate::{access::pending::Ending, shard::registry::IdleEnd, stream, tunnel::Progress};
 use pointsman_telemetry::{ClusterStats, Flags, RequestProtocol};
 use pointsman_wire::http1::{BodyLength, head_may_be_complete};
 use std::time::Duration;
-use tokio::{net::TcpStream, task::coop::consume_budget};
+use tokio::task::coop::consume_budget;
 
 /// How long a connection that we close with an error is read from, so that the peer gets the reply
 /// instead of a reset for the bytes it still sends (RFC 9112 section 9.6).
@@ -338,36 +334,16 @@ async fn proxy(
             in_flight,
             reply,
         } => {
-            record(101, Flags::EMPTY, "via_upstream");
-            let early = progress.early.get();
-            upgraded(cx, forward, &upstream, in_flight, input, reply, early).await;
+            let first = std::mem::take(input);
+            let end = websocket::run(cx, &upstream, first, reply, &progress).await;
+            drop(in_flight);
+            match end {
+                Ok(()) => record(101, Flags::EMPTY, "via_upstream"),
+                Err(flags) => record(101, flags, details_of_cut(flags)),
+            }
             false
         }
     }
-}
-
-/// After a 101 the connection is bytes. What the client sent before it saw the 101 belongs to no
-/// protocol it can know to be spoken, so it is not passed on (CVE-2026-2833 was a proxy that did).
-async fn upgraded(
-    cx: &Context<'_>,
-    forward: &Forward,
-    upstream: &TcpStream,
-    in_flight: InFlight,
-    input: &mut Vec<u8>,
-    reply: Vec<u8>,
-    early: bool,
-) {
-    if early || !input.is_empty() {
-        cx.shard.counts.refuse("bytes_before_upgrade");
-        stream::reset_on_close(cx.client);
-        return;
-    }
-    let progress = cx.shard.live(forward.stats());
-    // No limits of the policy's: those of bytes are for TCP.
-    let patience = Patience::of(None, &cx.shard.settings);
-    let first = std::mem::take(input);
-    tunnel::run(cx, upstream, first, reply, patience, progress.bytes()).await;
-    drop(in_flight);
 }
 
 /// `grpc` is the status in the answer to a gRPC call, if it has one.
@@ -408,6 +384,8 @@ pub(super) fn details_of_cut(flags: Flags) -> &'static str {
         Flags::UT => "response_timeout",
         Flags::SI => "stream_idle_timeout",
         Flags::UPE => "upstream_reset_after_response_started{protocol_error}",
+        // The one thing that a client can do wrong behind the head of its response.
+        Flags::DPE => "bytes_before_upgrade",
         _ => "upstream_reset_after_response_started{connection_termination}",
     }
 }

@@ -78,6 +78,18 @@ impl Notes {
             .collect()
     }
 
+    /// The records of a client, once there are so many.
+    pub async fn records(&self, client: IpAddr, count: usize) -> Vec<AccessRecord> {
+        self.of(client, count).await;
+        let of_client =
+            |it: &&AccessRecord| it.downstream_remote.is_some_and(|it| it.ip() == client);
+        self.records_now()
+            .iter()
+            .filter(of_client)
+            .cloned()
+            .collect()
+    }
+
     fn records_now(&self) -> MutexGuard<'_, Vec<AccessRecord>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

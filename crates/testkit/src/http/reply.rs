@@ -157,7 +157,7 @@ impl Reply {
     }
 
     /// Answers an upgrade request with 101 and the protocol it named, then echoes raw bytes until
-    /// the client ends; 426 when no upgrade was asked for. No WebSocket key is computed.
+    /// the client ends; 426 when no upgrade was asked for. A WebSocket key is answered.
     #[must_use]
     pub fn upgrade() -> Reply {
         Reply::of(vec![Step::Upgrade])

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use sha1::{Digest as _, Sha1};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
@@ -276,8 +278,14 @@ impl Session {
                 return Ok(self.write(answer).await?);
             }
         };
+        let accept = seen.field("sec-websocket-key").map(|key| {
+            let key = [key.as_bytes(), b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"].concat();
+            let accept = STANDARD.encode(Sha1::digest(key));
+            format!("Sec-WebSocket-Accept: {accept}\r\n")
+        });
+        let accept = accept.unwrap_or_default();
         let answer = format!(
-            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n\r\n"
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n{accept}\r\n"
         );
         self.write(answer.as_bytes()).await?;
         let early = self.reader.ahead().to_vec();
