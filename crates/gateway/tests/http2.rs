@@ -674,11 +674,20 @@ async fn a_busy_client_connection_ends_by_its_age_and_loses_nothing() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     assert!(begun.elapsed() >= Duration::from_millis(200));
+    let mut answered = 0;
     for stream in &mut streams {
-        let got = within(SOON, stream.rest()).await.expect("answered");
-        assert_eq!((got.status, got.text()), (200, "ok"));
+        match within(SOON, stream.rest()).await {
+            Ok(got) => {
+                assert_eq!((got.status, got.text()), (200, "ok"));
+                answered += 1;
+            }
+            // It was not sent, or is above the last one that was taken: the client knows.
+            Err(Http2Error::GoAway(0)) => {}
+            Err(error) => panic!("{error}"),
+        }
     }
-    assert!(streams.len() > 10 && pairs.two.requests() == streams.len());
+    assert!(answered > 10, "{answered}");
+    assert_eq!(pairs.two.requests(), answered);
 }
 
 /// A connection that asks for more streams than it may have is told so, stream by stream.

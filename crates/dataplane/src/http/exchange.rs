@@ -32,16 +32,24 @@ pub(super) struct Http1Request<'a> {
     /// The head for the endpoint and what came with it of the body, until the first byte of the
     /// response is there.
     out: &'a mut Vec<u8>,
-    /// What was received behind the head, and afterwards what was received behind the body.
-    input: &'a mut Vec<u8>,
+    /// What was received behind the head, and afterwards what was received behind the body; `None`
+    /// where `pieces` have it.
+    input: Option<&'a mut Vec<u8>>,
     /// What is still to come of the body.
     body: BodyLength,
     copied: bool,
     /// What was sent of it beyond what is in `out`.
     kept: Kept,
-    /// The same, on the way to an endpoint that speaks HTTP/2.
-    pieces: Option<Box<Pieces>>,
+    /// The body on its way to an endpoint that speaks HTTP/2.
+    pieces: Option<Box<InPieces<'a>>>,
     progress: &'a Progress,
+}
+
+/// One for all tries: what one of them has taken is kept, and the next one goes on behind it.
+struct InPieces<'a> {
+    source: Source<'a>,
+    /// What was sent; `None` for an upgrade, of which nothing is until it is granted.
+    kept: Option<Pieces>,
 }
 
 impl<'a> Http1Request<'a> {
@@ -62,15 +70,26 @@ impl<'a> Http1Request<'a> {
             Some(_) => forward.facts.body,
         };
         let most = forward.kept_bytes(&cx.shard.settings);
-        let (kept, pieces) = match forward.http2 {
-            None => (Kept::new(body, most), None),
-            Some(_) => {
-                let pieces = forward
-                    .facts
-                    .has_body()
-                    .then(|| Box::new(Pieces::new(most)));
-                (Kept::new(BodyLength::None, 0), pieces)
+        let kept = match forward.http2 {
+            None => Kept::new(body, most),
+            Some(_) => Kept::new(BodyLength::None, 0),
+        };
+        let (client, buffers) = (cx.client, &cx.shard.buffers);
+        let in_pieces = |source, kept| {
+            let source = Source::Http1(source);
+            Some(Box::new(InPieces { source, kept }))
+        };
+        let (pieces, input) = match forward.http2 {
+            Some(_) if forward.facts.has_body() => {
+                let source = Http1Source::request(client, buffers, input, body);
+                (in_pieces(source, Some(Pieces::new(most))), None)
             }
+            Some(_) if forward.facts.upgrade => {
+                let bytes = ResponseBody::UntilClose;
+                let source = Http1Source::response(client, buffers, input, bytes);
+                (in_pieces(source, None), None)
+            }
+            _ => (None, Some(input)),
         };
         Self {
             cx,
@@ -109,44 +128,37 @@ impl Attempt for Http1Request<'_> {
             kept: &self.kept,
             progress: self.progress,
         };
-        attempt(
-            self.cx, upstream, self.out, self.input, self.body, &gate, &taken,
-        )
-        .await
+        let Some(input) = self.input.as_deref_mut() else {
+            return End::Other(Outcome::Reply(local::BAD_RESPONSE)); // is for an HTTP/2 endpoint
+        };
+        let (cx, body) = (self.cx, self.body);
+        attempt(cx, upstream, self.out, input, body, &gate, &taken).await
     }
 
     async fn http2(&mut self, upstream: Http2Lease, tries: &Tries<'_>) -> End {
-        let (cx, forward, progress) = (self.cx, self.forward, self.progress);
-        let pieces = self.pieces.as_deref();
-        let crossing = Crossing {
-            cx,
-            forward,
-            progress,
-            gate: &Gate {
-                forward,
-                tries,
-                kept: &self.kept,
-                pieces,
-            },
-        };
-        let buffers = &cx.shard.buffers;
-        let mut body = match forward.facts.has_body() {
-            false if forward.facts.upgrade => Source::Http1(Http1Source::response(
-                cx.client,
-                buffers,
-                self.input,
-                ResponseBody::UntilClose,
-            )),
-            false => Source::Empty,
-            // All of it is taken from there.
-            true if pieces.is_some_and(Pieces::is_complete) => Source::Empty,
-            true => Source::Http1(Http1Source::request(
-                cx.client, buffers, self.input, self.body,
-            )),
-        };
-        let mut client = Client::Http1(self.out);
         // Boxed, so that connections to endpoints of HTTP/1 are not as large as this is.
-        Box::pin(crossing.to_http2(&mut body, &mut client, upstream)).await
+        Box::pin(async move {
+            let (cx, forward, progress) = (self.cx, self.forward, self.progress);
+            let mut none = Source::Empty;
+            let (body, pieces) = match self.pieces.as_deref_mut() {
+                Some(InPieces { source, kept }) => (source, kept.as_ref()),
+                None => (&mut none, None),
+            };
+            let crossing = Crossing {
+                cx,
+                forward,
+                progress,
+                gate: &Gate {
+                    forward,
+                    tries,
+                    kept: &self.kept,
+                    pieces,
+                },
+            };
+            let mut client = Client::Http1(self.out);
+            crossing.to_http2(body, &mut client, upstream).await
+        })
+        .await
     }
 
     fn in_one_piece(&self) -> bool {
@@ -154,14 +166,15 @@ impl Attempt for Http1Request<'_> {
     }
 
     fn replayable(&self) -> bool {
-        // A body that was taken in part cannot be taken up again in the middle.
-        let pieces = self.pieces.as_deref();
-        self.kept.is_whole() && pieces.is_none_or(|it| it.is_complete() || it.is_untouched())
+        let pieces = self.pieces.as_deref().and_then(|it| it.kept.as_ref());
+        self.kept.is_whole() && pieces.is_none_or(Pieces::is_whole)
     }
 
     fn rewind(&mut self) {
-        let unread = self.kept.unread().min(self.input.len());
-        self.input.drain(..unread);
+        if let Some(input) = self.input.as_deref_mut() {
+            let unread = self.kept.unread().min(input.len());
+            input.drain(..unread);
+        }
         let sent = self.kept.take();
         if sent.is_empty() {
             return;

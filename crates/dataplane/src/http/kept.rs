@@ -186,16 +186,6 @@ impl Pieces {
         self.room.get().is_some()
     }
 
-    /// Is the whole body here?
-    pub(super) fn is_complete(&self) -> bool {
-        self.is_whole() && self.ended.get()
-    }
-
-    /// Was nothing taken yet?
-    pub(super) fn is_untouched(&self) -> bool {
-        self.is_whole() && !self.ended.get() && self.pieces.borrow().is_empty()
-    }
-
     /// What was taken, to be sent before what is still to come.
     pub(super) fn again(&self) -> Vec<Again> {
         let pieces = self.pieces.borrow();

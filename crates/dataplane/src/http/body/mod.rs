@@ -171,8 +171,23 @@ pub(super) async fn carry(
             }
         }
     }
+    // In the same breath as the source gives it up: between that and here nothing may end this, or
+    // the piece is lost to the next try.
+    let taken = |piece: Result<Piece, Broken>| {
+        let piece = piece.map_err(Cut::Source)?;
+        if let Some(kept) = kept {
+            kept.add(&piece);
+        }
+        if let (Some(copies), Piece::Data(bytes, _)) = (copies, &piece) {
+            copies.piece(bytes);
+        }
+        Ok::<_, Cut>(piece)
+    };
     // What is there already goes out with the head; what is not must not hold the head up.
-    let mut ready = source.next().now_or_never();
+    let mut ready = match source.next().now_or_never() {
+        Some(piece) => Some(taken(piece)?),
+        None => None,
+    };
     if ready.is_none() {
         sink.flush().await.map_err(|Closed| Cut::Sink)?;
     }
@@ -183,23 +198,16 @@ pub(super) async fn carry(
             Some(piece) => piece,
             None => {
                 let mut next = pin!(source.next());
-                poll_fn(|cx| match sink.poll_closed(cx) {
+                let next = poll_fn(|cx| match sink.poll_closed(cx) {
                     Poll::Ready(()) => Poll::Ready(Err(Cut::Sink)),
                     Poll::Pending => next.as_mut().poll(cx).map(Ok),
-                })
-                .await?
+                });
+                taken(next.await?)?
             }
         };
-        let piece = piece.map_err(Cut::Source)?;
-        if let Some(kept) = kept {
-            kept.add(&piece);
-        }
         match piece {
             Piece::Data(bytes, last) => {
                 let length = bytes.len();
-                if let Some(copies) = copies {
-                    copies.piece(&bytes);
-                }
                 {
                     let mut sent = pin!(sink.data(bytes, last));
                     poll_fn(|cx| {
