@@ -453,6 +453,52 @@ async fn documents_say_what_the_endpoint_speaks() {
     }
 }
 
+/// BE-72: the mesh's own word holds for ports that are declared HTTP, where their policy says neither.
+#[tokio::test]
+async fn a_mesh_may_have_http2_spoken() {
+    let one = HttpUpstream::named("one").start().await;
+    let two = Http2Upstream::named("two").start().await;
+    let pool = |word| format!("{{connectionPool: {{http: {{{word}}}}}}}");
+    let mut text = "---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data: {mesh: 'h2UpgradePolicy: UPGRADE'}
+"
+    .to_owned();
+    let mut cases = Vec::new();
+    for (name, port_name, policy, http2) in [
+        ("plain", "http", String::new(), true),
+        ("other", "http", pool("maxRetries: 9"), true),
+        (
+            "never",
+            "http",
+            pool("h2UpgradePolicy: DO_NOT_UPGRADE"),
+            false,
+        ),
+        ("same", "http", pool("useClientProtocol: true"), false),
+        ("auto", "", String::new(), false),
+    ] {
+        let at = SocketAddr::new(fresh_ip(), free_port());
+        let to = if http2 { two.addr() } else { one.addr() };
+        text += &service(name, at.ip(), at.port(), port_name, &[(to, "v0")]);
+        if !policy.is_empty() {
+            text += &subsets(name, &["v0"], &policy);
+        }
+        cases.push((name, at, if http2 { "two" } else { "one" }));
+    }
+    let gateway = Gateway::serve(&text).await;
+    for (name, at, expected) in cases {
+        let got = ask(Speaks::Http1, at, name, &Ask::new("GET", "/")).await;
+        let got = got.unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(got.status, 200, "{name}: {}", got.text());
+        let said: serde_json::Value = serde_json::from_slice(&got.body).expect("JSON");
+        assert_eq!(said["name"], expected, "{name}");
+    }
+    let findings = serde_json::to_string(&gateway.findings().await).expect("JSON");
+    assert!(!findings.contains("h2UpgradePolicy"), "{findings}");
+}
+
 /// Passing through what nothing recognises would come back here: a reply says so.
 #[tokio::test]
 async fn a_stream_for_nobody_is_answered() {

@@ -170,6 +170,8 @@ pub struct ClientContext {
     pub default_policy: PolicyBlocks,
     /// The mesh's time to connect, for pools that set none; absent: the process's own (BE-61).
     pub connect_timeout: Option<Duration>,
+    /// Does the mesh have HTTP/2 spoken to ports that are declared HTTP (BE-72)?
+    pub h2_upgrade: bool,
     /// The mesh's probes of connections to endpoints (BE-62).
     pub tcp_keepalive: Option<TcpKeepalive>,
     /// The mesh's retries, for rules that set none; absent: the built-in ones (VS-H-70, VS-H-71).
@@ -247,6 +249,7 @@ impl Default for ClientContext {
             export_defaults: ExportDefaults::default(),
             default_policy: PolicyBlocks::default(),
             connect_timeout: None,
+            h2_upgrade: false,
             tcp_keepalive: None,
             retries: None,
             sidecar: None,

@@ -119,6 +119,7 @@ impl Given {
             connect_timeout: mesh
                 .filter(|_| !self.connect_timeout)
                 .and_then(|it| it.connect_timeout),
+            h2_upgrade: mesh.is_some_and(|it| it.h2_upgrade),
             tcp_keepalive: mesh.and_then(|it| it.tcp_keepalive),
             retries: mesh.and_then(|it| it.retries.clone()).map(Arc::new),
             sidecar: None,
@@ -170,6 +171,7 @@ mod tests {
                 ..Retries::default()
             }),
             connect_timeout: Some(Duration::from_secs(3)),
+            h2_upgrade: true,
             tcp_keepalive: Some(TcpKeepalive::default()),
             default_policy: PolicyBlocks::default(),
         }))
@@ -209,6 +211,7 @@ mod tests {
         );
         assert_eq!(&*context.root_namespace, "mesh-root");
         assert_eq!(context.connect_timeout, Some(Duration::from_secs(3)));
+        assert!(context.h2_upgrade);
         assert_eq!(context.tcp_keepalive, Some(TcpKeepalive::default()));
         assert_eq!(context.retries.map(|it| it.attempts), Some(7));
         assert_eq!(context.export_defaults.services, [".".into()]);

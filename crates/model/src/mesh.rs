@@ -26,6 +26,8 @@ pub struct MeshSettings {
     pub retries: Option<Retries>,
     /// `connectTimeout`, for pools that set none (BE-61).
     pub connect_timeout: Option<Duration>,
+    /// `h2UpgradePolicy: UPGRADE`, for pools that say neither (BE-72).
+    pub h2_upgrade: bool,
     /// `tcpKeepalive`, for all connections to endpoints (BE-62).
     pub tcp_keepalive: Option<TcpKeepalive>,
     /// `defaultTrafficPolicy`: `connectionPool` and `outlierDetection` (BE-26).

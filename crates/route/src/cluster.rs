@@ -1,6 +1,6 @@
 //! Backends: where recognised traffic goes.
 use pointsman_model::{
-    ClusterName, Kind, ObjectKey, Place, Protocol,
+    ClusterName, Kind, ObjectKey, Place, Protocol, ProtocolClass,
     object::Labels,
     policy::{Algorithm, ClientTls, ConnectionPool, OutlierDetection, RetryBudget, Tunnel},
 };
@@ -118,6 +118,8 @@ pub struct Policy {
     pub warmup: Option<Duration>,
     /// Limits and timeouts; absent ones have the defaults of BE-60..76.
     pub pool: ConnectionPool,
+    /// The mesh has HTTP/2 spoken where `pool` says neither, to ports that are declared HTTP (BE-72).
+    pub mesh_h2_upgrade: bool,
     /// Ejection; absent: none (BE-80).
     pub outlier: Option<OutlierDetection>,
     /// TLS towards the endpoint; absent: plain text (BE-85).
@@ -183,7 +185,10 @@ impl Cluster {
             return client_http2;
         }
         let as_client = self.protocol == Protocol::Auto && via == crate::Via::Mesh;
-        pool.h2_upgrade == Some(true) || self.protocol.wants_http2() || (as_client && client_http2)
+        let upgraded = pool.h2_upgrade.unwrap_or_else(|| {
+            self.policy.mesh_h2_upgrade && self.protocol.class() == ProtocolClass::Http
+        });
+        upgraded || self.protocol.wants_http2() || (as_client && client_http2)
     }
 
     /// Ready endpoints.

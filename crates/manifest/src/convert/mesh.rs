@@ -55,6 +55,7 @@ pub(super) fn mesh_settings(
             .map("defaultHttpRetryPolicy")
             .map(|map| effects::retries(map, context)),
         connect_timeout: Context::duration(map, "connectTimeout"),
+        h2_upgrade: map.text("h2UpgradePolicy") == Some("UPGRADE"),
         tcp_keepalive: policy::tcp_keepalive(map),
         default_policy: map
             .map("defaultTrafficPolicy")

@@ -187,6 +187,7 @@ impl InForce<'_> {
         // Not a block: it is there for every pool that does not say how long (BE-61).
         let limit = &mut policy.pool.connect_timeout;
         *limit = limit.or(context.connect_timeout);
+        policy.mesh_h2_upgrade = context.h2_upgrade;
         // What the mesh says is the ground that a pool builds on (BE-62).
         let probes = &mut policy.pool.tcp_keepalive;
         *probes = match (*probes, context.tcp_keepalive) {

@@ -154,6 +154,7 @@ fn of_policy(old: &Policy, new: &Policy, changes: &mut Vec<String>) {
         warmup,
         pool,
         outlier,
+        mesh_h2_upgrade,
         tls,
         proxy_protocol,
         tunnel,
@@ -176,8 +177,13 @@ fn of_policy(old: &Policy, new: &Policy, changes: &mut Vec<String>) {
         "maxConcurrentStreams": max_concurrent_streams,
         "http2KeepAlive": http2_keep_alive,
         "tcpKeepalive": tcp_keepalive,
+        "h2UpgradePolicy": h2_upgrade,
         "http.idleTimeout": http_idle_timeout,
     });
+    if old.pool.h2_upgrade.is_none() && pool.h2_upgrade.is_none() {
+        let (then, now) = (&old.mesh_h2_upgrade, mesh_h2_upgrade);
+        differ("h2UpgradePolicy of the mesh", then, now, changes);
+    }
     match (&old.outlier, outlier) {
         (Some(old), Some(new)) => by_field!("outlierDetection", *old, *new, changes, {
             "consecutive5xxErrors": consecutive_5xx,

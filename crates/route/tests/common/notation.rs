@@ -374,6 +374,7 @@ fn mesh(words: &Words<'_>, line: usize) -> MeshSettings {
         connect_timeout: words
             .get("connect")
             .map(|text| Duration::from_secs(text.parse().expect("seconds"))),
+        h2_upgrade: false,
         tcp_keepalive: None,
         default_policy: PolicyBlocks::default(),
     }
