@@ -2,7 +2,7 @@
 use super::serve::Peer;
 use crate::stream::Turn;
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     io::{self, ErrorKind, IoSlice},
     pin::Pin,
     rc::Rc,
@@ -16,6 +16,8 @@ pub(super) struct Socket {
     /// Received before HTTP/2 was recognised.
     received: RefCell<Vec<u8>>,
     turn: Turn,
+    /// What is to be written has let the others go first.
+    waited: Cell<bool>,
 }
 
 impl Socket {
@@ -24,7 +26,19 @@ impl Socket {
             peer,
             received: RefCell::new(received),
             turn: Turn::default(),
+            waited: Cell::new(false),
         }
+    }
+
+    /// Lets everybody else who is ready have their turn before something is written, as
+    /// [`behind_others`](crate::stream::behind_others) does: streams that are about to be answered
+    /// are answered in the same write, and connections write one after the other.
+    fn poll_turn(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.waited.replace(true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
@@ -85,6 +99,7 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_turn(cx));
         let stream = &self.peer.accepted.stream;
         loop {
             ready!(stream.poll_write_ready(cx))?;
@@ -104,6 +119,7 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_turn(cx));
         let stream = &self.peer.accepted.stream;
         loop {
             ready!(stream.poll_write_ready(cx))?;
@@ -123,6 +139,8 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // All is written: what comes next waits once more.
+        self.waited.set(false);
         Poll::Ready(Ok(()))
     }
 
