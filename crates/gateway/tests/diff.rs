@@ -223,3 +223,33 @@ fn a_class_of_a_gateway_says_so() {
         "{told}"
     );
 }
+
+/// PS-80: it changes what every rule sees, and no single one of them.
+#[test]
+fn another_normalisation_of_paths_is_told() {
+    let mesh = |mode: &str| {
+        format!(
+            "{SHOP}---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio, namespace: istio-system}}\n\
+             data:\n  mesh: |\n    pathNormalization: {{normalization: {mode}}}\n"
+        )
+    };
+    let output = run(&mesh("BASE"), &mesh("MERGE_SLASHES"), &BOTH);
+    assert_eq!(output.status.code(), Some(1));
+    let told = text(&output.stdout);
+    let first = "~ paths are normalised by another mode: BASE -> MERGE_SLASHES\n";
+    assert!(told.starts_with(first), "{told}");
+    let json = [&BOTH[..], &["-o", "json"]].concat();
+    let output = run(&mesh("BASE"), &mesh("NONE"), &json);
+    let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(told["differs"], true);
+    assert_eq!(told["path_normalization"]["old"], "BASE");
+    assert_eq!(told["path_normalization"]["new"], "NONE");
+    // The default by its name is no other one.
+    let output = run(SHOP, &mesh("DEFAULT"), &json);
+    let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(
+        (&told["differs"], told.get("path_normalization")),
+        (&false.into(), None)
+    );
+    assert!(output.status.success());
+}

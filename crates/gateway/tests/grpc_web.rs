@@ -104,3 +104,29 @@ async fn other_ports_translate_nothing() {
         Some("application/grpc-web+proto")
     );
 }
+
+/// A reply of trailers alone stays one: they are in the head, and no frame follows.
+#[tokio::test]
+async fn a_reply_of_trailers_alone_has_no_body() {
+    let (_gateway, _upstream, addr) = calls("grpc-web").await;
+    let body = grpc::message(b"hello");
+    let fields = [("content-type", "application/grpc-web+proto")];
+    let mut client = RawHttp::connect(addr).await.expect("connected");
+    for _ in 0..2 {
+        let asked = client.request("POST", "calls", "/test.Echo/Refuse", &fields, Some(&body));
+        let reply = within(SOON, asked).await.expect("an answer");
+        assert_eq!((reply.status, reply.field("grpc-status")), (200, Some("7")));
+        assert_eq!(reply.field("grpc-message"), Some("no"));
+        assert_eq!(reply.field("content-type"), Some("application/grpc-web"));
+        assert_eq!(reply.body, b"");
+    }
+    let mut client = Http2Client::connect(addr).await.expect("connected");
+    let request = Http2Request::post("calls", "/test.Echo/Refuse")
+        .field("content-type", "application/grpc-web+proto")
+        .piece(&body);
+    let reply = within(SOON, client.exchange(request))
+        .await
+        .expect("an answer");
+    assert_eq!((reply.status, reply.field("grpc-status")), (200, Some("7")));
+    assert_eq!((reply.body.len(), reply.trailers), (0, None));
+}

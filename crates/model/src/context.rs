@@ -35,6 +35,19 @@ pub enum PathNormalization {
     DecodeAndMergeSlashes,
 }
 
+impl PathNormalization {
+    /// As it is written in the mesh's settings.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "NONE",
+            Self::Base => "BASE",
+            Self::MergeSlashes => "MERGE_SLASHES",
+            Self::DecodeAndMergeSlashes => "DECODE_AND_MERGE_SLASHES",
+        }
+    }
+}
+
 /// On which side traffic comes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Role {

@@ -142,7 +142,7 @@ pub(super) fn pass_head(
     if upgraded && !(facts.upgrade && granted) {
         return Err(Download::Malformed("unexpected_upgrade"));
     }
-    let accept = gate.forward.accept.as_ref().filter(|_| upgraded);
+    let accept = gate.forward.accept().filter(|_| upgraded);
     if let Some(accept) = accept.filter(|_| from != Version::Http2)
         && !accept.is_said_by(&head)
     {

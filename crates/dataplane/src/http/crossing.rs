@@ -121,7 +121,7 @@ impl Crossing<'_> {
             return End::Other(Outcome::Reply(local::NO_WEBSOCKET));
         }
         let has_body = self.forward.facts.has_body();
-        if self.forward.grpc_web.is_some_and(|web| web.text) && !matches!(body, Source::Web(_)) {
+        if self.forward.grpc_web().is_some_and(|web| web.text) && !matches!(body, Source::Web(_)) {
             let inner = std::mem::replace(body, Source::Empty);
             *body = Source::Web(Box::new(WebSource::request(inner)));
         }
@@ -280,7 +280,7 @@ impl Crossing<'_> {
                 }
             };
             let interim = body.is_none();
-            if let Some(web) = self.forward.grpc_web.filter(|_| !interim) {
+            if let Some(web) = self.forward.grpc_web().filter(|_| !interim) {
                 web.response(response.headers_mut());
             }
             match self.pass(lease, response, body.as_ref(), limits, client) {
@@ -302,7 +302,7 @@ impl Crossing<'_> {
             return Download::Upgraded(Vec::new());
         }
         let mut body = Source::Http2(Http2Source::new(body));
-        if let Some(web) = self.forward.grpc_web {
+        if let Some(web) = self.forward.grpc_web() {
             let status = &self.progress.grpc_status;
             body = Source::Web(Box::new(WebSource::response(body, web.text, status)));
         }

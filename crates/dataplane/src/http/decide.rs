@@ -110,10 +110,24 @@ pub(crate) struct Forward {
     /// Without the fields of the client's request where they all go with it as they are: those are
     /// given to it afterwards.
     pub(crate) http2: Option<Box<Outgoing<http::Request<()>>>>,
-    /// Of a WebSocket whose version of HTTP changes.
-    pub(super) accept: Option<Accept>,
+    /// Boxed, as it is rare.
+    pub(super) translation: Option<Box<Translation>>,
+}
+
+/// What client and endpoint do not say in the same way.
+pub(crate) enum Translation {
     /// The client speaks gRPC-Web, and the endpoint gRPC.
-    pub(super) grpc_web: Option<GrpcWeb>,
+    GrpcWeb(GrpcWeb),
+    /// The version of HTTP changes, and with it how a WebSocket is opened.
+    WebSocket(Accept),
+}
+
+impl Translation {
+    /// A WebSocket is not asked for by POST, nor does gRPC-Web switch protocols: it is one or none.
+    pub(super) fn of(accept: Option<Accept>, grpc_web: Option<GrpcWeb>) -> Option<Box<Self>> {
+        let web_socket = accept.map(Self::WebSocket);
+        web_socket.or(grpc_web.map(Self::GrpcWeb)).map(Box::new)
+    }
 }
 
 /// Where a request goes.
@@ -132,6 +146,22 @@ impl Forward {
             To::Original(..) => None,
         }
         .unwrap_or(settings.timeouts.connect.0)
+    }
+
+    /// How the client speaks gRPC-Web, if it does, to an endpoint of gRPC.
+    pub(super) fn grpc_web(&self) -> Option<GrpcWeb> {
+        match self.translation.as_deref() {
+            Some(Translation::GrpcWeb(web)) => Some(*web),
+            _ => None,
+        }
+    }
+
+    /// What answers the key of a WebSocket whose version of HTTP changes.
+    pub(super) fn accept(&self) -> Option<&Accept> {
+        match self.translation.as_deref() {
+            Some(Translation::WebSocket(accept)) => Some(accept),
+            _ => None,
+        }
     }
 
     /// The counters of the backend.
@@ -363,8 +393,7 @@ pub(crate) fn decide_head(
                 changes: Changes::Nothing,
                 copies: None,
                 http2: written.http2,
-                accept: written.accept,
-                grpc_web: None,
+                translation: Translation::of(written.accept, None),
             })
         }
         RequestDecision::Rule(matched) => {
@@ -418,8 +447,7 @@ fn forward_bytes(
                 changes: Changes::Nothing,
                 copies: None,
                 http2,
-                accept,
-                grpc_web,
+                translation: Translation::of(accept, grpc_web),
             })
         }
         None => Step::Reply(Reply {

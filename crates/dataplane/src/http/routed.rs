@@ -5,7 +5,10 @@ use super::{
     answer::{self, Answer},
     asked::Wishes,
     changes::{Changes, Process},
-    decide::{Answered, Forward, Reply, Step, To, Written, connection, speaks_http2, write_head},
+    decide::{
+        Answered, Forward, Reply, Step, To, Translation, Written, connection, speaks_http2,
+        write_head,
+    },
     fields::HeadFields,
     grpc_web::GrpcWeb,
     local::{self, Refused},
@@ -248,8 +251,7 @@ impl Routed<'_, '_> {
             changes,
             copies,
             http2,
-            accept,
-            grpc_web,
+            translation: Translation::of(accept, grpc_web),
         })
     }
 }

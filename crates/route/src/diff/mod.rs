@@ -26,6 +26,7 @@ mod requests;
 mod words;
 
 use crate::{Table, rule::Origin, snapshot::Via};
+use pointsman_model::PathNormalization;
 use std::net::SocketAddr;
 
 pub use backends::BackendChange;
@@ -61,6 +62,9 @@ impl Default for Limits {
 /// How the two differ.
 #[derive(Debug, Default)]
 pub struct Diff {
+    /// Another mode in which paths are normalised before anything sees them (PS-80): the old one and
+    /// the new one. The classes are of paths that look the same in both.
+    pub paths: Option<(PathNormalization, PathNormalization)>,
     /// Traffic that is treated differently: connections first, then requests.
     pub classes: Vec<Class>,
     /// Backends both tables use, but not the same.
@@ -74,7 +78,7 @@ pub struct Diff {
 impl Diff {
     /// True if no difference was found.
     pub fn is_empty(&self) -> bool {
-        self.classes.is_empty() && self.backends.is_empty()
+        self.paths.is_none() && self.classes.is_empty() && self.backends.is_empty()
     }
 
     fn cut(&mut self, sentence: String) {
@@ -158,6 +162,8 @@ pub struct ExampleRequest {
 /// first as its predecessor, since parts that they share need not be looked at.
 pub fn compare(old: &Table, new: &Table, limits: &Limits) -> Diff {
     let mut diff = Diff::default();
+    let [was, is] = [old, new].map(|table| table.context().path_normalization);
+    diff.paths = (was != is).then_some((was, is));
     let doors = fronts::compare(old, new, limits, &mut diff);
     for door in doors {
         names::compare(old, new, &door, limits, &mut diff);

@@ -109,6 +109,19 @@ struct Seen {
     /// The most streams at a time on one connection.
     most: Rc<Cell<u32>>,
     resets: Rc<RefCell<Vec<Reason>>>,
+    /// Requests so far, and how many there are to be before any is answered; 0: none is held up.
+    asked: Rc<Cell<u32>>,
+    crowd: Rc<Cell<u32>>,
+    complete: Rc<tokio::sync::Notify>,
+}
+
+impl Seen {
+    /// Once the crowd is complete, or at once.
+    async fn all(&self) {
+        while self.asked.get() < self.crowd.get() {
+            self.complete.notified().await;
+        }
+    }
 }
 
 /// A server that answers every request with 200 after `delay`, and allows `streams` at a time.
@@ -137,13 +150,18 @@ async fn serve(socket: TcpStream, streams: u32, delay: Duration, seen: Seen) {
     while let Some(Ok((_, mut respond))) = connection.accept().await {
         at_once.set(at_once.get() + 1);
         seen.most.set(seen.most.get().max(at_once.get()));
-        let (at_once, resets) = (at_once.clone(), seen.resets.clone());
+        seen.asked.set(seen.asked.get() + 1);
+        if seen.asked.get() == seen.crowd.get() {
+            seen.complete.notify_waiters();
+        }
+        let (at_once, seen) = (at_once.clone(), seen.clone());
         actix::spawn(async move {
+            seen.all().await;
             let reset = std::future::poll_fn(|cx| respond.poll_reset(cx));
             let gone = tokio::time::timeout(delay, reset).await;
             at_once.set(at_once.get() - 1);
             match gone {
-                Ok(Ok(reason)) => resets.borrow_mut().push(reason),
+                Ok(Ok(reason)) => seen.resets.borrow_mut().push(reason),
                 Ok(Err(_)) => {}
                 Err(_) => drop(respond.send_response(Response::new(()), true)),
             }
@@ -263,12 +281,16 @@ fn another_connection_is_opened_at_the_peers_limit_and_at_our_own() {
     });
 }
 
-/// 200 requests at once, and the peer never sees more at a time than it allows.
+/// 200 requests at once, none of which is answered before all are there, and the peer never sees more at a
+/// time than it allows.
 #[test]
 fn a_crowd_waits_for_few_connections() {
     on_a_shard(async {
         for (streams, least, most) in [(100, 2, 2), (10, 20, 22), (1, 200, 202)] {
-            let (world, seen) = peer(streams, Duration::from_millis(500)).await;
+            let (mut world, seen) = peer(streams, Duration::ZERO).await;
+            seen.crowd.set(200);
+            // A machine that is busy with other things is no reason to give up.
+            world.limits.connect = Duration::from_secs(60);
             let world = Rc::new(world);
             let crowd: Vec<_> = (0..200)
                 .map(|_| {

@@ -28,6 +28,17 @@ pub(super) fn text(report: &Report<'_>, color: bool) -> String {
     if diff.is_empty() {
         out.push_str("no traffic changes\n");
     }
+    if let Some((old, new)) = diff.paths {
+        let change = format!("{} -> {}", old.as_str(), new.as_str());
+        let _ = writeln!(out, "~ paths are normalised by another mode: {change}");
+        let _ = writeln!(
+            out,
+            "  requests whose path is not in its normal form may go elsewhere: they are not in the classes"
+        );
+        if !diff.classes.is_empty() {
+            out.push('\n');
+        }
+    }
     if !diff.classes.is_empty() {
         let (many, verb) = plural(diff.classes.len(), "traffic class", "traffic classes");
         let _ = writeln!(out, "~ {many} {verb}");
@@ -267,7 +278,7 @@ pub(super) fn json(report: &Report<'_>) -> Value {
             "line": backend.place.line,
         })
     });
-    json!({
+    let mut told = json!({
         "version": 1,
         "differs": !diff.is_empty(),
         "classes": classes.collect::<Vec<_>>(),
@@ -276,7 +287,11 @@ pub(super) fn json(report: &Report<'_>) -> Value {
         "settled": report.settled,
         "not_complete": diff.cut,
         "probes": diff.probes,
-    })
+    });
+    if let Some((old, new)) = diff.paths {
+        told["path_normalization"] = json!({"old": old.as_str(), "new": new.as_str()});
+    }
+    told
 }
 
 fn via(class: &Class) -> &'static str {
