@@ -2,6 +2,7 @@
 mod common;
 
 use common::*;
+use pointsman_gateway::Settings;
 use pointsman_testkit::{
     Http2Client, Http2Request, Http2Response, Http2Upstream, eventually, free_port, fresh_ip, grpc,
     within,
@@ -11,6 +12,10 @@ use std::{net::SocketAddr, time::Duration};
 /// A gateway with the service `echo`, its port called `grpc`, in front of an upstream that has
 /// every kind of method.
 async fn world(more: &str) -> (Gateway, Http2Upstream, Http2Client) {
+    world_with(settings(), more).await
+}
+
+async fn world_with(settings: Settings, more: &str) -> (Gateway, Http2Upstream, Http2Client) {
     let upstream = grpc::echo_service("echo").start().await;
     let at = SocketAddr::new(fresh_ip(), free_port());
     let text = service(
@@ -20,7 +25,7 @@ async fn world(more: &str) -> (Gateway, Http2Upstream, Http2Client) {
         "grpc",
         &[(upstream.addr(), "v0")],
     );
-    let gateway = Gateway::serve(&(text + more)).await;
+    let gateway = Gateway::serve_with(settings, &(text + more)).await;
     let client = Http2Client::connect(at).await.expect("connects");
     (gateway, upstream, client)
 }
@@ -166,5 +171,28 @@ async fn a_stalled_call_does_not_stop_its_neighbours() {
 async fn many_short_messages_are_no_flood() {
     let (_gateway, _upstream, mut client) = world("").await;
     let summed = call(&mut client, "ClientStream", &vec![&b"x"[..]; 20_000]).await;
+    assert_eq!(summed.messages(), [b"20000 messages, 20000 bytes"]);
+}
+
+/// The same while a call waits for room at the endpoint.
+#[tokio::test]
+async fn many_short_messages_of_a_call_that_waits_are_no_flood() {
+    let mut settings = settings();
+    settings.http2.endpoint_streams = 1;
+    settings.http2.endpoint_connections = 1;
+    let (_gateway, _upstream, mut client) = world_with(settings, "").await;
+    let bidi = Http2Request::grpc("echo", "/test.Echo/Bidi", &[]);
+    let mut first = client.begin(&bidi, false).await.expect("begun");
+    assert_eq!(within(SOON, first.status()).await, Ok(200));
+    let messages = vec![&b"x"[..]; 20_000];
+    let sum = Http2Request::grpc("echo", "/test.Echo/ClientStream", &messages);
+    let waits = within(SOON, client.exchange(sum));
+    let makes_room = async {
+        // For the messages to come, of which nothing is to be seen.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        first.send(b"", true).await.expect("ended");
+    };
+    let (summed, ()) = tokio::join!(waits, makes_room);
+    let summed = summed.expect("a reply");
     assert_eq!(summed.messages(), [b"20000 messages, 20000 bytes"]);
 }

@@ -21,7 +21,13 @@ use crate::{
 use pointsman_route::{Happened, RetriesInForce};
 use pointsman_telemetry::Flags;
 use pointsman_wire::http1::Refusal;
-use std::{pin::Pin, rc::Rc, time::Instant};
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    rc::Rc,
+    task,
+    time::Instant,
+};
 use tokio::net::TcpStream;
 
 /// What became of a request.
@@ -120,6 +126,9 @@ pub(super) trait Attempt {
 
     /// It is to be sent again from its beginning.
     fn rewind(&mut self);
+
+    /// Takes over small pieces of its body that have come, while nobody is there to be sent them.
+    fn gather(&mut self, cx: &mut task::Context<'_>);
 }
 
 /// Carries out a forwarded request, within the time that its rule gives it.
@@ -194,7 +203,10 @@ async fn attempts(
             };
             let (upstream, reused) = match pooled {
                 Some(pooled) => (Ok(pooled), true),
-                None => (opened(cx, forward, endpoint, deadline).await, false),
+                None => {
+                    let opened = opened(cx, forward, endpoint, deadline);
+                    (gathering(attempt, opened).await, false)
+                }
             };
             let end = match (&upstream, deadline) {
                 (Ok(upstream), None) => {
@@ -269,7 +281,7 @@ async fn attempts(
         attempt.rewind();
         let pause = tries.pause();
         if !pause.is_zero() {
-            Box::pin(tokio::time::sleep(pause)).await;
+            Box::pin(gathering(attempt, tokio::time::sleep(pause))).await;
         }
     }
 }
@@ -284,9 +296,23 @@ fn opened<'a>(
     Box::pin(connection(cx, forward, endpoint, deadline))
 }
 
+/// Waits before a try. What a stream gets of its body meanwhile is taken over: a connection whose
+/// streams leave too many small frames lying is ended as a flood.
+async fn gathering<T>(attempt: &mut impl Attempt, wait: impl Future<Output = T>) -> T {
+    let mut wait = pin!(wait);
+    poll_fn(|cx| {
+        let done = wait.as_mut().poll(cx);
+        if done.is_pending() {
+            attempt.gather(cx);
+        }
+        done
+    })
+    .await
+}
+
 /// An exchange that is given up if its response has not begun by the end of its try (VS-H-75).
 async fn in_time(deadline: Instant, progress: &Progress, one: impl Future<Output = End>) -> End {
-    let mut one = std::pin::pin!(one);
+    let mut one = pin!(one);
     match tokio::time::timeout_at(deadline.into(), one.as_mut()).await {
         Ok(end) => end,
         Err(_) if progress.answering.get() => one.await,
@@ -310,7 +336,10 @@ async fn by_http2(
     let opened = match pool.try_open(&limits) {
         Some(lease) => Ok(lease),
         // Boxed, as all that is rare.
-        None => Box::pin(pool.open(endpoint, cx.shard, &limits, counted)).await,
+        None => {
+            let open = pool.open(endpoint, cx.shard, &limits, counted);
+            Box::pin(gathering(attempt, open)).await
+        }
     };
     let local = match opened {
         Ok(lease) => {

@@ -21,7 +21,7 @@ use std::{
     cell::Cell,
     future::{Future, poll_fn},
     pin::{Pin, pin},
-    task::Poll,
+    task::{self, Poll},
 };
 use tokio::net::TcpStream;
 
@@ -188,6 +188,9 @@ impl Attempt for Http1Request<'_> {
         // Mirrors have got what was sent.
         self.copied |= self.body == BodyLength::None;
     }
+
+    /// What an HTTP/1 client sends stays in its socket.
+    fn gather(&mut self, _: &mut task::Context<'_>) {}
 }
 
 /// Body bytes that came with the head go out with the head, in one write.

@@ -74,8 +74,8 @@ impl Source<'_> {
         matches!(self, Self::Http1(source) if source.is_early())
     }
 
-    /// Takes over what small pieces come while the receiver keeps one waiting.
-    fn poll_gather(&mut self, cx: &mut Context<'_>) {
+    /// Takes over what small pieces come while the receiver keeps one waiting, or is not there yet.
+    pub(super) fn poll_gather(&mut self, cx: &mut Context<'_>) {
         if let Self::Http2(source) = self {
             source.poll_gather(cx);
         }

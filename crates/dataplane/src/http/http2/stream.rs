@@ -26,7 +26,13 @@ use crate::{
 use h2::{Reason, RecvStream};
 use pointsman_telemetry::Flags;
 use pointsman_wire::{http1::BodyLength, http2};
-use std::{cell::Cell, future::poll_fn, pin::pin, task::Poll, time::Duration};
+use std::{
+    cell::Cell,
+    future::poll_fn,
+    pin::pin,
+    task::{self, Poll},
+    time::Duration,
+};
 use tokio::net::TcpStream;
 
 /// Serves one request.
@@ -317,4 +323,8 @@ impl Attempt for Http2Request<'_> {
     }
 
     fn rewind(&mut self) {}
+
+    fn gather(&mut self, cx: &mut task::Context<'_>) {
+        self.body.poll_gather(cx);
+    }
 }
