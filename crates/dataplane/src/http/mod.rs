@@ -1,13 +1,17 @@
-//! HTTP/1: requests parsed strictly, routed one by one, written anew, streamed both ways.
+//! HTTP: requests parsed strictly, routed one by one, written anew, streamed both ways.
 //!
-//! In the order a request travels: `serve` reads heads off a connection, `decide` parses one and
-//! finds its rule, `routed` does what that says (no await in either), `attempts` finds a connection to
-//! an endpoint and tries again what is safe to try again, `exchange` is one such try from HTTP/1 to
-//! HTTP/1 (`watched` says for how long): `upload` streams the request body, `download` the
-//! response, in which `changes` says what the rule alters; `local` and `answer` make the replies
-//! that no upstream made (`grpc` in what shape to its clients), behind which `discard` reads what is
-//! left of the request. `mirror` sends
-//! copies, which nobody waits for.
+//! In the order a request travels: `serve` reads heads off a connection of HTTP/1, `http2` takes streams
+//! off one of HTTP/2 (`age`: until when). `decide` reads one head and finds its rule, `routed` does what
+//! that says (no await in either; `asked` is what the request itself may ask for). `attempts` finds an
+//! endpoint and a connection to it (`connecting`), and tries again what is safe to try again (`again`;
+//! `kept` is what is sent again). A try is `exchange` from HTTP/1 to HTTP/1, with `upload` for the body of
+//! the request and `download` for the response, or `crossing` where a version changes or streams run on
+//! both sides, with `body` for both directions (`grpc_web` in what coding); `watched` says for how long.
+//! `client` writes the heads of responses, in which `changes` says what the rule alters.
+//!
+//! `local` and `answer` make the replies that no upstream made (`grpc` in what shape to its clients,
+//! `answer_head` to streams), behind which `discard` reads what is left of the request. After a 101 it is
+//! `websocket`. `mirror` sends copies, which nobody waits for.
 mod again;
 mod age;
 mod answer;
