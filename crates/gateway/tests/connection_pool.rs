@@ -2,49 +2,14 @@
 //! it (BE-60..76, VS-H-132, VS-H-148).
 mod common;
 
-use common::*;
+use common::{pools::*, *};
 use pointsman_testkit::{
-    Http2Upstream, HttpUpstream, TcpUpstream, eventually, free_port, fresh_ip, http::Reply,
-    tcp::Behaviour,
+    Http2Upstream, HttpUpstream, TcpUpstream, eventually, free_port, http::Reply, tcp::Behaviour,
 };
 use std::{net::SocketAddr, time::Duration};
 
 const REQUESTS: &str = "istio_requests_total";
 const CLOSED: &str = "istio_tcp_connections_closed_total";
-const HIT: &str = "pointsman_limits_hit_total";
-
-fn fresh() -> SocketAddr {
-    SocketAddr::new(fresh_ip(), free_port())
-}
-
-/// A service `web` in front of these endpoints, with a connection pool.
-fn pooled(at: SocketAddr, endpoints: &[SocketAddr], pool: &str) -> String {
-    [
-        service("web", at.ip(), at.port(), "http", &plain(endpoints)),
-        subsets("web", &[], &format!("{{connectionPool: {pool}}}")),
-    ]
-    .concat()
-}
-
-/// This many requests at once, each on a connection of its own: their statuses, sorted.
-async fn at_once(at: SocketAddr, count: usize) -> Vec<u16> {
-    let tasks: Vec<_> = (0..count)
-        .map(|_| tokio::spawn(async move { get(at, "web", "/").await.0 }))
-        .collect();
-    let mut statuses = Vec::new();
-    for task in tasks {
-        statuses.push(task.await.expect("ends"));
-    }
-    statuses.sort_unstable();
-    statuses
-}
-
-async fn hit(gateway: &Gateway, limit: &str, count: f64) {
-    let labels = [("limit", limit)];
-    gateway
-        .metrics_until(|it| it.sum(HIT, &labels) == count)
-        .await;
-}
 
 #[tokio::test]
 async fn requests_beyond_their_number_are_refused_at_once() {
@@ -54,7 +19,7 @@ async fn requests_beyond_their_number_are_refused_at_once() {
         .start()
         .await;
     let at = fresh();
-    let text = pooled(at, &[web.addr()], "{http: {http2MaxRequests: 2}}");
+    let text = pooled(at, "http", &[web.addr()], "{http: {http2MaxRequests: 2}}");
     let gateway = Gateway::serve(&text).await;
     let waiting: Vec<_> = (0..2)
         .map(|_| tokio::spawn(async move { get(at, "web", "/").await.0 }))
@@ -96,7 +61,12 @@ async fn requests_wait_for_a_connection_in_turn() {
         .start()
         .await;
     let at = fresh();
-    let text = pooled(at, &[one.addr(), two.addr()], "{tcp: {maxConnections: 2}}");
+    let text = pooled(
+        at,
+        "http",
+        &[one.addr(), two.addr()],
+        "{tcp: {maxConnections: 2}}",
+    );
     let _gateway = Gateway::serve(&text).await;
     let watch = async {
         let mut most = 0;
@@ -128,7 +98,7 @@ async fn a_connection_that_comes_free_is_used_by_who_waits() {
     let at = fresh();
     let mut settings = settings();
     settings.process.shards = 1;
-    let text = pooled(at, &[web.addr()], "{tcp: {maxConnections: 1}}");
+    let text = pooled(at, "http", &[web.addr()], "{tcp: {maxConnections: 1}}");
     let _gateway = Gateway::serve_with(settings, &text).await;
     assert_eq!(at_once(at, 30).await, [200; 30]);
     assert_eq!((web.requests(), web.connections()), (30, 1));
@@ -140,7 +110,12 @@ async fn an_idle_connection_elsewhere_makes_room() {
     let one = HttpUpstream::named("one").at(fresh()).start().await;
     let two = HttpUpstream::named("two").at(fresh()).start().await;
     let at = fresh();
-    let text = pooled(at, &[one.addr(), two.addr()], "{tcp: {maxConnections: 1}}");
+    let text = pooled(
+        at,
+        "http",
+        &[one.addr(), two.addr()],
+        "{tcp: {maxConnections: 1}}",
+    );
     let _gateway = Gateway::serve(&text).await;
     // Connections land on either shard, and round robin takes either endpoint.
     for _ in 0..20 {
@@ -161,7 +136,11 @@ async fn beyond_those_who_may_wait_a_request_is_refused() {
     let at = fresh();
     let pool = "{tcp: {maxConnections: 1}, http: {http1MaxPendingRequests: 1}}";
     let retries = "- route: [{destination: {host: web}}]\n  retries: {attempts: 3, retryOn: 5xx}";
-    let text = [pooled(at, &[web.addr()], pool), rules("web", retries)].concat();
+    let text = [
+        pooled(at, "http", &[web.addr()], pool),
+        rules("web", retries),
+    ]
+    .concat();
     let gateway = Gateway::serve(&text).await;
     let first = tokio::spawn(async move { get(at, "web", "/").await.0 });
     eventually(SOON, || async { web.requests() == 1 }).await;
@@ -186,7 +165,7 @@ async fn waiting_for_a_connection_ends() {
   route: [{destination: {host: web}}]
   timeout: 100ms
 - route: [{destination: {host: web}}]";
-    let text = [pooled(at, &[web.addr()], pool), rules("web", rule)].concat();
+    let text = [pooled(at, "http", &[web.addr()], pool), rules("web", rule)].concat();
     let gateway = Gateway::serve_with(settings, &text).await;
     let mut holder = connect(at).await;
     holder
@@ -223,11 +202,13 @@ async fn connections_end_as_their_policy_says() {
     ];
     let gateway = Gateway::serve_with(
         settings,
-        &pooled(at, &[web.addr()], "{http: {maxRetries: 9}}"),
+        &pooled(at, "http", &[web.addr()], "{http: {maxRetries: 9}}"),
     )
     .await;
     for (pool, pause, expected) in cases {
-        gateway.apply(&pooled(at, &[web.addr()], pool)).await;
+        gateway
+            .apply(&pooled(at, "http", &[web.addr()], pool))
+            .await;
         // What earlier cases have left in the pool is not this one's.
         web.set("/", Reply::identity().closing());
         let mut client = connect(at).await;
@@ -397,10 +378,12 @@ async fn limits_survive_a_change_of_something_else() {
     let spare = HttpUpstream::named("spare").start().await;
     let at = fresh();
     let pool = "{http: {http2MaxRequests: 1}}";
-    let gateway = Gateway::serve(&pooled(at, &[web.addr()], pool)).await;
+    let gateway = Gateway::serve(&pooled(at, "http", &[web.addr()], pool)).await;
     let first = tokio::spawn(async move { get(at, "web", "/").await.0 });
     eventually(SOON, || async { web.requests() == 1 }).await;
-    gateway.apply(&pooled(at, &[spare.addr()], pool)).await;
+    gateway
+        .apply(&pooled(at, "http", &[spare.addr()], pool))
+        .await;
     assert_eq!(get(at, "web", "/").await.0, 503, "there is one already");
     assert_eq!(first.await.expect("ends"), 200);
     assert_eq!(get(at, "web", "/").await.0, 200);

@@ -2,53 +2,17 @@
 //! HTTP/1 are in `connection_pool.rs`.
 mod common;
 
-use common::*;
+use common::{pools::*, *};
 use pointsman_testkit::{
     Http2Reply, Http2Upstream, eventually,
     frames::{Event, FrameUpstream},
-    free_port, fresh_ip,
 };
-use std::{net::SocketAddr, time::Duration};
-
-const HIT: &str = "pointsman_limits_hit_total";
-
-fn fresh() -> SocketAddr {
-    SocketAddr::new(fresh_ip(), free_port())
-}
-
-/// A service `web` in front of these HTTP/2 endpoints, with a connection pool.
-fn pooled(at: SocketAddr, endpoints: &[SocketAddr], pool: &str) -> String {
-    [
-        service("web", at.ip(), at.port(), "http2", &plain(endpoints)),
-        subsets("web", &[], &format!("{{connectionPool: {pool}}}")),
-    ]
-    .concat()
-}
+use std::time::Duration;
 
 fn one_shard() -> pointsman_gateway::Settings {
     let mut settings = settings();
     settings.process.shards = 1;
     settings
-}
-
-/// This many requests at once, each of a client of its own: their statuses, sorted.
-async fn at_once(at: SocketAddr, count: usize) -> Vec<u16> {
-    let tasks: Vec<_> = (0..count)
-        .map(|_| tokio::spawn(async move { get(at, "web", "/").await.0 }))
-        .collect();
-    let mut statuses = Vec::new();
-    for task in tasks {
-        statuses.push(task.await.expect("ends"));
-    }
-    statuses.sort_unstable();
-    statuses
-}
-
-async fn hit(gateway: &Gateway, limit: &str, count: f64) {
-    let labels = [("limit", limit)];
-    gateway
-        .metrics_until(|it| it.sum(HIT, &labels) == count)
-        .await;
 }
 
 async fn upstream(streams: u32, delay: u64) -> Http2Upstream {
@@ -65,7 +29,7 @@ async fn connections_are_counted_and_requests_wait_for_streams() {
     // BE-60
     let web = upstream(1, 20).await;
     let at = fresh();
-    let text = pooled(at, &[web.addr()], "{tcp: {maxConnections: 2}}");
+    let text = pooled(at, "http2", &[web.addr()], "{tcp: {maxConnections: 2}}");
     let _gateway = Gateway::serve_with(one_shard(), &text).await;
     assert_eq!(at_once(at, 20).await, [200; 20]);
     assert_eq!((web.requests(), web.connections()), (20, 2));
@@ -76,7 +40,12 @@ async fn every_pool_may_have_one_connection() {
     // BE-60: one for each endpoint, whatever the number; who waits has somebody to wait for.
     let (one, two) = (upstream(1, 20).await, upstream(1, 20).await);
     let at = fresh();
-    let text = pooled(at, &[one.addr(), two.addr()], "{tcp: {maxConnections: 1}}");
+    let text = pooled(
+        at,
+        "http2",
+        &[one.addr(), two.addr()],
+        "{tcp: {maxConnections: 1}}",
+    );
     let _gateway = Gateway::serve_with(one_shard(), &text).await;
     assert_eq!(at_once(at, 20).await, [200; 20]);
     assert_eq!(one.requests() + two.requests(), 20);
@@ -90,7 +59,11 @@ async fn beyond_those_who_may_wait_a_request_is_refused() {
     let at = fresh();
     let pool = "{tcp: {maxConnections: 1}, http: {http1MaxPendingRequests: 1}}";
     let retries = "- route: [{destination: {host: web}}]\n  retries: {attempts: 3, retryOn: 5xx}";
-    let text = [pooled(at, &[web.addr()], pool), rules("web", retries)].concat();
+    let text = [
+        pooled(at, "http2", &[web.addr()], pool),
+        rules("web", retries),
+    ]
+    .concat();
     let gateway = Gateway::serve_with(one_shard(), &text).await;
     let first = tokio::spawn(async move { get(at, "web", "/").await.0 });
     eventually(SOON, || async { web.requests() == 1 }).await;
@@ -111,7 +84,7 @@ async fn waiting_for_a_connection_ends() {
     let at = fresh();
     let mut settings = one_shard();
     settings.timeouts.pending = written("300ms");
-    let text = pooled(at, &[web.addr()], "{tcp: {maxConnections: 1}}");
+    let text = pooled(at, "http2", &[web.addr()], "{tcp: {maxConnections: 1}}");
     let gateway = Gateway::serve_with(settings, &text).await;
     let mut holder = connect(at).await;
     holder
@@ -140,7 +113,7 @@ async fn streams_of_a_connection_are_as_many_as_the_policy_says() {
     ] {
         let web = upstream(100, 300).await;
         let at = fresh();
-        let text = pooled(at, &[web.addr()], pool);
+        let text = pooled(at, "http2", &[web.addr()], pool);
         let _gateway = Gateway::serve_with(settings.clone(), &text).await;
         // The pool knows how many streams a connection has once there was one.
         assert_eq!(get(at, "web", "/").await.0, 200);
@@ -166,7 +139,12 @@ async fn connections_end_by_their_age_and_streams_do_not() {
     let slow = Http2Reply::text(200, "slow").after(Duration::from_millis(1_200));
     web.set("/slow", slow);
     let at = fresh();
-    let text = pooled(at, &[web.addr()], "{tcp: {maxConnectionDuration: 400ms}}");
+    let text = pooled(
+        at,
+        "http2",
+        &[web.addr()],
+        "{tcp: {maxConnectionDuration: 400ms}}",
+    );
     let _gateway = Gateway::serve_with(one_shard(), &text).await;
     let slow = tokio::spawn(async move { get(at, "web", "/slow").await });
     eventually(SOON, || async { web.requests() == 1 }).await;
@@ -194,7 +172,8 @@ async fn an_endpoint_that_answers_no_ping_is_left() {
     })
     .await;
     let at = fresh();
-    let gateway = Gateway::serve_with(one_shard(), &pooled(at, &[dead.addr()], pool)).await;
+    let gateway =
+        Gateway::serve_with(one_shard(), &pooled(at, "http2", &[dead.addr()], pool)).await;
     let ((status, _), took) = timed(get(at, "web", "/")).await;
     assert_eq!(status, 503);
     assert!((0.2..5.0).contains(&took.as_secs_f64()), "{took:?}");
@@ -221,7 +200,9 @@ async fn an_endpoint_that_answers_no_ping_is_left() {
     })
     .await;
     let at = fresh();
-    gateway.apply(&pooled(at, &[alive.addr()], pool)).await;
+    gateway
+        .apply(&pooled(at, "http2", &[alive.addr()], pool))
+        .await;
     assert_eq!(get(at, "web", "/").await.0, 200);
     let seen = || pings.load(std::sync::atomic::Ordering::SeqCst);
     eventually(SOON, || async { seen() >= 5 }).await;

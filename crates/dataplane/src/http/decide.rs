@@ -53,6 +53,11 @@ pub(crate) enum Step {
 }
 
 impl Step {
+    /// Of a head that could be read; `grpc`: it is that of a gRPC call.
+    pub(super) fn refused(refusal: Refusal, grpc: bool) -> Self {
+        Self::Refuse(Refused { refusal, grpc })
+    }
+
     /// Of a routed request: whom it counts for.
     pub(crate) fn routed(&self) -> Option<(&ClusterStats, &RequestFacts)> {
         match self {
@@ -260,12 +265,7 @@ pub(crate) fn decide_head(
     });
     let mut fields = FieldList::new();
     let is_call = grpc::asks(head);
-    let refuse = |refusal| {
-        Step::Refuse(Refused {
-            refusal,
-            grpc: is_call,
-        })
-    };
+    let refuse = |refusal| Step::refused(refusal, is_call);
     let head = &match forwarded.head(head, &sender, &mut fields) {
         Ok(head) => head,
         Err(refusal) => return refuse(refusal),
@@ -431,12 +431,7 @@ fn forward_bytes(
             let http2 = speaks_http2(cx, &cluster, &facts);
             let Written { mut http2, accept } = match write_plain(&facts, head, path, http2, out) {
                 Ok(written) => written,
-                Err(refusal) => {
-                    return Step::Refuse(Refused {
-                        refusal,
-                        grpc: facts.grpc,
-                    });
-                }
+                Err(refusal) => return Step::refused(refusal, facts.grpc),
             };
             let grpc_web = GrpcWeb::outgoing(&cluster.cluster, head, http2.as_deref_mut());
             Step::Forward(Forward {

@@ -11,7 +11,7 @@ use super::{
     },
     fields::HeadFields,
     grpc_web::GrpcWeb,
-    local::{self, Refused},
+    local,
     mirror::{Copies, Original},
 };
 use crate::shard::{cluster_state::ClusterState, view::View};
@@ -223,12 +223,7 @@ impl Routed<'_, '_> {
         let Written { mut http2, accept } = match write_head(head, &rewrite, &extra, to_http2, out)
         {
             Ok(written) => written,
-            Err(refusal) => {
-                return Step::Refuse(Refused {
-                    refusal,
-                    grpc: facts.grpc,
-                });
-            }
+            Err(refusal) => return Step::refused(refusal, facts.grpc),
         };
         let grpc_web = GrpcWeb::outgoing(&cluster.cluster, head, http2.as_deref_mut());
         let copies = Copies::draw(cx, view, rule, &facts, || Original {

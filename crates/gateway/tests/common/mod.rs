@@ -17,6 +17,7 @@ mod manifests;
 mod metrics;
 mod notes;
 pub mod pairs;
+pub mod pools;
 mod probe;
 mod process;
 

@@ -66,10 +66,7 @@ pub(super) async fn serve(lease: &Lease, opened: Opened) {
         let end = body.is_end_stream();
         match http2::request_head(&parts, protocol, end, &mut slots, &head_limits(&cx)) {
             Ok(head) => decide_head(&cx, &mut peer.cache.borrow_mut(), &head, &mut out, false),
-            Err(refusal) => Step::Refuse(Refused {
-                refusal,
-                grpc: grpc::asks_in(&parts),
-            }),
+            Err(refusal) => Step::refused(refusal, grpc::asks_in(&parts)),
         }
     };
     if let Some(request) = step.http2() {
