@@ -397,7 +397,16 @@ impl Crossing<'_> {
                 grpc_status.set(Some(grpc::status(status.as_bytes())));
             }
         };
-        match carry(body, &mut sink, None, None, &self.progress.sent, trailed).await {
+        // Pinned where it is made, which spares it two moves.
+        let carried = pin!(carry(
+            body,
+            &mut sink,
+            None,
+            None,
+            &self.progress.sent,
+            trailed
+        ));
+        match carried.await {
             Ok(()) => done(head),
             Err(Cut::Sink) => Download::ClientGone { status },
             Err(Cut::Source(broken)) => {

@@ -52,10 +52,10 @@ pub type Extra<'a> = SmallVec<[(&'a str, Cow<'a, [u8]>); 8]>;
 
 /// The same as the codec wants them.
 pub fn lines<'e>(extra: &'e Extra<'_>) -> SmallVec<[(&'e str, &'e [u8]); 8]> {
-    extra
-        .iter()
-        .map(|(name, value)| (*name, &**value))
-        .collect()
+    // Made where it is returned: `collect` would move it, and it is mostly empty room.
+    let mut lines = SmallVec::new();
+    lines.extend(extra.iter().map(|(name, value)| (*name, &**value)));
+    lines
 }
 
 /// The levels of operations in the order they apply: one destination, rule first; of several, the

@@ -77,12 +77,9 @@ impl Drop for End<'_> {
 const GOODBYE: Duration = Duration::from_secs(5);
 
 /// What the connection's task has waited for.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one at a time, and it is taken apart at once"
-)]
 enum Next {
-    Request(http::Request<h2::RecvStream>, server::SendResponse<Bytes>),
+    /// The client opened a stream.
+    Request,
     /// There are streams in service now where there were none, or none any more; or a field block
     /// was begun or ended.
     Recount,
@@ -120,13 +117,16 @@ pub(crate) async fn serve(shard: Rc<Shard>, lease: Lease, accepted: Accepted, re
         consume_budget().await;
         let idle = peer.active.get() == 0;
         let head = peer.floods.head_since();
+        // Beside the answer, which passes through several hands.
+        let mut request = None;
         let next = poll_fn(|cx| {
             if let Some(flood) = peer.floods.take() {
                 return Poll::Ready(Next::Flood(flood));
             }
             match connection.poll_accept(cx) {
-                Poll::Ready(Some(Ok((request, respond)))) => {
-                    return Poll::Ready(Next::Request(request, respond));
+                Poll::Ready(Some(Ok(opened))) => {
+                    request = Some(opened);
+                    return Poll::Ready(Next::Request);
                 }
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Next::Over(Some(error))),
                 Poll::Ready(None) => return Poll::Ready(Next::Over(None)),
@@ -166,8 +166,10 @@ pub(crate) async fn serve(shard: Rc<Shard>, lease: Lease, accepted: Accepted, re
             peer.lease.idle(limit, next).await
         };
         match next {
-            Ok(Next::Request(..)) if flooded => {}
-            Ok(Next::Request(request, respond)) => {
+            Ok(Next::Request) => {
+                let Some((request, respond)) = request.filter(|_| !flooded) else {
+                    continue;
+                };
                 served = served.saturating_add(1);
                 let opened = Opened {
                     serving: Serving::begin(&peer),

@@ -128,7 +128,12 @@ impl Stream<'_> {
                 };
                 record(cx, &answered.stats, &answered.facts, ending, answered.grpc);
             }
-            Step::Forward(forward) => self.proxy(forward, out, body).await,
+            Step::Forward(forward) => {
+                // Pinned where it is made: awaited as it stands it would be moved twice, and that
+                // is most of what a stream is.
+                let proxied = pin!(self.proxy(forward, out, body));
+                proxied.await;
+            }
         }
     }
 
