@@ -1,6 +1,6 @@
 # What CI runs, and what a developer runs; the same lines. `just` lists them.
 # Tools: just, cargo-deny 0.20, python3, what `just bench-smoke` compares with (nginx, haproxy) and
-# h2load (Debian's nghttp2-client); valgrind for `just instructions`.
+# h2load (Debian's nghttp2-client); valgrind for `just instructions`; llvm-profdata (llvm-22) for `just guided`.
 
 set positional-arguments
 
@@ -8,7 +8,7 @@ _list:
     @just --list --unsorted
 
 # Everything CI checks, in its order
-ci: fmt-check clippy doc deny fuzz-smoke test docs demo-smoke interop bench-smoke instructions
+ci: fmt-check clippy doc deny fuzz-smoke test docs demo-smoke interop bench-smoke guided-smoke instructions
 
 # Format all code
 fmt:
@@ -80,6 +80,12 @@ bench-smoke:
     cargo build --locked --workspace --bins
     "${CARGO_TARGET_DIR:-target}"/debug/side-by-side --strict --rounds 1 --seconds 0.3 --warm-up 0.1 --hosts 2000 --idle 500
 
+# The build that is guided by a profile works: made with settings that compile fast, as nobody runs it
+guided-smoke:
+    CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/guided-smoke" CARGO_PROFILE_RELEASE_LTO=off \
+        CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_DEBUG=0 \
+        just guided 0.3
+
 # No step of a request takes more instructions than its baseline (--update writes it anew)
 instructions *options:
     cargo run --locked --release -q -p pointsman-benches --example instructions -- "$@"
@@ -88,6 +94,42 @@ instructions *options:
 bench *options:
     cargo build --locked --release -p pointsman-gateway -p pointsman-benches
     cargo run --locked --release -q -p pointsman-benches -- "$@"
+
+# Build target/guided/pointsman, which the compiler has laid out for what the gateway does under load
+guided seconds="2":
+    #!/usr/bin/env bash
+    set -euo pipefail
+    host=$(rustc -vV | sed -n 's/^host: //p')
+    llvm=$(rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
+    profdata=${LLVM_PROFDATA:-$(command -v "llvm-profdata-$llvm" ||
+        ls "$(rustc --print sysroot)/lib/rustlib/$host/bin/llvm-profdata" 2>/dev/null)} || {
+        echo "llvm-profdata of LLVM $llvm is missing: apt install llvm-$llvm, or rustup component add llvm-tools" >&2
+        exit 1
+    }
+    folder=$PWD/${CARGO_TARGET_DIR:-target}/guided
+    case ${CARGO_TARGET_DIR:-} in /*) folder=$CARGO_TARGET_DIR/guided ;; esac
+    # From the start: crates that were compiled for an older profile would be taken for up to date.
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    # With --target, so that build scripts and macros are left alone.
+    build() {
+        RUSTFLAGS=$1 cargo build --locked --release --target "$host" --target-dir "$folder" -p pointsman-gateway
+        cp "$folder/$host/release/pointsman" "$folder/pointsman$2"
+    }
+    build "-Cprofile-generate=$folder/raw" -instrumented
+    # Every kind of traffic for a moment; the runner stops the gateway as an operator would, which writes the profile.
+    rows=(http-small http-realistic rules-10 http-1mib upload-1mib http-100mib h2-h1 h2-h2 grpc-unary tcp-connect tcp-bulk sni)
+    LLVM_PROFILE_FILE="$folder/raw/%p.profraw" cargo run --locked --release -q -p pointsman-benches -- \
+        --pointsman "$folder/pointsman-instrumented" --proxy pointsman --strict \
+        --rounds 1 --seconds {{seconds}} --warm-up 0.2 $(printf -- '--row %s ' "${rows[@]}")
+    "$profdata" merge -o "$folder/profile" "$folder"/raw/*.profraw
+    # `--version` writes a profile too; the one of the load has functions that ran a million times.
+    "$profdata" show "$folder/profile" | awk '/^Maximum function count/ { seen = $4 >= 10000 } END { exit !seen }' || {
+        echo "the gateway left no profile of the load" >&2
+        exit 1
+    }
+    build "-Cprofile-use=$folder/profile" ""
+    "$folder/pointsman" --version
 
 # The sample shop and a gateway
 demo:

@@ -12,9 +12,11 @@ use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::Context;
 use pointsman_testkit::{Child, free_port};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::epoll::pin;
 use crate::upstream::Upstreams;
@@ -142,6 +144,22 @@ pub struct Running {
     pub child: Child,
     /// Where its output goes.
     pub log: PathBuf,
+}
+
+/// How long Pointsman may take to stop.
+const STOP: Duration = Duration::from_secs(5);
+
+impl Drop for Running {
+    /// Pointsman is asked to stop first: a build that keeps a profile of itself writes it when it
+    /// ends.
+    fn drop(&mut self) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        if let (Kind::Pointsman, Some(pid)) = (self.kind, pid)
+            && kill_process(pid, Signal::TERM).is_ok()
+        {
+            let _ = self.child.wait(STOP);
+        }
+    }
 }
 
 /// Starts a proxy. It may not be ready yet, or about to fail: the check before each row tells.
