@@ -1,10 +1,13 @@
 //! gRPC-Web on ports that say so, from both versions of HTTP, to a server of gRPC (PS-4).
 mod common;
 
-use common::{Gateway, SOON, plain, service};
+use common::{
+    pairs::{Ask, Speaks, ask},
+    *,
+};
 use pointsman_testkit::{
     RawHttp, free_port, fresh_ip,
-    http2::{Http2Client, Http2Request, Http2Upstream, grpc},
+    http2::{Http2Client, Http2Reply, Http2Request, Http2Upstream, grpc},
     within,
 };
 use std::net::SocketAddr;
@@ -77,6 +80,212 @@ async fn from_http2_in_text() {
     );
 }
 
+/// What is told in HTTP's words on other ports.
+const OWN_ANSWERS: &str = "
+- match: [{uri: {exact: /empty}}]
+  route: [{destination: {host: empty}}]
+- match: [{uri: {exact: /down}}]
+  route: [{destination: {host: down}}]
+- match: [{uri: {exact: /late}}]
+  route: [{destination: {host: calls}}]
+  timeout: 100ms
+- match: [{uri: {exact: /late-try}}]
+  route: [{destination: {host: calls}}]
+  retries: {attempts: 1, perTryTimeout: 100ms, retryOn: reset}
+- match: [{uri: {exact: /fault}}]
+  fault: {abort: {httpStatus: 401, percentage: {value: 100}}}
+  route: [{destination: {host: calls}}]
+- match: [{uri: {exact: /fault-grpc}}]
+  fault: {abort: {grpcStatus: RESOURCE_EXHAUSTED, percentage: {value: 100}}}
+  route: [{destination: {host: calls}}]
+- match: [{uri: {exact: /delayed}}]
+  fault: {delay: {fixedDelay: 10ms, percentage: {value: 100}}}
+  route: [{destination: {host: empty}}]
+- match: [{uri: {exact: /forbidden}}]
+  directResponse: {status: 403, body: {string: never}}
+- match: [{uri: {exact: /as-client}}]
+  route: [{destination: {host: as-client}}]
+- match: [{uri: {exact: /gone}}]
+  route: [{destination: {host: nobody}}]
+- route: [{destination: {host: calls}}]
+  headers: {response: {set: {x-code: '%RESPONSE_CODE%'}}}
+";
+
+/// Answers of the gateway itself, on a port of this name.
+async fn own_answers(port_name: &str, notes: &Notes) -> (Gateway, Http2Upstream, SocketAddr) {
+    let upstream = Http2Upstream::named("calls")
+        .on("/late", Http2Reply::hang())
+        .on("/late-try", Http2Reply::hang())
+        .on("/deadline", Http2Reply::hang())
+        .on("/cut", Http2Reply::reset(2))
+        .start()
+        .await;
+    let (vip, port) = (fresh_ip(), free_port());
+    let down = SocketAddr::new(fresh_ip(), free_port());
+    let documents = service("calls", vip, port, port_name, &plain(&[upstream.addr()]))
+        + &service("empty", fresh_ip(), port, port_name, &[])
+        + &service("down", fresh_ip(), port, port_name, &plain(&[down]))
+        + &service("as-client", fresh_ip(), port, port_name, &[])
+        + &subsets(
+            "as-client",
+            &[],
+            "{connectionPool: {http: {useClientProtocol: true}}}",
+        )
+        + &rules("calls", OWN_ANSWERS);
+    let gateway = notes.serve(settings(), &documents).await;
+    (gateway, upstream, (vip, port).into())
+}
+
+const DIALECTS: [(&str, &str, &[u8]); 2] = [
+    (
+        "application/grpc-web+proto",
+        "application/grpc-web+proto",
+        b"\0\0\0\0\0",
+    ),
+    (
+        "application/grpc-web-text",
+        "application/grpc-web-text+proto",
+        b"AAAAAAA=",
+    ),
+];
+
+/// Answers of the gateway itself are told in the words of gRPC, once it is known that the call goes
+/// where it is translated (VS-H-144).
+#[tokio::test]
+async fn answers_of_the_gateway_have_a_grpc_status() {
+    let notes = Notes::default();
+    let (gateway, _upstream, at) = own_answers("grpc-web", &notes).await;
+    let cases = [
+        ("/empty", 14, Some("no healthy upstream")),
+        ("/down", 14, None),
+        ("/late", 14, Some("upstream request timeout")),
+        ("/late-try", 14, Some("upstream request timeout")),
+        ("/cut", 14, None),
+        ("/fault", 16, Some("fault filter abort")),
+        ("/fault-grpc", 8, Some("fault filter abort")),
+        ("/delayed", 14, Some("no healthy upstream")),
+        // VS-H-65: late by its own measure.
+        ("/deadline", 4, Some("upstream request timeout")),
+    ];
+    for (path, status, message) in cases {
+        for (kind, answered, body) in DIALECTS {
+            for speaks in [Speaks::Http1, Speaks::Http2] {
+                let call = Ask::new("POST", path)
+                    .field("content-type", kind)
+                    .body(body);
+                let call = match path {
+                    "/deadline" => call.field("grpc-timeout", "100m"),
+                    _ => call,
+                };
+                let told = ask(speaks, at, "calls", &call).await.expect("an answer");
+                let which = format!("{path} {kind} {speaks:?}: {told:?}");
+                assert_eq!(told.status, 200, "{which}");
+                assert_eq!(told.field("content-type"), Some(answered), "{which}");
+                let number = status.to_string();
+                assert_eq!(told.field("grpc-status"), Some(&*number), "{which}");
+                let text = told.field("grpc-message");
+                assert!(text.is_some_and(|it| !it.is_empty()), "{which}");
+                assert!(
+                    message.is_none_or(|message| text == Some(message)),
+                    "{which}"
+                );
+                assert!(told.body.is_empty() && told.trailers.is_empty(), "{which}");
+                if path == "/cut" {
+                    assert_eq!(
+                        told.field("x-code"),
+                        Some("200"),
+                        "rules speak of what is told"
+                    );
+                }
+            }
+        }
+    }
+    // They are counted as what the client was told.
+    for (number, calls) in [("4", 4.0), ("8", 4.0), ("14", 24.0), ("16", 4.0)] {
+        let labels = [
+            ("request_protocol", "grpc"),
+            ("response_code", "200"),
+            ("grpc_response_status", number),
+        ];
+        let counted = |it: &Scrape| it.sum("istio_requests_total", &labels) == calls;
+        gateway.metrics_until(counted).await;
+    }
+    // And so they stand in the log.
+    let (stream, own) = dial(at).await;
+    let mut client = RawHttp::over(stream);
+    let (kind, _, body) = DIALECTS[0];
+    let fields = [("content-type", kind)];
+    let asked = client.request("POST", "calls", "/empty", &fields, Some(body));
+    within(SOON, asked).await.expect("an answer");
+    let told = notes.of(own, 1).await;
+    assert_eq!(
+        (told[0].status, &*told[0].details, &*told[0].flags),
+        (200, "no_healthy_upstream", "UH")
+    );
+}
+
+/// Who is answered before a backend is chosen, or goes where nothing is translated, or does not call,
+/// reads HTTP's statuses: nobody knows what else is understood there.
+#[tokio::test]
+async fn others_are_told_in_the_words_of_http() {
+    let notes = Notes::default();
+    let (_gateway, _upstream, at) = own_answers("grpc-web", &notes).await;
+    let (_other, _its, elsewhere) = own_answers("grpc", &notes).await;
+    let (kind, _, body) = DIALECTS[0];
+    for (at, method, path, kind, status) in [
+        (at, "POST", "/forbidden", kind, 403),
+        (at, "POST", "/gone", kind, 503),
+        (at, "POST", "/a%00b", kind, 400),
+        (at, "POST", "/empty", "application/json", 503),
+        (at, "GET", "/empty", kind, 503),
+        (elsewhere, "POST", "/empty", kind, 503),
+        (elsewhere, "POST", "/fault", kind, 401),
+    ] {
+        for speaks in [Speaks::Http1, Speaks::Http2] {
+            let call = Ask::new(method, path).field("content-type", kind);
+            let call = match method {
+                "GET" => call,
+                _ => call.body(body).sized(),
+            };
+            let told = ask(speaks, at, "calls", &call).await.expect("an answer");
+            assert_eq!(told.status, status, "{path} {kind} {speaks:?}");
+            assert_eq!(told.field("grpc-status"), None, "{path} {kind} {speaks:?}");
+        }
+    }
+    // HTTP/1 all the way has no words for gRPC (BE-73).
+    for (speaks, status) in [(Speaks::Http1, 503), (Speaks::Http2, 200)] {
+        let call = Ask::new("POST", "/as-client").field("content-type", kind);
+        let told = ask(speaks, at, "calls", &call.body(body)).await;
+        assert_eq!(told.expect("an answer").status, status, "{speaks:?}");
+    }
+}
+
+/// `explain` knows what such a call is told.
+#[tokio::test]
+async fn explain_says_what_a_call_is_told() {
+    let (gateway, _upstream, at) = own_answers("grpc-web", &Notes::default()).await;
+    let documents = gateway.folder().display().to_string();
+    for (path, kind, status) in [
+        ("/empty", DIALECTS[0].0, Some(14)),
+        ("/empty", DIALECTS[1].0, Some(14)),
+        ("/empty", "application/grpc", Some(14)),
+        ("/empty", "application/json", None),
+        ("/fault", DIALECTS[0].0, Some(16)),
+        ("/fault-grpc", DIALECTS[0].0, Some(8)),
+        ("/forbidden", DIALECTS[0].0, None),
+        ("/gone", DIALECTS[0].0, None),
+    ] {
+        let target = format!("http://calls:{}{path}", at.port());
+        let kind = format!("content-type: {kind}");
+        let output = pointsman(&[
+            "explain", "-X", "POST", &target, "-f", &documents, "-H", &kind, "-o", "json",
+        ]);
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let told = json["answer"]["grpc_status"].as_u64();
+        assert_eq!(told, status, "{path} {kind}: {json}");
+    }
+}
+
 #[tokio::test]
 async fn a_body_that_is_no_base64_is_refused() {
     let (_gateway, _upstream, addr) = calls("grpc-web").await;
@@ -84,7 +293,11 @@ async fn a_body_that_is_no_base64_is_refused() {
     let fields = [("content-type", "application/grpc-web-text")];
     let asked = client.request("POST", "calls", "/test.Echo/Unary", &fields, Some(b"!!!!"));
     let reply = within(SOON, asked).await.expect("an answer");
-    assert_eq!(reply.status, 400);
+    assert_eq!(reply.status, 200);
+    assert_eq!(reply.field("grpc-status"), Some("13"), "400 in HTTP");
+    let kind = reply.field("content-type");
+    assert_eq!(kind, Some("application/grpc-web-text+proto"));
+    assert_eq!(reply.body, b"");
 }
 
 /// Ports that say `grpc` translate nothing: the request passes as it is.
@@ -108,7 +321,7 @@ async fn other_ports_translate_nothing() {
 /// A reply of trailers alone stays one: they are in the head, and no frame follows.
 #[tokio::test]
 async fn a_reply_of_trailers_alone_has_no_body() {
-    let (_gateway, _upstream, addr) = calls("grpc-web").await;
+    let (gateway, _upstream, addr) = calls("grpc-web").await;
     let body = grpc::message(b"hello");
     let fields = [("content-type", "application/grpc-web+proto")];
     let mut client = RawHttp::connect(addr).await.expect("connected");
@@ -129,4 +342,8 @@ async fn a_reply_of_trailers_alone_has_no_body() {
         .expect("an answer");
     assert_eq!((reply.status, reply.field("grpc-status")), (200, Some("7")));
     assert_eq!((reply.body.len(), reply.trailers), (0, None));
+    // It is counted as the call of gRPC that it became.
+    let labels = [("request_protocol", "grpc"), ("grpc_response_status", "7")];
+    let counted = |it: &Scrape| it.sum("istio_requests_total", &labels) == 3.0;
+    gateway.metrics_until(counted).await;
 }

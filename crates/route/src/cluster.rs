@@ -191,6 +191,12 @@ impl Cluster {
         upgraded || self.protocol.wants_http2() || (as_client && client_http2)
     }
 
+    /// Do calls of gRPC-Web become calls of gRPC on their way to it (PS-4)? Only HTTP/2 carries those.
+    pub fn translates_grpc_web(&self, client_http2: bool) -> bool {
+        // By which door they come counts only for ports that declare nothing.
+        self.protocol == Protocol::GrpcWeb && self.speaks_http2(crate::Via::Mesh, client_http2)
+    }
+
     /// Ready endpoints.
     pub fn ready(&self) -> impl Iterator<Item = &Endpoint> {
         self.endpoints

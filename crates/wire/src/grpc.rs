@@ -31,6 +31,17 @@ impl Dialect {
         })
     }
 
+    /// The `content-type` of an answer without messages, to a client whose own said nothing of their
+    /// format or is not looked at. gRPC-Web's clients are told one as Envoy's filter tells it.
+    #[must_use]
+    pub const fn content_type_of_none(self) -> &'static str {
+        match self {
+            Self::Grpc => "application/grpc",
+            Self::Web => "application/grpc-web+proto",
+            Self::WebText => "application/grpc-web-text+proto",
+        }
+    }
+
     /// The `content-type` of the same messages in this dialect; `None` when they are not gRPC.
     #[must_use]
     pub fn content_type(self, of: &[u8]) -> Option<Vec<u8>> {
@@ -42,13 +53,16 @@ impl Dialect {
     }
 }
 
-/// Is a request with this method, and this in its `content-type`, a call of gRPC? One of gRPC-Web is
-/// not: whoever speaks that reads HTTP's statuses.
+/// The dialect of the call that a request with this method, and this in its `content-type`, is;
+/// `None` when it is none. One of gRPC-Web is one to whoever translates it; others hand it on as it is.
 #[must_use]
-pub fn is_call<'a>(method: &str, content_type: impl IntoIterator<Item = &'a [u8]>) -> bool {
-    let is_grpc = |kind| matches!(Dialect::of(kind), Some((Dialect::Grpc, _)));
+pub fn call<'a>(method: &str, content_type: impl IntoIterator<Item = &'a [u8]>) -> Option<Dialect> {
     // Calls are always POST, so that others are not searched.
-    method == "POST" && content_type.into_iter().any(is_grpc)
+    if method != "POST" {
+        return None;
+    }
+    let (dialect, _) = content_type.into_iter().find_map(Dialect::of)?;
+    Some(dialect)
 }
 
 /// Reads a `grpc-timeout`: one to eight digits and a unit, `H`, `M`, `S`, `m`, `u` or `n` (VS-H-65).

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pointsman_wire::grpc::{Dialect, parse_timeout, status_of, write_message, write_timeout};
+use pointsman_wire::grpc::{Dialect, call, parse_timeout, status_of, write_message, write_timeout};
 use pointsman_wire::grpc_web::{BadText, TextDecoder, encode_text, write_trailers};
 use pointsman_wire::http1::Field;
 use proptest::prelude::*;
@@ -50,6 +50,19 @@ fn content_types_name_the_dialect() {
         let got = dialect.content_type(of.as_bytes());
         assert_eq!(got.as_deref(), expected.map(str::as_bytes), "{of}");
     }
+}
+
+/// What an answer without messages says is of its dialect, and that of a request says so by itself.
+#[test]
+fn calls_are_post_with_a_content_type_of_grpc() {
+    for dialect in [Dialect::Grpc, Dialect::Web, Dialect::WebText] {
+        let own = dialect.content_type_of_none().as_bytes();
+        assert_eq!(call("POST", [own]), Some(dialect));
+        assert_eq!(call("POST", [&b"text/plain"[..], own]), Some(dialect));
+        assert_eq!(call("GET", [own]), None);
+    }
+    assert_eq!(call("POST", [&b"application/json"[..]]), None);
+    assert_eq!(call("POST", []), None);
 }
 
 /// VS-H-65.

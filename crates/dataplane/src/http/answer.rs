@@ -62,7 +62,7 @@ impl Answer<'_> {
     pub(crate) fn told(&self, facts: &RequestFacts) -> (u16, Option<u8>) {
         let (status, grpc) = grpc::told(self.status, facts);
         let written = || {
-            let mut fields = self.fields.iter().filter(|_| facts.grpc);
+            let mut fields = self.fields.iter().filter(|_| facts.grpc.is_some());
             let (_, value) = fields.find(|(name, _)| *name == "grpc-status")?;
             Some(grpc::status(value.as_bytes()))
         };

@@ -39,7 +39,7 @@ impl<'h> Wishes<'h> {
             let text = || str::from_utf8(field.value).ok().map(str::trim);
             let millis = || Some(Duration::from_millis(text()?.parse().ok()?));
             match field.name.len() {
-                12 if facts.grpc && is("grpc-timeout") => {
+                12 if facts.grpc.is_some() && is("grpc-timeout") => {
                     wishes.deadline = parse_timeout(field.value).map(|limit| (limit, at));
                 }
                 16 if is("x-envoy-retry-on") => wishes.retries.retry_on = text(),

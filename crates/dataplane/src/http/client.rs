@@ -142,7 +142,7 @@ pub(super) fn pass_head(
     if upgraded && !(facts.upgrade && granted) {
         return Err(Download::Malformed("unexpected_upgrade"));
     }
-    let accept = gate.forward.accept().filter(|_| upgraded);
+    let accept = gate.forward.accept.as_deref().filter(|_| upgraded);
     if let Some(accept) = accept.filter(|_| from != Version::Http2)
         && !accept.is_said_by(&head)
     {
@@ -208,8 +208,8 @@ pub(super) fn pass_head(
         reusable: head.keep_alive && head.body != ResponseBody::UntilClose,
         client_keeps,
         grpc_status: match facts.grpc {
-            true => head.values("grpc-status").next().map(grpc::status),
-            false => None,
+            Some(_) => head.values("grpc-status").next().map(grpc::status),
+            None => None,
         },
     })
 }

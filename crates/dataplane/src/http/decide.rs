@@ -5,7 +5,7 @@ use super::{
     changes::Changes,
     fields::HeadFields,
     grpc,
-    grpc_web::GrpcWeb,
+    grpc_web::{self, GrpcWeb},
     local::{self, Local, Refused},
     mirror::Copies,
     routed::Routed,
@@ -22,6 +22,7 @@ use pointsman_route::{
 use pointsman_telemetry::{ClusterStats, Flags};
 use pointsman_wire::{
     forwarded::{FieldList, Forwarded, request_id},
+    grpc::Dialect,
     http1::{
         ConnectionOption, FieldSet, HeadLimits, Refusal, RequestHead, RequestKind, RequestRewrite,
         Version, field_slots, parse_request, write_request,
@@ -53,8 +54,8 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    /// Of a head that could be read; `grpc`: it is that of a gRPC call.
-    pub(super) fn refused(refusal: Refusal, grpc: bool) -> Self {
+    /// Of a head that could be read; `grpc`: as in [`RequestFacts`].
+    pub(super) fn refused(refusal: Refusal, grpc: Option<Dialect>) -> Self {
         Self::Refuse(Refused { refusal, grpc })
     }
 
@@ -115,24 +116,8 @@ pub(crate) struct Forward {
     /// Without the fields of the client's request where they all go with it as they are: those are
     /// given to it afterwards.
     pub(crate) http2: Option<Box<Outgoing<http::Request<()>>>>,
-    /// Boxed, as it is rare.
-    pub(super) translation: Option<Box<Translation>>,
-}
-
-/// What client and endpoint do not say in the same way.
-pub(crate) enum Translation {
-    /// The client speaks gRPC-Web, and the endpoint gRPC.
-    GrpcWeb(GrpcWeb),
-    /// The version of HTTP changes, and with it how a WebSocket is opened.
-    WebSocket(Accept),
-}
-
-impl Translation {
-    /// A WebSocket is not asked for by POST, nor does gRPC-Web switch protocols: it is one or none.
-    pub(super) fn of(accept: Option<Accept>, grpc_web: Option<GrpcWeb>) -> Option<Box<Self>> {
-        let web_socket = accept.map(Self::WebSocket);
-        web_socket.or(grpc_web.map(Self::GrpcWeb)).map(Box::new)
-    }
+    /// What answers the key of a WebSocket whose version of HTTP changes. Boxed, as it is rare.
+    pub(super) accept: Option<Box<Accept>>,
 }
 
 /// Where a request goes.
@@ -155,18 +140,7 @@ impl Forward {
 
     /// How the client speaks gRPC-Web, if it does, to an endpoint of gRPC.
     pub(super) fn grpc_web(&self) -> Option<GrpcWeb> {
-        match self.translation.as_deref() {
-            Some(Translation::GrpcWeb(web)) => Some(*web),
-            _ => None,
-        }
-    }
-
-    /// What answers the key of a WebSocket whose version of HTTP changes.
-    pub(super) fn accept(&self) -> Option<&Accept> {
-        match self.translation.as_deref() {
-            Some(Translation::WebSocket(accept)) => Some(accept),
-            _ => None,
-        }
+        GrpcWeb::of(self.facts.grpc)
     }
 
     /// The counters of the backend.
@@ -264,8 +238,8 @@ pub(crate) fn decide_head(
         shard.settings.http.request_id.then(id)
     });
     let mut fields = FieldList::new();
-    let is_call = grpc::asks(head);
-    let refuse = |refusal| Step::refused(refusal, is_call);
+    let grpc = grpc::asks(head);
+    let refuse = |refusal| Step::refused(refusal, grpc);
     let head = &match forwarded.head(head, &sender, &mut fields) {
         Ok(head) => head,
         Err(refusal) => return refuse(refusal),
@@ -289,7 +263,7 @@ pub(crate) fn decide_head(
         version: head.version,
         idempotent: is_idempotent(head.method),
         upgrade: head.upgrade.is_some_and(|upgrade| upgrade.is_websocket()),
-        grpc: is_call,
+        grpc,
         expects: head.expect_continue,
         injected: Flags::EMPTY,
         deadline: false,
@@ -393,7 +367,7 @@ pub(crate) fn decide_head(
                 changes: Changes::Nothing,
                 copies: None,
                 http2: written.http2,
-                translation: Translation::of(written.accept, None),
+                accept: written.accept,
             })
         }
         RequestDecision::Rule(matched) => {
@@ -414,7 +388,7 @@ pub(crate) fn decide_head(
 fn forward_bytes(
     cx: &Context<'_>,
     view: &View,
-    facts: RequestFacts,
+    mut facts: RequestFacts,
     split: &Split,
     head: &RequestHead<'_>,
     path: &str,
@@ -428,12 +402,13 @@ fn forward_bytes(
     {
         Some(cluster) => {
             cx.access.backend(&cluster.cluster.label);
+            facts.goes_to(&cluster.cluster, head);
             let http2 = speaks_http2(cx, &cluster, &facts);
             let Written { mut http2, accept } = match write_plain(&facts, head, path, http2, out) {
                 Ok(written) => written,
                 Err(refusal) => return Step::refused(refusal, facts.grpc),
             };
-            let grpc_web = GrpcWeb::outgoing(&cluster.cluster, head, http2.as_deref_mut());
+            grpc_web::translate(&facts, head, http2.as_deref_mut());
             Step::Forward(Forward {
                 facts,
                 to: To::Cluster(cluster),
@@ -442,7 +417,7 @@ fn forward_bytes(
                 changes: Changes::Nothing,
                 copies: None,
                 http2,
-                translation: Translation::of(accept, grpc_web),
+                accept,
             })
         }
         None => Step::Reply(Reply {
@@ -464,7 +439,7 @@ pub(super) fn speaks_http2(cx: &Context<'_>, cluster: &ClusterState, facts: &Req
 #[derive(Default)]
 pub(super) struct Written {
     pub(super) http2: Option<Box<Outgoing<http::Request<()>>>>,
-    pub(super) accept: Option<Accept>,
+    pub(super) accept: Option<Box<Accept>>,
 }
 
 /// The head for an endpoint: appended to `out`, or returned for one that speaks HTTP/2.
@@ -483,7 +458,7 @@ pub(super) fn write_head(
             let extensions = request.message_mut().extensions_mut();
             extensions.insert(h2::ext::Protocol::from_static("websocket"));
             if head.version != Version::Http2 {
-                accept = Accept::of(head);
+                accept = Accept::of(head).map(Box::new);
             }
         }
         let http2 = Some(Box::new(request));
@@ -516,7 +491,7 @@ fn write_opening(
     write_request(out, head, &rewrite, head.body, &extra);
     Written {
         http2: None,
-        accept: Some(Accept::to(key.as_bytes())),
+        accept: Some(Box::new(Accept::to(key.as_bytes()))),
     }
 }
 

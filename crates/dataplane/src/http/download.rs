@@ -163,7 +163,7 @@ async fn receive(
         buffers: &cx.shard.buffers,
         splice_after: cx.shard.settings.limits.splice_after,
         chunk_out: facts.version == Version::Http11,
-        grpc: facts.grpc,
+        grpc: facts.grpc.is_some(),
         progress,
     };
     progress.grpc_status.set(head.grpc_status);

@@ -1,21 +1,37 @@
 //! What gRPC has in place of HTTP's statuses: an answer of our own to a gRPC request is a 200 that
 //! says in `grpc-status` what went wrong (VS-H-144).
 use super::{RequestFacts, answer::Answer};
+use pointsman_route::Cluster;
 use pointsman_wire::{
-    grpc::{is_call, status_of, write_message},
-    http1::RequestHead,
+    grpc::{Dialect, call, status_of, write_message},
+    http1::{RequestHead, Version},
 };
 
-/// Is it a gRPC request?
-pub(crate) fn asks(head: &RequestHead<'_>) -> bool {
-    is_call(head.method, head.values("content-type"))
+/// How the client of a request is answered while nobody knows where it goes. One of gRPC-Web reads
+/// HTTP's statuses: it may be meant for an endpoint that speaks that by itself.
+pub(crate) fn asks(head: &RequestHead<'_>) -> Option<Dialect> {
+    untranslated(call(head.method, head.values("content-type")))
 }
 
 /// The same of a head that only HTTP/2 has read so far.
-pub(crate) fn asks_in(head: &http::request::Parts) -> bool {
+pub(crate) fn asks_in(head: &http::request::Parts) -> Option<Dialect> {
     let content_type = head.headers.get_all(http::header::CONTENT_TYPE);
     let content_type = content_type.iter().map(http::HeaderValue::as_bytes);
-    is_call(head.method.as_str(), content_type)
+    untranslated(call(head.method.as_str(), content_type))
+}
+
+fn untranslated(dialect: Option<Dialect>) -> Option<Dialect> {
+    dialect.filter(|dialect| *dialect == Dialect::Grpc)
+}
+
+impl RequestFacts {
+    /// It goes to an endpoint of this backend: a call of gRPC-Web is one of gRPC from now on, if the
+    /// port says so (PS-4).
+    pub(super) fn goes_to(&mut self, cluster: &Cluster, head: &RequestHead<'_>) {
+        if cluster.translates_grpc_web(self.version == Version::Http2) {
+            self.grpc = call(head.method, head.values("content-type"));
+        }
+    }
 }
 
 /// The status in a `grpc-status` field; what is none is 2, UNKNOWN.
@@ -27,7 +43,7 @@ pub(crate) fn status(value: &[u8]) -> u8 {
 /// What the client and the metrics are told of an answer of our own: HTTP's status, and gRPC's to a
 /// gRPC request.
 pub(crate) fn told(answer: u16, facts: &RequestFacts) -> (u16, Option<u8>) {
-    match facts.grpc && is_failure(answer) {
+    match facts.grpc.is_some() && is_failure(answer) {
         true => (200, Some(code(answer, facts))),
         false => (answer, None),
     }
@@ -51,34 +67,52 @@ fn is_failure(status: u16) -> bool {
 const LONGEST_MESSAGE: usize = 1024;
 
 /// Hands the answer on as the client wants it: to a gRPC request a failure is a head without a body
-/// that is its own trailers.
+/// that is its own trailers. An abort that says `grpc-status` by itself is one already.
 pub(crate) fn shaped<T>(
     answer: &Answer<'_>,
     facts: &RequestFacts,
     hand_on: impl FnOnce(&Answer<'_>) -> T,
 ) -> T {
-    match told(answer.status, facts) {
-        (_, Some(status)) => trailers_only(answer, status, hand_on),
-        (_, None) => hand_on(answer),
+    match (facts.grpc, told(answer.status, facts)) {
+        (Some(dialect), (_, Some(status))) => trailers_only(answer, status, dialect, hand_on),
+        (Some(dialect @ (Dialect::Web | Dialect::WebText)), _) => hand_on(&Answer {
+            fields: &in_dialect(answer.fields, dialect),
+            ..*answer
+        }),
+        _ => hand_on(answer),
     }
+}
+
+/// The fields, with the content type of gRPC in the dialect of the client.
+fn in_dialect<'f>(fields: &[(&'f str, &'f str)], dialect: Dialect) -> Vec<(&'f str, &'f str)> {
+    let said = |(name, value): &(&'f str, &'f str)| match Dialect::of(value.as_bytes()) {
+        Some(_) if is_content_type(name) => (*name, dialect.content_type_of_none()),
+        _ => (*name, *value),
+    };
+    fields.iter().map(said).collect()
+}
+
+fn is_content_type(name: &str) -> bool {
+    name.eq_ignore_ascii_case("content-type")
 }
 
 /// Hands a failure on as a head without a body that is its own trailers.
 pub(crate) fn trailers_only<T>(
     answer: &Answer<'_>,
     status: u8,
+    dialect: Dialect,
     hand_on: impl FnOnce(&Answer<'_>) -> T,
 ) -> T {
     let (status, message) = (status.to_string(), message(answer.body));
     let mut fields = vec![
-        ("content-type", "application/grpc"),
+        ("content-type", dialect.content_type_of_none()),
         ("grpc-status", &*status),
     ];
     if !message.is_empty() {
         fields.push(("grpc-message", &message));
     }
-    let own = |name: &str| name.eq_ignore_ascii_case("content-type");
-    fields.extend(answer.fields.iter().filter(|(name, _)| !own(name)));
+    let others = answer.fields.iter();
+    fields.extend(others.filter(|(name, _)| !is_content_type(name)));
     hand_on(&Answer {
         status: 200,
         fields: &fields,
@@ -105,6 +139,20 @@ mod tests {
         assert_eq!(message("50% é\r\nx".as_bytes()), "50%25 %C3%A9%0D%0Ax");
         assert_eq!(message(&[b'a'; 4096]).len(), LONGEST_MESSAGE);
         assert_eq!(message(b""), "");
+    }
+
+    #[test]
+    fn an_answer_of_grpc_is_told_in_the_dialect_of_its_client() {
+        let own = [("Content-Type", "application/grpc"), ("grpc-status", "8")];
+        for (dialect, kind) in [
+            (Dialect::Web, "application/grpc-web+proto"),
+            (Dialect::WebText, "application/grpc-web-text+proto"),
+        ] {
+            let expected = [("Content-Type", kind), ("grpc-status", "8")];
+            assert_eq!(in_dialect(&own, dialect), expected);
+            let others = [("content-type", "text/plain")];
+            assert_eq!(in_dialect(&others, dialect), others);
+        }
     }
 
     #[test]

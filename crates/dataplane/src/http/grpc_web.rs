@@ -1,10 +1,9 @@
 //! gRPC-Web (PS-4): for ports that say so, calls of browsers become calls of gRPC.
+use super::RequestFacts;
 use http::{
     HeaderMap, HeaderValue, Request,
     header::{CONTENT_LENGTH, CONTENT_TYPE, TE},
 };
-use pointsman_model::Protocol;
-use pointsman_route::Cluster;
 use pointsman_wire::{grpc::Dialect, http1::RequestHead, http2::Outgoing};
 
 /// How the client of one request speaks gRPC-Web.
@@ -14,42 +13,37 @@ pub(super) struct GrpcWeb {
     pub(super) text: bool,
 }
 
-impl GrpcWeb {
-    /// Makes a call of gRPC of a request for `cluster`, if it is one of gRPC-Web and the port
-    /// translates.
-    pub(super) fn request(cluster: &Cluster, fields: &mut HeaderMap) -> Option<Self> {
-        match cluster.protocol {
-            Protocol::GrpcWeb => Self::translate(fields),
-            _ => None,
-        }
-    }
-
-    /// The same of one that may lack the fields of `head`, which it is made from.
-    pub(super) fn outgoing(
-        cluster: &Cluster,
-        head: &RequestHead<'_>,
-        http2: Option<&mut Outgoing<Request<()>>>,
-    ) -> Option<Self> {
-        let http2 = http2.filter(|_| cluster.protocol == Protocol::GrpcWeb)?;
+/// Makes a call of gRPC of one of gRPC-Web that goes to whom it is translated for. The request may
+/// lack the fields of `head`, which it is made from.
+pub(super) fn translate(
+    facts: &RequestFacts,
+    head: &RequestHead<'_>,
+    http2: Option<&mut Outgoing<Request<()>>>,
+) {
+    if let (Some(web), Some(http2)) = (GrpcWeb::of(facts.grpc), http2) {
         let source = head.source.map(|source| &source.headers);
         http2.complete(|| source.cloned().unwrap_or_default());
-        Self::request(cluster, http2.message_mut().headers_mut())
+        web.request(http2.message_mut().headers_mut());
+    }
+}
+
+impl GrpcWeb {
+    /// What is to be translated of this dialect.
+    pub(super) fn of(dialect: Option<Dialect>) -> Option<Self> {
+        match dialect? {
+            Dialect::Grpc => None,
+            Dialect::Web => Some(Self { text: false }),
+            Dialect::WebText => Some(Self { text: true }),
+        }
     }
 
-    /// The same whatever the port says.
-    pub(super) fn translate(fields: &mut HeaderMap) -> Option<Self> {
-        let said = fields.get(CONTENT_TYPE)?.as_bytes();
-        let text = match Dialect::of(said)?.0 {
-            Dialect::Grpc => return None,
-            Dialect::Web => false,
-            Dialect::WebText => true,
-        };
+    /// The head of the request as the endpoint reads it.
+    pub(super) fn request(self, fields: &mut HeaderMap) {
         set_content_type(fields, Dialect::Grpc);
         fields.insert(TE, HeaderValue::from_static("trailers"));
-        if text {
+        if self.text {
             fields.remove(CONTENT_LENGTH);
         }
-        Some(Self { text })
     }
 
     /// The head of the response as the client reads it.
@@ -67,11 +61,9 @@ impl GrpcWeb {
 
 /// What follows the dialect (`+proto`, parameters) is kept.
 fn set_content_type(fields: &mut HeaderMap, dialect: Dialect) {
-    let said = fields.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-    if let Some(Ok(value)) = said
-        .and_then(|said| dialect.content_type(said))
-        .map(HeaderValue::try_from)
-    {
+    let mut said = fields.get_all(CONTENT_TYPE).iter();
+    let value = said.find_map(|said| dialect.content_type(said.as_bytes()));
+    if let Some(Ok(value)) = value.map(HeaderValue::try_from) {
         fields.insert(CONTENT_TYPE, value);
     }
 }

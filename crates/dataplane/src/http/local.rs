@@ -2,7 +2,7 @@
 use super::{RequestFacts, answer::Answer, changes::Changes, grpc};
 use pointsman_telemetry::Flags;
 use pointsman_wire::{
-    grpc::status_of,
+    grpc::{Dialect, status_of},
     http1::{LocalResponse, Refusal, RequestKind, Version, write_local_response},
 };
 
@@ -196,8 +196,8 @@ impl Local {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Refused {
     pub(crate) refusal: Refusal,
-    /// Its head could be read, and is that of a gRPC call.
-    pub(crate) grpc: bool,
+    /// As in [`RequestFacts`]; its head could be read then.
+    pub(crate) grpc: Option<Dialect>,
 }
 
 impl Refused {
@@ -205,7 +205,7 @@ impl Refused {
     pub(crate) fn unread(refusal: Refusal) -> Self {
         Self {
             refusal,
-            grpc: false,
+            grpc: None,
         }
     }
 
@@ -213,8 +213,8 @@ impl Refused {
     /// (VS-H-144).
     pub(crate) fn told(&self) -> (u16, Option<u8>) {
         match self.grpc {
-            true => (200, Some(status_of(self.refusal.status))),
-            false => (self.refusal.status, None),
+            Some(_) => (200, Some(status_of(self.refusal.status))),
+            None => (self.refusal.status, None),
         }
     }
 
@@ -241,9 +241,11 @@ impl Refused {
                 },
             );
         };
-        match self.told() {
-            (_, Some(status)) => grpc::trailers_only(&answer, status, hand_on),
-            (_, None) => hand_on(&answer),
+        match (self.grpc, self.told()) {
+            (Some(dialect), (_, Some(status))) => {
+                grpc::trailers_only(&answer, status, dialect, hand_on);
+            }
+            _ => hand_on(&answer),
         }
     }
 }

@@ -45,6 +45,7 @@ pub(crate) use http2::serve as serve_http2;
 use pointsman_model::PathNormalization;
 use pointsman_telemetry::Flags;
 use pointsman_wire::{
+    grpc::Dialect,
     http1::{BodyLength, RequestKind, Version},
     path,
 };
@@ -75,8 +76,9 @@ pub(crate) struct RequestFacts {
     pub(crate) idempotent: bool,
     /// Asked for another protocol, and that wish was passed on.
     pub(crate) upgrade: bool,
-    /// A gRPC call (VS-H-144).
-    pub(crate) grpc: bool,
+    /// In which dialect of gRPC the client reads our own answers (VS-H-144). gRPC-Web's from the moment
+    /// that a backend is chosen to which it is translated (PS-4), and then it is.
+    pub(crate) grpc: Option<Dialect>,
     /// The body is held back until it is asked for (RFC 9110 section 10.1.1).
     pub(crate) expects: bool,
     /// What a fault did to the request already: `DI`.

@@ -5,13 +5,9 @@ use super::{
     answer::{self, Answer},
     asked::Wishes,
     changes::{Changes, Process},
-    decide::{
-        Answered, Forward, Reply, Step, To, Translation, Written, connection, speaks_http2,
-        write_head,
-    },
+    decide::{Answered, Forward, Reply, Step, To, Written, connection, speaks_http2, write_head},
     fields::HeadFields,
-    grpc_web::GrpcWeb,
-    local,
+    grpc_web, local,
     mirror::{Copies, Original},
 };
 use crate::shard::{cluster_state::ClusterState, view::View};
@@ -38,16 +34,23 @@ pub(super) struct Routed<'a, 'h> {
 }
 
 impl Routed<'_, '_> {
-    pub(super) fn execute(self, out: &mut Vec<u8>) -> Step {
+    pub(super) fn execute(mut self, out: &mut Vec<u8>) -> Step {
         let Self {
-            cx, view, matched, ..
-        } = &self;
+            cx,
+            view,
+            ref matched,
+            head,
+            ..
+        } = self;
         cx.access.decided_by(&matched.rule.origin);
         let location;
         let fields;
         let answer = match &matched.rule.action {
             Action::Forward(split) => {
                 let chosen = Chosen::new(cx, view, split);
+                if let Some(cluster) = &chosen.cluster {
+                    self.facts.goes_to(&cluster.cluster, head);
+                }
                 return match &matched.rule.effects {
                     None => self.forward(chosen, None, out),
                     Some(effects) => self.affected(chosen, effects, out),
@@ -225,7 +228,7 @@ impl Routed<'_, '_> {
             Ok(written) => written,
             Err(refusal) => return Step::refused(refusal, facts.grpc),
         };
-        let grpc_web = GrpcWeb::outgoing(&cluster.cluster, head, http2.as_deref_mut());
+        grpc_web::translate(&facts, head, http2.as_deref_mut());
         let copies = Copies::draw(cx, view, rule, &facts, || Original {
             head,
             rewrite: &rewrite,
@@ -236,7 +239,7 @@ impl Routed<'_, '_> {
                 .as_deref()
                 .filter(|it| !it.lacks_source())
                 .map(Outgoing::message),
-            grpc_web,
+            grpc: facts.grpc,
         });
         Step::Forward(Forward {
             facts,
@@ -246,7 +249,7 @@ impl Routed<'_, '_> {
             changes,
             copies,
             http2,
-            translation: Translation::of(accept, grpc_web),
+            accept,
         })
     }
 }

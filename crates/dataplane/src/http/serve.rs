@@ -360,8 +360,8 @@ pub(super) fn record(
         ending.status,
         ending.flags,
         match facts.grpc {
-            true => RequestProtocol::Grpc(grpc),
-            false => RequestProtocol::Http,
+            Some(_) => RequestProtocol::Grpc(grpc),
+            None => RequestProtocol::Http,
         },
         micros,
         ending.bytes.0,

@@ -1,7 +1,9 @@
 //! The head of a request as its endpoint gets it, written once more for mirrors.
 use super::super::grpc_web::GrpcWeb;
+use pointsman_model::Protocol;
 use pointsman_route::{Cluster, action};
 use pointsman_wire::{
+    grpc::{Dialect, call},
     http1::{RequestHead, RequestRewrite, write_request},
     http2::to_request,
 };
@@ -15,8 +17,8 @@ pub(in crate::http) struct Original<'o, 'h> {
     pub(in crate::http) http1: Option<&'o [u8]>,
     /// As it is sent to one that speaks HTTP/2.
     pub(in crate::http) http2: Option<&'o http::Request<()>>,
-    /// The request was gRPC-Web, and is gRPC from here on.
-    pub(in crate::http) grpc_web: Option<GrpcWeb>,
+    /// As in [`RequestFacts`](crate::http::RequestFacts): of gRPC-Web it is translated for the endpoint.
+    pub(in crate::http) grpc: Option<Dialect>,
 }
 
 /// An original with the `Host` that its copies have.
@@ -58,7 +60,7 @@ impl Shadowed<'_, '_> {
     /// Can a mirror that speaks HTTP/1 get it? Of a call of gRPC-Web in base64 the body is decoded for
     /// the endpoint, and what it is then is spoken by HTTP/2 only.
     pub(super) fn has_http1(&self) -> bool {
-        self.original.grpc_web.is_none_or(|web| !web.text)
+        self.original.grpc != Some(Dialect::WebText)
     }
 
     /// Appends it in HTTP/1.
@@ -81,7 +83,7 @@ impl Shadowed<'_, '_> {
             head,
             extra,
             http2,
-            grpc_web,
+            grpc,
             ..
         } = self.original;
         let mut request = match http2.filter(|_| self.host.is_none()) {
@@ -89,14 +91,18 @@ impl Shadowed<'_, '_> {
             None => to_request(head, &self.rewrite(), "http", head.body, extra).ok()?,
         };
         let fields = request.headers_mut();
-        let web = match grpc_web {
-            // What was decoded for the endpoint is decoded in the copy.
-            Some(_) => GrpcWeb::translate(fields).and(None),
-            None => GrpcWeb::request(mirror, fields),
-        };
+        let original = GrpcWeb::of(grpc);
+        let web = original.or_else(|| match mirror.protocol {
+            Protocol::GrpcWeb => GrpcWeb::of(call(head.method, head.values("content-type"))),
+            _ => None,
+        });
+        if let Some(web) = web {
+            web.request(fields);
+        }
         Some(Http2Head {
             request: Box::new(request),
-            text: web.is_some_and(|web: GrpcWeb| web.text),
+            // What was decoded for the endpoint is decoded in the copy.
+            text: original.is_none() && web.is_some_and(|web| web.text),
         })
     }
 }

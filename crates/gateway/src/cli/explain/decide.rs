@@ -13,7 +13,7 @@ use pointsman_route::{
 };
 use pointsman_wire::{
     forwarded::{FieldList, Forwarded, request_id},
-    grpc::is_call,
+    grpc::{Dialect, call},
     http1::{RequestHead, field_slots, parse_request},
     path,
     sniff::{Verdict, sniff},
@@ -64,7 +64,7 @@ pub(crate) fn answer(table: &Table, question: &Question, traced: bool) -> anyhow
         Err(refusal) => return Ok(Answer::refused(&refusal)),
     };
     let mut made = of_head(table, question, &connection, &head, scheme, traced);
-    if is_call(head.method, head.values("content-type")) {
+    if call(head.method, head.values("content-type")) == Some(Dialect::Grpc) {
         made.grpc_status = made.status_of_call();
     }
     Ok(made)

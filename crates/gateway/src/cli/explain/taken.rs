@@ -13,10 +13,13 @@ use pointsman_model::{
     header_value::Made,
 };
 use pointsman_route::{
-    Action, Matched, Request, Split, Table,
+    Action, Matched, Request, Split, Table, Target,
     action::{self, Asked, Facts, Injected, Levels, Nothing, Received, Verdict, location},
 };
-use pointsman_wire::http1::RequestHead;
+use pointsman_wire::{
+    grpc::call,
+    http1::{RequestHead, Version},
+};
 use serde_json::{Map, Value};
 use std::net::SocketAddr;
 
@@ -87,6 +90,9 @@ impl Taken<'_, '_> {
             (None, Verdict::Allowed(last)) => self.sent(split, Some(&last)),
             (None, Verdict::Untouched) => self.sent(split, None),
         };
+        if self.is_translated(split) {
+            made.grpc_status = made.status_of_call();
+        }
         if let Some(fault) = fault {
             made.delay = fault.delay.map(|(delay, _)| seconds(delay));
             made.fault = Some(Faults {
@@ -108,6 +114,18 @@ impl Taken<'_, '_> {
             });
         }
         made
+    }
+
+    /// Is it a call of gRPC-Web that becomes one of gRPC (PS-4), wherever it goes?
+    fn is_translated(&self, split: &Split) -> bool {
+        let head = self.head;
+        let client_http2 = head.version == Version::Http2;
+        let translates = |target: &Target| {
+            let cluster = target.cluster.map(|id| self.table.cluster(id));
+            cluster.is_ok_and(|cluster| cluster.translates_grpc_web(client_http2))
+        };
+        let is_call = call(head.method, head.values("content-type")).is_some();
+        is_call && split.targets().iter().all(translates)
     }
 
     fn sent(&self, split: &Split, last: Option<&FieldOps>) -> Answer {
