@@ -103,6 +103,55 @@ async fn a_copy_is_what_the_endpoint_got_in_the_version_of_its_mirror() {
     pairs.assert_clean();
 }
 
+/// A body of HTTP/2 may have both a length and trailers: a mirror gets both if it speaks HTTP/2, and
+/// chunks with the trailers if it does not.
+#[tokio::test]
+async fn trailers_behind_a_body_with_a_length_are_copied() {
+    let one = HttpUpstream::named("shadow1").start().await;
+    let two = Http2Upstream::named("shadow2").start().await;
+    let more = [
+        shadow("shadow1", "http", one.addr()),
+        shadow("shadow2", "http2", two.addr()),
+        mirrored(&["shadow1", "shadow2"]),
+    ]
+    .concat();
+    let pairs = Pairs::serve_with(settings(), Vec::new(), &more).await;
+    let body = pattern(20_000);
+    let length = body.len().to_string();
+    let plain = Ask::new("POST", "/x").body(&body).sized();
+    let trailed = plain.clone().trailer("x-sum", "5");
+    let mut sent = 0;
+    for endpoint in [Speaks::Http1, Speaks::Http2] {
+        for ask in [&trailed, &plain] {
+            sent += 1;
+            let what = format!("{endpoint:?} {:?}", ask.trailers);
+            let got = pairs.ask((Speaks::Http2, endpoint), ask).await;
+            assert_eq!(got.expect("an answer").status, 200, "{what}");
+            outcomes(&pairs.gateway, "answered", 2 * sent).await;
+            let (copy1, copy2) = (one.last_seen(), two.last_seen());
+            let (copy1, copy2) = (copy1.expect("a copy"), copy2.expect("a copy"));
+            let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+            let expected: Vec<_> = ask.trailers.iter().map(owned).collect();
+            assert_eq!(small(&copy1.trailers), expected, "{what}");
+            let trailers2 = copy2.trailers.as_deref().unwrap_or_default();
+            assert_eq!(trailers2, expected, "{what}");
+            let framing = (
+                copy1.field("content-length"),
+                copy1.field("transfer-encoding"),
+            );
+            match expected.is_empty() {
+                true => assert_eq!(framing, (Some(&*length), None), "{what}"),
+                false => assert_eq!(framing, (None, Some("chunked")), "{what}"),
+            }
+            assert_eq!(copy2.field("content-length"), Some(&*length), "{what}");
+            assert_eq!(digest(&copy1.body), digest(&body), "{what}");
+            assert_eq!(digest(&copy2.body), digest(&body), "{what}");
+        }
+    }
+    assert!(one.malformed().is_empty() && two.errors().is_empty());
+    pairs.assert_clean();
+}
+
 /// VS-H-88: the name in `:authority` of a copy can be a shadow's too.
 #[tokio::test]
 async fn the_authority_of_a_copy_can_be_a_shadow() {

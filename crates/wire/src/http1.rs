@@ -71,8 +71,8 @@ pub use response::{RequestKind, ResponseHead, parse_response};
 pub use target::{is_valid_path, split_query};
 pub use trailers::{Trailers, write_last_chunk};
 pub use write::{
-    ConnectionOption, LAST_CHUNK, RequestRewrite, chunk_header, write_chunk_header, write_request,
-    write_response,
+    ConnectionOption, LAST_CHUNK, RequestRewrite, chunk_header, chunk_request, write_chunk_header,
+    write_request, write_response,
 };
 
 /// The version of a message, as far as it matters here.

@@ -2,8 +2,8 @@
 
 use pointsman_wire::http1::{
     BodyLength, ConnectionOption, FieldSet, HeadLimits, LocalResponse, RequestHead, RequestKind,
-    RequestRewrite, ResponseBody, Version, field_slots, head_may_be_complete, parse_request,
-    parse_response, write_local_response, write_request, write_response,
+    RequestRewrite, ResponseBody, Version, chunk_request, field_slots, head_may_be_complete,
+    parse_request, parse_response, write_local_response, write_request, write_response,
 };
 use proptest::prelude::*;
 
@@ -70,6 +70,34 @@ fn requests() {
         "GET /new%20path?x%23%0D%0A%C3%A9 HTTP/1.1\r\nHost: other\r\nX-B: b\r\nConnection: upgrade\r\nUpgrade: websocket\r\nX-C: c\r\n\r\n",
         "nothing that was computed can end a line"
     );
+}
+
+/// As if it had been written so from the beginning.
+#[test]
+fn a_head_with_a_length_becomes_one_with_chunks() {
+    let limits = HeadLimits::default();
+    for head in [
+        "POST /Content-Length:%201 HTTP/1.1\r\nHost: h\r\nX: Content-Length: 2\r\ncontent-length: 31\r\nY: z\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: h\r\nX-Content-Length: 2\r\n\r\n",
+    ] {
+        let mut slots = field_slots();
+        let parsed = parse_request(head.as_bytes(), &mut slots, &limits)
+            .unwrap()
+            .unwrap();
+        let write = |body| {
+            let mut out = Vec::new();
+            let extra: [(&str, &[u8]); 1] = [("x-extra", b"e")];
+            write_request(&mut out, &parsed, &RequestRewrite::default(), body, &extra);
+            out
+        };
+        let mut made = write(parsed.body);
+        chunk_request(&mut made);
+        let expected = match parsed.body {
+            BodyLength::Length(_) => BodyLength::Chunked,
+            other => other,
+        };
+        assert_eq!(made, write(expected), "{head}");
+    }
 }
 
 fn reanswered(

@@ -78,6 +78,21 @@ pub fn write_request(
     put(out, &[b"\r\n"]);
 }
 
+/// Makes a request head that [`write_request`] wrote, of a body with a length, that of a chunked body.
+/// Any other stays as it is.
+pub fn chunk_request(head: &mut Vec<u8>) {
+    let line = b"\r\nContent-Length: ";
+    let Some(at) = memchr::memmem::find(head, line) else {
+        return;
+    };
+    // What passes of a client's fields has none of this name, and no value has a line in it.
+    let start = at + 2;
+    let rest = head.get(start..).unwrap_or_default();
+    if let Some(length) = memchr::memchr(b'\n', rest) {
+        drop(head.splice(start..=start + length, CHUNKED.iter().copied()));
+    }
+}
+
 /// Appends a response head: status line, the fields that pass in their order and letter case, then
 /// our framing fields, our connection fields and `extra`.
 ///

@@ -19,7 +19,7 @@ use http::HeaderMap;
 pub(super) use original::Original;
 use pointsman_route::{Rule, action};
 use pointsman_wire::{
-    http1::{BodyLength, LAST_CHUNK, RequestKind, write_chunk_header},
+    http1::{BodyLength, LAST_CHUNK, RequestKind, chunk_request, write_chunk_header},
     http2::write_trailers,
 };
 use smallvec::SmallVec;
@@ -36,14 +36,14 @@ pub(crate) struct Copies {
     /// Head and body as they are sent by HTTP/1; only the body where no mirror speaks that.
     bytes: RefCell<Vec<u8>>,
     /// Bytes of the head in there.
-    head: usize,
+    head: Cell<usize>,
     /// Of a body that came in pieces.
     trailers: RefCell<Option<HeaderMap>>,
     /// Bytes of body there may still be.
     room: Cell<usize>,
     kind: RequestKind,
     /// The body is chunked.
-    chunked: bool,
+    chunked: Cell<bool>,
     limit: Duration,
     shard: Rc<Shard>,
 }
@@ -136,12 +136,12 @@ impl Copies {
         let limit = settings.timeout.0;
         Some(Box::new(Self {
             to: RefCell::new(to),
-            head: bytes.len(),
+            head: Cell::new(bytes.len()),
             bytes: RefCell::new(bytes),
             trailers: RefCell::default(),
             room: Cell::new(settings.body_bytes),
             kind: facts.kind,
-            chunked: facts.body == BodyLength::Chunked,
+            chunked: Cell::new(facts.body == BodyLength::Chunked),
             limit: rule.timeout.map_or(limit, |timeout| timeout.min(limit)),
             shard: shard.clone(),
         }))
@@ -167,7 +167,7 @@ impl Copies {
 
     /// Adds a piece of a body that has no framing of its own.
     pub(crate) fn piece(&self, data: &[u8]) {
-        if !self.chunked {
+        if !self.chunked.get() {
             return self.add(data);
         }
         if !data.is_empty() {
@@ -186,14 +186,38 @@ impl Copies {
 
     /// The body that came in pieces is complete.
     pub(crate) fn pieces_end(&self) {
-        if self.chunked {
-            let mut end = Vec::new();
-            match self.trailers.take() {
-                None => end.extend_from_slice(LAST_CHUNK),
-                Some(trailers) => write_trailers(&mut end, &trailers),
+        let trailers = self.trailers.take();
+        if !self.chunked.get() {
+            match trailers {
+                None => return,
+                Some(_) => self.chunk(),
             }
-            self.add(&end);
         }
+        let mut end = Vec::new();
+        match trailers {
+            None => end.extend_from_slice(LAST_CHUNK),
+            Some(trailers) => write_trailers(&mut end, &trailers),
+        }
+        self.add(&end);
+    }
+
+    /// Trailers follow a body with a length, as HTTP/2 has it and HTTP/1 does not: there they only
+    /// follow chunks.
+    fn chunk(&self) {
+        if self.to.borrow().is_empty() {
+            return;
+        }
+        let mut bytes = self.bytes.borrow_mut();
+        let head = self.head.get().min(bytes.len());
+        let body = bytes.split_off(head);
+        chunk_request(&mut bytes);
+        self.head.set(bytes.len());
+        if !body.is_empty() {
+            write_chunk_header(&mut bytes, body.len());
+            bytes.extend_from_slice(&body);
+            bytes.extend_from_slice(b"\r\n");
+        }
+        self.chunked.set(true);
     }
 
     /// The request is complete: sends its copies, and does not wait for that.
@@ -209,8 +233,8 @@ impl Copies {
                 None => Copy::Http1(bytes.clone(), self.kind),
                 Some(head) => Copy::Http2 {
                     head,
-                    body: bytes.slice(self.head.min(bytes.len())..),
-                    chunked: self.chunked,
+                    body: bytes.slice(self.head.get().min(bytes.len())..),
+                    chunked: self.chunked.get(),
                 },
             };
             let shard = self.shard.clone();
