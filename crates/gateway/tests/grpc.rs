@@ -196,3 +196,17 @@ async fn many_short_messages_of_a_call_that_waits_are_no_flood() {
     let summed = summed.expect("a reply");
     assert_eq!(summed.messages(), [b"20000 messages, 20000 bytes"]);
 }
+
+/// The same under a fault's delay.
+#[tokio::test]
+async fn many_short_messages_of_a_call_that_is_delayed_are_no_flood() {
+    let rule = rules(
+        "echo",
+        "\
+- fault: {delay: {fixedDelay: 1s, percentage: {value: 100}}}
+  route: [{destination: {host: echo}}]",
+    );
+    let (_gateway, _upstream, mut client) = world(&rule).await;
+    let summed = call(&mut client, "ClientStream", &vec![&b"x"[..]; 20_000]).await;
+    assert_eq!(summed.messages(), [b"20000 messages, 20000 bytes"]);
+}

@@ -3,6 +3,7 @@
 use super::{
     Context,
     again::Tries,
+    body::gathering,
     connecting::{NoConnection, connection},
     decide::{Forward, To},
     local::{self, Local},
@@ -22,7 +23,6 @@ use pointsman_route::{Happened, RetriesInForce};
 use pointsman_telemetry::Flags;
 use pointsman_wire::http1::Refusal;
 use std::{
-    future::poll_fn,
     pin::{Pin, pin},
     rc::Rc,
     task,
@@ -205,7 +205,7 @@ async fn attempts(
                 Some(pooled) => (Ok(pooled), true),
                 None => {
                     let opened = opened(cx, forward, endpoint, deadline);
-                    (gathering(attempt, opened).await, false)
+                    (gathering(|cx| attempt.gather(cx), opened).await, false)
                 }
             };
             let end = match (&upstream, deadline) {
@@ -281,7 +281,11 @@ async fn attempts(
         attempt.rewind();
         let pause = tries.pause();
         if !pause.is_zero() {
-            Box::pin(gathering(attempt, tokio::time::sleep(pause))).await;
+            Box::pin(gathering(
+                |cx| attempt.gather(cx),
+                tokio::time::sleep(pause),
+            ))
+            .await;
         }
     }
 }
@@ -294,20 +298,6 @@ fn opened<'a>(
     deadline: Option<Instant>,
 ) -> Pin<Box<dyn Future<Output = Result<Upstream, NoConnection>> + 'a>> {
     Box::pin(connection(cx, forward, endpoint, deadline))
-}
-
-/// Waits before a try. What a stream gets of its body meanwhile is taken over: a connection whose
-/// streams leave too many small frames lying is ended as a flood.
-async fn gathering<T>(attempt: &mut impl Attempt, wait: impl Future<Output = T>) -> T {
-    let mut wait = pin!(wait);
-    poll_fn(|cx| {
-        let done = wait.as_mut().poll(cx);
-        if done.is_pending() {
-            attempt.gather(cx);
-        }
-        done
-    })
-    .await
 }
 
 /// An exchange that is given up if its response has not begun by the end of its try (VS-H-75).
@@ -338,7 +328,7 @@ async fn by_http2(
         // Boxed, as all that is rare.
         None => {
             let open = pool.open(endpoint, cx.shard, &limits, counted);
-            Box::pin(gathering(attempt, open)).await
+            Box::pin(gathering(|cx| attempt.gather(cx), open)).await
         }
     };
     let local = match opened {

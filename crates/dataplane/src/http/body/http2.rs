@@ -57,7 +57,7 @@ impl Http2Source {
     }
 
     /// The same while what was handed out waits for its receiver: as far as the window goes.
-    pub(super) fn poll_gather(&mut self, cx: &mut Context<'_>) {
+    pub(in crate::http) fn poll_gather(&mut self, cx: &mut Context<'_>) {
         self.gather(cx, usize::MAX);
     }
 

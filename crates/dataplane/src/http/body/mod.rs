@@ -89,6 +89,24 @@ impl Source<'_> {
     }
 }
 
+/// Waits before anything of a body is taken. `gather` takes over what small pieces of it come
+/// meanwhile ([`Source::poll_gather`]): a connection whose streams leave too many small frames lying
+/// is ended as a flood.
+pub(super) async fn gathering<T>(
+    mut gather: impl FnMut(&mut Context<'_>),
+    wait: impl Future<Output = T>,
+) -> T {
+    let mut wait = pin!(wait);
+    poll_fn(|cx| {
+        let done = wait.as_mut().poll(cx);
+        if done.is_pending() {
+            gather(cx);
+        }
+        done
+    })
+    .await
+}
+
 /// Where a body goes.
 pub(super) enum Sink<'a> {
     Http1(Http1Sink<'a>),

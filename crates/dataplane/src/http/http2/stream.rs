@@ -4,7 +4,7 @@ use super::{
         again::Tries,
         answer_head,
         attempts::{self, Attempt, End, Outcome},
-        body::{Http2Source, Source},
+        body::{Http2Source, Source, gathering},
         client::{Answering, Client},
         crossing::Crossing,
         decide::{Forward, Step, decide_head, head_limits},
@@ -89,8 +89,10 @@ struct Stream<'a> {
 impl Stream<'_> {
     async fn handle(&self, step: &Step, out: &mut Vec<u8>, body: RecvStream) {
         let mut step = step;
+        let mut body = Http2Source::new(body);
         if let Step::After(delay, then) = step {
-            if self.unless_reset(self.delayed(*delay)).await.is_none() {
+            let delayed = self.delayed(*delay, &mut body);
+            if self.unless_reset(delayed).await.is_none() {
                 return self.gone_before(step);
             }
             step = then;
@@ -138,8 +140,8 @@ impl Stream<'_> {
     }
 
     /// Waits, unless nothing is to be waited for.
-    async fn delayed(&self, delay: Duration) {
-        let wait = tokio::time::sleep(delay);
+    async fn delayed(&self, delay: Duration, body: &mut Http2Source) {
+        let wait = gathering(|cx| body.poll_gather(cx), tokio::time::sleep(delay));
         // Nothing is to move, so nothing can stall.
         let _ = watched(self.cx, &Progress::default(), || Duration::ZERO, wait).await;
     }
@@ -173,7 +175,7 @@ impl Stream<'_> {
         answer_head::send(self.answering, out)
     }
 
-    async fn proxy(&self, forward: &Forward, out: &mut Vec<u8>, body: RecvStream) {
+    async fn proxy(&self, forward: &Forward, out: &mut Vec<u8>, body: Http2Source) {
         let cx = self.cx;
         let progress = Progress::default();
         let outcome = {
@@ -186,7 +188,7 @@ impl Stream<'_> {
                 head: out,
                 has_body,
                 copied: false,
-                body: Source::Http2(Http2Source::new(body)),
+                body: Source::Http2(body),
                 kept: Kept::new(BodyLength::None, 0),
                 pieces: has_body.then(|| Pieces::new(most)),
                 answering: self.answering,
