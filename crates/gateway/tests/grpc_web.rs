@@ -6,7 +6,7 @@ use common::{
     *,
 };
 use pointsman_testkit::{
-    RawHttp, free_port, fresh_ip,
+    RawHttp, eventually, free_port, fresh_ip,
     http2::{Http2Client, Http2Reply, Http2Request, Http2Upstream, grpc},
     within,
 };
@@ -286,18 +286,53 @@ async fn explain_says_what_a_call_is_told() {
     }
 }
 
+/// VS-H-132: there is no room for another call.
+#[tokio::test]
+async fn an_overflow_has_a_grpc_status() {
+    let upstream = Http2Upstream::named("calls")
+        .otherwise(Http2Reply::hang())
+        .start()
+        .await;
+    let at = SocketAddr::new(fresh_ip(), free_port());
+    let endpoints = plain(&[upstream.addr()]);
+    let policy = "{connectionPool: {http: {http2MaxRequests: 1}}}";
+    let documents = service("calls", at.ip(), at.port(), "grpc-web", &endpoints)
+        + &subsets("calls", &[], policy);
+    let _gateway = Gateway::serve(&documents).await;
+    let (kind, answered, body) = DIALECTS[1];
+    let mut first = RawHttp::connect(at).await.expect("connected");
+    let head = format!(
+        "POST / HTTP/1.1\r\nHost: calls\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    first
+        .send([head.as_bytes(), body].concat())
+        .await
+        .expect("sent");
+    eventually(SOON, async || upstream.requests() == 1).await;
+    for speaks in [Speaks::Http1, Speaks::Http2] {
+        let call = Ask::new("POST", "/").field("content-type", kind).body(body);
+        let told = ask(speaks, at, "calls", &call).await.expect("an answer");
+        assert_eq!((told.status, told.field("grpc-status")), (200, Some("14")));
+        assert_eq!(told.field("content-type"), Some(answered));
+        assert_eq!(told.field("x-envoy-overloaded"), Some("true"));
+    }
+}
+
 #[tokio::test]
 async fn a_body_that_is_no_base64_is_refused() {
     let (_gateway, _upstream, addr) = calls("grpc-web").await;
-    let mut client = RawHttp::connect(addr).await.expect("connected");
-    let fields = [("content-type", "application/grpc-web-text")];
-    let asked = client.request("POST", "calls", "/test.Echo/Unary", &fields, Some(b"!!!!"));
-    let reply = within(SOON, asked).await.expect("an answer");
-    assert_eq!(reply.status, 200);
-    assert_eq!(reply.field("grpc-status"), Some("13"), "400 in HTTP");
-    let kind = reply.field("content-type");
-    assert_eq!(kind, Some("application/grpc-web-text+proto"));
-    assert_eq!(reply.body, b"");
+    for speaks in [Speaks::Http1, Speaks::Http2] {
+        let call = Ask::new("POST", "/test.Echo/Unary")
+            .field("content-type", "application/grpc-web-text")
+            .body(b"!!!!");
+        let told = ask(speaks, addr, "calls", &call).await.expect("an answer");
+        assert_eq!(told.status, 200, "{speaks:?}");
+        assert_eq!(told.field("grpc-status"), Some("13"), "400 in HTTP");
+        let kind = told.field("content-type");
+        assert_eq!(kind, Some("application/grpc-web-text+proto"), "{speaks:?}");
+        assert_eq!(told.body, b"", "{speaks:?}");
+    }
 }
 
 /// Ports that say `grpc` translate nothing: the request passes as it is.
