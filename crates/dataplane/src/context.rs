@@ -2,6 +2,7 @@
 use crate::{
     access::pending::Pending,
     shard::{Shard, registry::Lease, view::View},
+    socket::Socket,
 };
 use pointsman_route::{Class, Connection, ConnectionDecision, NoTrace, Via};
 use pointsman_wire::{
@@ -13,13 +14,12 @@ use std::{
     net::{IpAddr, SocketAddr},
     rc::Rc,
 };
-use tokio::net::TcpStream;
 
 /// One client connection: borrowed by every stage that serves it.
 pub(crate) struct Context<'a> {
     pub(crate) shard: &'a Rc<Shard>,
     pub(crate) lease: &'a Lease,
-    pub(crate) client: &'a TcpStream,
+    pub(crate) client: &'a Socket,
     /// Who connected.
     pub(crate) peer: SocketAddr,
     /// Whose request is being served: the peer, unless trusted proxies say whom it speaks for.

@@ -3,7 +3,7 @@
 //! How to read it, in the order bytes travel: [`mod@start`] puts a shard together; [`actor`] has its
 //! actors (`Acceptor` accepts, `Sniffer` starts connection tasks, `Replica` swaps the view,
 //! `Balancer` tidies endpoint state, `Meter` drains counters); [`connection`] decides what a
-//! connection is; `http` serves requests, [`tunnel`] carries bytes; [`shard`] is what they all
+//! connection is; `http` serves requests, [`tunnel`] carries bytes, over [`socket`]s; [`shard`] is what they all
 //! share on one thread; [`access`] is what is recorded of each request and who is told;
 //! [`capture`] is how traffic gets here; [`message`] crosses threads.
 #![forbid(unsafe_code)]
@@ -18,6 +18,7 @@ mod http;
 pub mod message;
 pub mod settings;
 pub mod shard;
+pub mod socket;
 pub mod start;
 mod stream;
 pub mod tunnel;

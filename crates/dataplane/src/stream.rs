@@ -1,7 +1,8 @@
 //! TCP streams: read, write, half-close, reset, connect.
 //!
-//! Everything takes `&TcpStream`: both directions of a connection live in one task and share the
+//! Everything takes `&Socket`: both directions of a connection live in one task and share the
 //! socket by reference, without splitting it or locking.
+use crate::socket::Socket;
 use pointsman_model::policy::TcpKeepalive;
 use rustix::{
     buffer::spare_capacity,
@@ -24,7 +25,7 @@ use tokio::{
 
 /// Reads once into the spare room of `buffer`; 0 is the end of the stream.
 pub(crate) fn read<'a>(
-    stream: &'a TcpStream,
+    stream: &'a Socket,
     buffer: &'a mut Vec<u8>,
 ) -> impl Future<Output = io::Result<usize>> + 'a {
     poll_fn(|cx| {
@@ -42,9 +43,9 @@ pub(crate) fn read<'a>(
 /// Waits until the runtime takes the socket for readable, which may be a guess.
 ///
 /// One task at a time waits for one direction of a socket, so the runtime's one place for a waker is
-/// enough. `TcpStream::readable` would keep the waiter in a list, under a lock that it takes three
+/// enough. `Socket::readable` would keep the waiter in a list, under a lock that it takes three
 /// times a wait, and in the future of every connection.
-pub(crate) fn readable(stream: &TcpStream) -> impl Future<Output = io::Result<()>> {
+pub(crate) fn readable(stream: &Socket) -> impl Future<Output = io::Result<()>> {
     poll_fn(|cx| stream.poll_read_ready(cx))
 }
 
@@ -57,14 +58,14 @@ pub(crate) fn readable(stream: &TcpStream) -> impl Future<Output = io::Result<()
 ///
 /// The kernel is called without the C library, whose `recv` is a point of cancellation: that is a
 /// percent of a small request.
-pub(crate) fn try_read(stream: &TcpStream, buffer: &mut Vec<u8>) -> io::Result<usize> {
+pub(crate) fn try_read(stream: &Socket, buffer: &mut Vec<u8>) -> io::Result<usize> {
     if buffer.len() == buffer.capacity() {
         // No room would read as the end of the stream.
         buffer.reserve(64);
     }
     let mut read = None;
-    let outcome = stream.try_io(Interest::READABLE, || {
-        let (_, got) = rustix::net::recv(stream, spare_capacity(buffer), RecvFlags::empty())?;
+    let outcome = stream.try_io(Interest::READABLE, |fd| {
+        let (_, got) = rustix::net::recv(fd, spare_capacity(buffer), RecvFlags::empty())?;
         read = Some(got);
         if got > 0 && buffer.len() < buffer.capacity() {
             return Err(ErrorKind::WouldBlock.into());
@@ -79,10 +80,10 @@ pub(crate) fn try_read(stream: &TcpStream, buffer: &mut Vec<u8>) -> io::Result<u
 
 /// Writes once, or says that it would have to wait. A write that the socket takes in part has
 /// filled it, which the runtime is told as in [`try_read`].
-fn try_write(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+fn try_write(stream: &Socket, bytes: &[u8]) -> io::Result<usize> {
     let mut written = None;
-    let outcome = stream.try_io(Interest::WRITABLE, || {
-        let taken = rustix::net::send(stream, bytes, SendFlags::NOSIGNAL)?;
+    let outcome = stream.try_io(Interest::WRITABLE, |fd| {
+        let taken = rustix::net::send(fd, bytes, SendFlags::NOSIGNAL)?;
         written = Some(taken);
         if taken < bytes.len() {
             return Err(ErrorKind::WouldBlock.into());
@@ -128,8 +129,21 @@ impl Turn {
 ///
 /// The kernel is asked. What the runtime believes may be a guess: it takes a socket that was just
 /// accepted for readable, so that waiting for its own notice is over at once.
-pub(crate) async fn arrival(stream: &TcpStream) -> io::Result<()> {
-    stream.peek(&mut [0u8; 1]).await.map(drop)
+pub(crate) async fn arrival(stream: &Socket) -> io::Result<()> {
+    poll_fn(|cx| {
+        loop {
+            let peeked = stream.try_io(Interest::READABLE, |fd| {
+                Ok(rustix::net::recv(fd, &mut [0; 1], RecvFlags::PEEK)?)
+            });
+            match peeked {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    ready!(stream.poll_read_ready(cx))?;
+                }
+                other => return Poll::Ready(other.map(drop)),
+            }
+        }
+    })
+    .await
 }
 
 /// Lets everybody else who is ready have their turn first: those who read do so one after the other,
@@ -153,7 +167,7 @@ pub(crate) fn behind_others() -> impl Future<Output = ()> {
 
 /// Writes all of `bytes`.
 pub(crate) fn write_all<'a>(
-    stream: &'a TcpStream,
+    stream: &'a Socket,
     bytes: &'a [u8],
 ) -> impl Future<Output = io::Result<()>> + 'a {
     write(stream, bytes, None)
@@ -162,14 +176,14 @@ pub(crate) fn write_all<'a>(
 /// Writes all of `bytes`, and keeps in `left` how many the peer has not taken while that is waited
 /// for.
 pub(crate) fn write_watched<'a>(
-    stream: &'a TcpStream,
+    stream: &'a Socket,
     bytes: &'a [u8],
     left: &'a Cell<usize>,
 ) -> impl Future<Output = io::Result<()>> + 'a {
     write(stream, bytes, Some(left))
 }
 
-async fn write(stream: &TcpStream, mut bytes: &[u8], left: Option<&Cell<usize>>) -> io::Result<()> {
+async fn write(stream: &Socket, mut bytes: &[u8], left: Option<&Cell<usize>>) -> io::Result<()> {
     let note = |count| {
         if let Some(left) = left {
             left.set(count);
@@ -191,7 +205,7 @@ async fn write(stream: &TcpStream, mut bytes: &[u8], left: Option<&Cell<usize>>)
 }
 
 /// Has the kernel probe whether the peer of a silent connection is still there (BE-62).
-pub(crate) fn keep_alive(stream: &TcpStream, probes: &TcpKeepalive) {
+pub(crate) fn keep_alive(stream: &Socket, probes: &TcpKeepalive) {
     // The kernel counts seconds, up to 15 bits of them, and probes in 7.
     let seconds = |limit: Duration| Duration::from_secs(limit.as_secs().clamp(1, 32_767));
     let mut asked = socket2::TcpKeepalive::new();
@@ -205,31 +219,31 @@ pub(crate) fn keep_alive(stream: &TcpStream, probes: &TcpKeepalive) {
         asked = asked.with_retries(count.clamp(1, 127));
     }
     // A socket that is closed already takes no options, and needs none.
-    let _ = SockRef::from(stream).set_tcp_keepalive(&asked);
+    let _ = stream.ask(|fd| SockRef::from(&fd).set_tcp_keepalive(&asked));
 }
 
 /// Sends FIN; reading goes on.
-pub(crate) fn half_close(stream: &TcpStream) {
+pub(crate) fn half_close(stream: &Socket) {
     // The peer may be gone already, which is what was wanted.
-    let _ = SockRef::from(stream).shutdown(Shutdown::Write);
+    let _ = stream.ask(|fd| SockRef::from(&fd).shutdown(Shutdown::Write));
 }
 
 /// Makes closing the stream send RST: a reset on one side of a tunnel is a reset on the other, and
 /// a cut message must not look complete.
-pub(crate) fn reset_on_close(stream: &TcpStream) {
-    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+pub(crate) fn reset_on_close(stream: &Socket) {
+    let _ = stream.ask(|fd| SockRef::from(&fd).set_linger(Some(Duration::ZERO)));
 }
 
 /// Has the socket been emptied, and has the runtime heard nothing of it since? Costs no system call.
-pub(crate) fn is_quiet(stream: &TcpStream) -> bool {
-    stream.try_io(Interest::READABLE, || Ok(())).is_err()
+pub(crate) fn is_quiet(stream: &Socket) -> bool {
+    stream.try_io(Interest::READABLE, |_| Ok(())).is_err()
 }
 
 /// Has the peer closed or spoken while nothing was expected? True for a pooled connection means
 /// that it must not be used: what it says would answer somebody else's request.
 ///
 /// The kernel is asked, not the runtime, which knows only what it saw when it last looked.
-pub(crate) fn is_disturbed(stream: &TcpStream) -> bool {
+pub(crate) fn is_disturbed(stream: &Socket) -> bool {
     !matches!(peek(stream), Peer::Silent)
 }
 
@@ -247,18 +261,18 @@ pub(crate) enum Peer {
 }
 
 /// Looks what there is to read, and leaves it there.
-pub(crate) fn peek(stream: &TcpStream) -> Peer {
-    match rustix::net::recv(stream, &mut [0; 1], RecvFlags::PEEK) {
-        Ok((_, 0)) => Peer::Ended,
-        Ok(_) => Peer::Spoke,
-        Err(Errno::AGAIN) => Peer::Silent,
-        Err(_) => Peer::Gone,
+pub(crate) fn peek(stream: &Socket) -> Peer {
+    match stream.ask(|fd| rustix::net::recv(fd, &mut [0; 1], RecvFlags::PEEK)) {
+        Ok(Ok((_, 0))) => Peer::Ended,
+        Ok(Ok(_)) => Peer::Spoke,
+        Ok(Err(Errno::AGAIN)) => Peer::Silent,
+        _ => Peer::Gone,
     }
 }
 
 /// Connects without delaying small writes. `mark` is put on the packets, so that capture rules can
 /// tell our own traffic from the rest; it needs CAP_NET_ADMIN.
-pub(crate) async fn connect(address: SocketAddr, mark: Option<u32>) -> io::Result<TcpStream> {
+pub(crate) async fn connect(address: SocketAddr, mark: Option<u32>) -> io::Result<Socket> {
     let stream = match mark {
         None => TcpStream::connect(address).await?,
         Some(mark) => {
@@ -272,5 +286,5 @@ pub(crate) async fn connect(address: SocketAddr, mark: Option<u32>) -> io::Resul
         }
     };
     stream.set_nodelay(true)?;
-    Ok(stream)
+    Ok(stream.into())
 }

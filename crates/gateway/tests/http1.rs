@@ -362,6 +362,107 @@ async fn a_cut_large_body_is_a_cut_and_the_next_one_is_whole() {
     eventually(SOON, || async { upstream.open_connections() == 1 }).await;
 }
 
+/// A source that is not listened to while its sink is full is listened to again after it.
+#[tokio::test]
+async fn a_download_that_stalls_leaves_both_its_connections_as_they_were() {
+    const BODY: usize = 32 << 20;
+    let upstream = HttpUpstream::named("web")
+        .on("/large", Reply::sized(BODY))
+        .on("/small", Reply::text(200, "small"))
+        .start()
+        .await;
+    let (_gateway, web) = web(&upstream).await;
+    let mut client = RawHttp::connect(web).await.expect("connects");
+    for pipelined in [false, true, false] {
+        client
+            .send("GET /large HTTP/1.1\r\nHost: web\r\n\r\n")
+            .await
+            .expect("sent");
+        client.read_head().await.expect("a head");
+        let mut got = 0;
+        for piece in [1 << 20, 3 << 20, BODY - (4 << 20)] {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            if pipelined && got == 0 {
+                client
+                    .send("GET /small HTTP/1.1\r\nHost: web\r\n\r\n")
+                    .await
+                    .expect("sent");
+            }
+            got += client.read_exact(piece).await.expect("it flows").len();
+        }
+        assert_eq!(got, BODY);
+        if pipelined {
+            assert_eq!(client.read_response().await.expect("next").text(), "small");
+        }
+        // On an idle connection, whose end is heard too.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let next = client.get("web", "/small").await.expect("the next answer");
+        assert_eq!(next.text(), "small");
+    }
+    assert_eq!(upstream.connections(), 1);
+    drop(client);
+}
+
+#[tokio::test]
+async fn what_comes_behind_an_upload_that_stalled_is_heard() {
+    const BODY: usize = 32 << 20;
+    let listener = within(SOON, tokio::net::TcpListener::bind((fresh_ip(), 0)))
+        .await
+        .expect("binds");
+    let (vip, port) = (fresh_ip(), free_port());
+    let address = listener.local_addr().expect("bound");
+    let _gateway = Gateway::serve(&http("web", vip, port, address)).await;
+    let (mut reader, mut writer) = within(SOON, tokio::net::TcpStream::connect((vip, port)))
+        .await
+        .expect("connects")
+        .into_split();
+    let sending = tokio::spawn(async move {
+        let head = format!("POST / HTTP/1.1\r\nHost: web\r\nContent-Length: {BODY}\r\n\r\n");
+        writer.write_all(head.as_bytes()).await?;
+        writer.write_all(&pattern(BODY)).await?;
+        // There before anybody listens for it.
+        let next = b"GET /next HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n";
+        writer.write_all(next).await
+    });
+    let (mut endpoint, _) = within(SOON, listener.accept()).await.expect("accepts");
+    let mut seen = Vec::new();
+    let end_of_head = |bytes: &[u8]| bytes.windows(4).position(|it| it == b"\r\n\r\n");
+    let body = loop {
+        within(SOON, endpoint.read_buf(&mut seen))
+            .await
+            .expect("read");
+        if let Some(at) = end_of_head(&seen) {
+            break seen.split_off(at + 4);
+        }
+    };
+    let mut got = body;
+    while got.len() < BODY {
+        if got.len() % 5 == 0 {
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+        within(SOON, endpoint.read_buf(&mut got))
+            .await
+            .expect("read");
+    }
+    assert_eq!(digest(&got), digest(&pattern(BODY)));
+    sending.await.expect("no panic").expect("sent");
+    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    endpoint.write_all(answer).await.expect("answered");
+    let mut next = Vec::new();
+    while end_of_head(&next).is_none() {
+        let read = within(SOON, endpoint.read_buf(&mut next)).await;
+        assert!(read.expect("read") > 0, "the same connection carries it");
+    }
+    assert!(next.starts_with(b"GET /next "));
+    endpoint.write_all(answer).await.expect("answered");
+    let mut answers = Vec::new();
+    within(SOON, reader.read_to_end(&mut answers))
+        .await
+        .expect("in order");
+    let answers = String::from_utf8(answers).expect("text");
+    assert_eq!(answers.matches(" 200 OK").count(), 2, "{answers}");
+}
+
 #[tokio::test]
 async fn a_client_that_has_ended_its_side_still_gets_its_answer() {
     let upstream = HttpUpstream::named("web")

@@ -202,6 +202,23 @@ async fn a_client_that_does_not_read_is_cut() {
     eventually(SOON, || async { upstream.open_connections() == 0 }).await;
 }
 
+/// The same of a body that is spliced: its source is not listened to by then.
+#[tokio::test]
+async fn a_client_that_does_not_read_a_large_body_is_cut() {
+    let upstream = HttpUpstream::named("web")
+        .otherwise(Reply::sized(64 << 20))
+        .start()
+        .await;
+    let mut settings = settings();
+    settings.timeouts.write = written("600ms");
+    let world = world(settings, "http", upstream.addr()).await;
+    let (mut client, own) = world.dial().await;
+    client.send(GET).await.expect("sent");
+    let details = "stream_idle_timeout";
+    world.hit("timeouts.write", own, 200, details, "SI").await;
+    eventually(SOON, || async { upstream.open_connections() == 0 }).await;
+}
+
 /// An endpoint that takes nothing of a request's body: 504, in both versions.
 #[tokio::test]
 async fn an_endpoint_that_does_not_read_is_504() {

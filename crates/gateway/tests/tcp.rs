@@ -167,6 +167,50 @@ async fn bulk_arrives_unchanged_both_ways_at_once() {
     }
 }
 
+/// Each socket is a source that is not listened to and a sink that is waited for, at the same time.
+#[tokio::test]
+async fn bulk_both_ways_with_stalls_on_both_sides_arrives() {
+    const EACH: usize = (24 << 20) + 3;
+    let listener = within(SOON, tokio::net::TcpListener::bind((fresh_ip(), 0)))
+        .await
+        .expect("binds");
+    let (_gateway, db) = tcp(settings(), "tcp", listener.local_addr().expect("bound")).await;
+    let (client, server) = tokio::join!(
+        within(SOON, TcpStream::connect(db)),
+        within(SOON, listener.accept())
+    );
+    let sent = pattern(EACH);
+    let end = async |stream: TcpStream| {
+        let (mut reader, mut writer) = stream.into_split();
+        let bytes = sent.clone();
+        let sending = tokio::spawn(async move {
+            writer.write_all(&bytes).await?;
+            writer.shutdown().await
+        });
+        let mut got = Vec::with_capacity(EACH);
+        for round in 0.. {
+            // Longer at first: everything is full by then.
+            let pause = if round == 0 { 300 } else { 20 };
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            let mut some = (&mut reader).take(5 << 20);
+            if within(SOON, some.read_to_end(&mut got))
+                .await
+                .expect("it flows")
+                == 0
+            {
+                break;
+            }
+        }
+        sending.await.expect("no panic").expect("sent");
+        assert_eq!(got.len(), EACH);
+        assert_eq!(digest(&got), digest(&sent));
+    };
+    tokio::join!(
+        end(client.expect("connects")),
+        end(server.expect("accepts").0)
+    );
+}
+
 #[tokio::test]
 async fn a_slow_reader_stops_its_sender_and_costs_no_memory() {
     const MUCH: u64 = 1 << 30;

@@ -1,5 +1,8 @@
 //! The record of a request or connection that is still running.
-use crate::shard::{Shard, endpoint_state::EndpointState};
+use crate::{
+    shard::{Shard, endpoint_state::EndpointState},
+    socket::Socket,
+};
 use pointsman_route::{EndpointAddress, Origin};
 use pointsman_telemetry::{
     AccessRecord, Flags,
@@ -13,7 +16,6 @@ use std::{
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
-use tokio::net::TcpStream;
 
 /// At most one record in the making: a client connection serves its requests one after the other.
 ///
@@ -174,7 +176,7 @@ impl Pending {
     }
 
     /// The connection to it.
-    pub(crate) fn connected(&self, upstream: &TcpStream) {
+    pub(crate) fn connected(&self, upstream: &Socket) {
         self.edit(|record| {
             record.upstream_local = upstream.local_addr().ok();
             record.upstream_host = upstream.peer_addr().ok().or(record.upstream_host);

@@ -364,7 +364,7 @@ fn arrived(
     };
     let original = SocketAddr::new(original.ip().to_canonical(), original.port());
     Some(Accepted {
-        stream,
+        stream: stream.into(),
         peer,
         via: door.via,
         original,

@@ -9,17 +9,17 @@ use crate::{
         pool_limits::{Full, PoolLimits},
         view::View,
     },
+    socket::Socket,
     stream,
     tunnel::{self, End, Patience, Summary},
 };
 use pointsman_route::{Class, ConnectionDecision, TcpRule};
 use pointsman_telemetry::{ClusterStats, Flags};
 use std::{rc::Rc, sync::Arc, time::Duration};
-use tokio::net::TcpStream;
 
 /// A connection to a backend, opened before it is known that it is needed.
 pub(crate) struct Early {
-    upstream: TcpStream,
+    upstream: Socket,
     in_flight: InFlight,
     label: Option<Arc<str>>,
     stats: Rc<ClusterStats>,
@@ -133,7 +133,7 @@ pub(crate) fn closed(cx: &Context<'_>, detected: Detected, why: &'static str) {
 }
 
 /// Opens a connection to the backend that the table names for this connection as bytes.
-pub(crate) async fn upstream(cx: &Context<'_>, view: &View) -> Option<(TcpStream, InFlight)> {
+pub(crate) async fn upstream(cx: &Context<'_>, view: &View) -> Option<(Socket, InFlight)> {
     match cx.decide(view, Class::Tcp, None) {
         ConnectionDecision::Forward(rule) => {
             let chosen = plan(cx, view, rule).ok()?;
@@ -180,7 +180,7 @@ pub(crate) fn plan(cx: &Context<'_>, view: &View, rule: &TcpRule) -> Plan {
 
 impl Chosen {
     /// Connects once; TCP is not retried on another endpoint (VS-H-147).
-    async fn connect(&self, cx: &Context<'_>) -> Result<(TcpStream, InFlight), Flags> {
+    async fn connect(&self, cx: &Context<'_>) -> Result<(Socket, InFlight), Flags> {
         let in_flight = match (&self.endpoint, &self.cluster) {
             (Some(endpoint), _) => endpoint.enter(),
             (None, Some(cluster)) => cluster
@@ -237,7 +237,7 @@ async fn run(cx: &Context<'_>, chosen: Chosen, detected: Detected) {
 
 async fn carry(
     cx: &Context<'_>,
-    upstream: &TcpStream,
+    upstream: &Socket,
     in_flight: InFlight,
     stats: &Rc<ClusterStats>,
     patience: Patience,

@@ -17,6 +17,7 @@ use crate::{
         pool_limits::{Full, Lifetime, PoolLimits},
         upstream::Upstream,
     },
+    socket::Socket,
     tunnel::Progress,
 };
 use pointsman_route::{Happened, RetriesInForce};
@@ -28,7 +29,6 @@ use std::{
     task,
     time::Instant,
 };
-use tokio::net::TcpStream;
 
 /// What became of a request.
 pub(crate) enum Outcome {
@@ -113,7 +113,7 @@ pub(super) trait Attempt {
 
     /// Sends it over a connection to an HTTP/1 endpoint. Before anything of a response goes to the
     /// client, [`Tries::reject`] is asked. May be dropped at any time.
-    async fn http1(&mut self, upstream: &TcpStream, tries: &Tries<'_>) -> End;
+    async fn http1(&mut self, upstream: &Socket, tries: &Tries<'_>) -> End;
 
     /// The same over a connection to an HTTP/2 endpoint.
     async fn http2(&mut self, upstream: Http2Lease, tries: &Tries<'_>) -> End;

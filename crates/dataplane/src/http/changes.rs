@@ -1,6 +1,7 @@
 //! What a rule changes in a message, in the codec's terms, and what is known for the commands in its
 //! values. What the changes are is said in `pointsman_route::action`, which `explain` runs too.
 use super::{Context, fields::ResponseFields};
+use crate::socket::Socket;
 use pointsman_model::{
     action::FieldOps,
     header_value::{Command, Made},
@@ -15,7 +16,6 @@ use std::{
     sync::Arc,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
-use tokio::net::TcpStream;
 
 /// What is done to the fields of the response to a routed request, whoever makes it (VS-H-106).
 #[derive(Default)]
@@ -101,12 +101,12 @@ pub(crate) struct Response<'a, 'h> {
     pub(crate) flags: Flags,
     pub(crate) details: &'static str,
     /// Who gave it, and what it said; `None` for one of our own.
-    pub(crate) from: Option<(&'a TcpStream, &'a ResponseHead<'h>)>,
+    pub(crate) from: Option<(&'a Socket, &'a ResponseHead<'h>)>,
 }
 
 impl Facts for Response<'_, '_> {
     fn put(&self, made: &Made, out: &mut Vec<u8>) -> bool {
-        let address = |of: fn(&TcpStream) -> std::io::Result<std::net::SocketAddr>| {
+        let address = |of: fn(&Socket) -> std::io::Result<std::net::SocketAddr>| {
             self.from.and_then(|(upstream, _)| of(upstream).ok())
         };
         match &made.command {
@@ -114,12 +114,12 @@ impl Facts for Response<'_, '_> {
             Command::ResponseFlags => out.extend_from_slice(self.flags.to_string().as_bytes()),
             Command::ResponseDetails => out.extend_from_slice(self.details.as_bytes()),
             Command::UpstreamRemote(part) => {
-                if let Some(address) = address(TcpStream::peer_addr) {
+                if let Some(address) = address(Socket::peer_addr) {
                     action::put_address(address, *part, out);
                 }
             }
             Command::UpstreamLocal(part) => {
-                if let Some(address) = address(TcpStream::local_addr) {
+                if let Some(address) = address(Socket::local_addr) {
                     action::put_address(address, *part, out);
                 }
             }

@@ -6,6 +6,7 @@ use super::{
     download::{Download, Gate, MAX_INTERIM},
     grpc,
 };
+use crate::socket::Socket;
 use bytes::Bytes;
 use h2::{Reason, SendStream, server::SendResponse};
 use http::HeaderMap;
@@ -20,7 +21,6 @@ use std::{
     cell::{Cell, RefCell},
     task::{Context as TaskContext, Poll},
 };
-use tokio::net::TcpStream;
 
 /// The client's side of one exchange.
 pub(super) enum Client<'a> {
@@ -121,7 +121,7 @@ pub(super) struct Head {
 pub(super) fn pass_head(
     cx: &Context<'_>,
     operations: &Levels<'_>,
-    upstream: &TcpStream,
+    upstream: &Socket,
     mut head: ResponseHead<'_>,
     client: &mut Client<'_>,
     gate: &Gate<'_>,

@@ -6,13 +6,15 @@ use super::{
     decide::Forward,
     local::{self, Local},
 };
-use crate::shard::{
-    endpoint_state::{self, EndpointState},
-    pool_limits::{ConnectionPermit, PoolLimits},
-    upstream::Upstream,
+use crate::{
+    shard::{
+        endpoint_state::{self, EndpointState},
+        pool_limits::{ConnectionPermit, PoolLimits},
+        upstream::Upstream,
+    },
+    socket::Socket,
 };
 use std::time::Instant;
-use tokio::net::TcpStream;
 
 /// Why there is no connection.
 pub(super) enum NoConnection {
@@ -120,7 +122,7 @@ async fn connect(
     cx: &Context<'_>,
     forward: &Forward,
     endpoint: &EndpointState,
-) -> Result<TcpStream, Local> {
+) -> Result<Socket, Local> {
     let limit = forward.connect_timeout(&cx.shard.settings);
     match cx.lease.within(limit, endpoint.connect(cx.shard)).await {
         Ok(Ok(upstream)) => Ok(upstream),

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     shard::http2_pool::{Http2Lease, StreamFault},
+    socket::Socket,
     stream,
     tunnel::Progress,
 };
@@ -29,7 +30,6 @@ use std::{
     pin::{Pin, pin},
     task::Poll,
 };
-use tokio::net::TcpStream;
 
 /// What every crossing needs, whichever way it goes.
 pub(super) struct Crossing<'a> {
@@ -46,7 +46,7 @@ impl Crossing<'_> {
         head: &[u8],
         body: &mut Source<'_>,
         client: &mut Client<'_>,
-        upstream: &TcpStream,
+        upstream: &Socket,
     ) -> End {
         let buffers = &self.cx.shard.buffers;
         let mut input = buffers.small();
@@ -184,7 +184,7 @@ impl Crossing<'_> {
     /// The response of an HTTP/1 endpoint.
     async fn http1_response(
         &self,
-        upstream: &TcpStream,
+        upstream: &Socket,
         input: &mut Vec<u8>,
         client: &mut Client<'_>,
     ) -> Download {

@@ -12,6 +12,7 @@ use crate::{
         buffers::{Buffers, SMALL},
         http2_pool::StreamFault,
     },
+    socket::Socket,
     stream,
     tunnel::{Progress, Side, splice},
 };
@@ -21,7 +22,7 @@ use pointsman_wire::http1::{
     ResponseHead, Version, field_slots, head_may_be_complete, parse_response, write_chunk_header,
     write_last_chunk,
 };
-use tokio::{net::TcpStream, task::coop::consume_budget};
+use tokio::task::coop::consume_budget;
 
 /// Interim responses passed on for one request; more is a flood.
 pub(super) const MAX_INTERIM: u32 = 32;
@@ -86,7 +87,7 @@ impl Gate<'_> {
 pub(crate) async fn download(
     cx: &Context<'_>,
     operations: &Levels<'_>,
-    upstream: &TcpStream,
+    upstream: &Socket,
     out: &mut Vec<u8>,
     gate: &Gate<'_>,
     progress: &Progress,
@@ -106,7 +107,7 @@ pub(crate) async fn download(
 async fn receive(
     cx: &Context<'_>,
     operations: &Levels<'_>,
-    upstream: &TcpStream,
+    upstream: &Socket,
     input: &mut Vec<u8>,
     out: &mut Vec<u8>,
     gate: &Gate<'_>,
@@ -204,7 +205,7 @@ async fn receive(
 pub(super) async fn read_head(
     cx: &Context<'_>,
     operations: &Levels<'_>,
-    upstream: &TcpStream,
+    upstream: &Socket,
     input: &mut Vec<u8>,
     client: &mut Client<'_>,
     gate: &Gate<'_>,
@@ -237,7 +238,7 @@ pub(super) async fn read_head(
 fn parse_head(
     cx: &Context<'_>,
     operations: &Levels<'_>,
-    upstream: &TcpStream,
+    upstream: &Socket,
     input: &[u8],
     client: &mut Client<'_>,
     gate: &Gate<'_>,
@@ -290,8 +291,8 @@ enum Broken {
 }
 
 struct Body<'a> {
-    client: &'a TcpStream,
-    upstream: &'a TcpStream,
+    client: &'a Socket,
+    upstream: &'a Socket,
     buffers: &'a Buffers,
     /// A body with this many bytes left does not come to memory; 0: all do.
     splice_after: u64,

@@ -14,7 +14,7 @@ use super::{
     upload::{Taken, Upload, upload},
     watched::{Stall, watched},
 };
-use crate::{shard::http2_pool::Http2Lease, stream, tunnel::Progress};
+use crate::{shard::http2_pool::Http2Lease, socket::Socket, stream, tunnel::Progress};
 use pointsman_telemetry::Flags;
 use pointsman_wire::http1::{BodyLength, ResponseBody};
 use std::{
@@ -23,7 +23,6 @@ use std::{
     pin::{Pin, pin},
     task::{self, Poll},
 };
-use tokio::net::TcpStream;
 
 /// The request of an HTTP/1 client.
 pub(super) struct Http1Request<'a> {
@@ -116,7 +115,7 @@ impl Attempt for Http1Request<'_> {
         }
     }
 
-    async fn http1(&mut self, upstream: &TcpStream, tries: &Tries<'_>) -> End {
+    async fn http1(&mut self, upstream: &Socket, tries: &Tries<'_>) -> End {
         let gate = Gate {
             forward: self.forward,
             tries,
@@ -220,7 +219,7 @@ fn take_received_body(
 
 async fn attempt(
     cx: &Context<'_>,
-    upstream: &TcpStream,
+    upstream: &Socket,
     out: &mut Vec<u8>,
     input: &mut Vec<u8>,
     body: BodyLength,

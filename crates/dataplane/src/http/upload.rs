@@ -5,6 +5,7 @@ use crate::{
         Shard,
         buffers::{Buffers, SMALL},
     },
+    socket::Socket,
     stream,
     tunnel::{Progress, Side, splice},
 };
@@ -12,7 +13,7 @@ use pointsman_wire::http1::{
     BodyLength, ChunkDecoder, ChunkEvent, ChunkLimits, Refusal, write_chunk_header,
     write_last_chunk,
 };
-use tokio::{net::TcpStream, task::coop::consume_budget};
+use tokio::task::coop::consume_budget;
 
 /// How sending a request body ended.
 #[derive(Debug)]
@@ -39,8 +40,8 @@ pub(crate) struct Taken<'a> {
 /// Streams a body. `input` holds what was received behind the head, and afterwards what was
 /// received behind the body.
 pub(crate) async fn upload(
-    client: &TcpStream,
-    upstream: &TcpStream,
+    client: &Socket,
+    upstream: &Socket,
     shard: &Shard,
     body: BodyLength,
     input: &mut Vec<u8>,
@@ -64,8 +65,8 @@ pub(crate) async fn upload(
 
 /// A large body: what is there already is written, the rest never comes to memory.
 async fn spliced(
-    client: &TcpStream,
-    upstream: &TcpStream,
+    client: &Socket,
+    upstream: &Socket,
     buffers: &Buffers,
     length: u64,
     input: &mut Vec<u8>,
@@ -87,8 +88,8 @@ async fn spliced(
 }
 
 async fn fixed(
-    client: &TcpStream,
-    upstream: &TcpStream,
+    client: &Socket,
+    upstream: &Socket,
     buffers: &Buffers,
     mut left: u64,
     input: &mut Vec<u8>,
@@ -134,8 +135,8 @@ async fn fixed(
 }
 
 async fn chunked(
-    client: &TcpStream,
-    upstream: &TcpStream,
+    client: &Socket,
+    upstream: &Socket,
     buffers: &Buffers,
     input: &mut Vec<u8>,
     taken: &Taken<'_>,

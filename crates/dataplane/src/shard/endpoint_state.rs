@@ -4,7 +4,7 @@ use super::{
     pool_limits::{ConnectionPermit, Lifetime},
     upstream::Upstream,
 };
-use crate::{shard::Shard, stream};
+use crate::{shard::Shard, socket::Socket, stream};
 use pointsman_route::EndpointAddress;
 use std::{
     cell::{Cell, OnceCell, RefCell},
@@ -14,7 +14,7 @@ use std::{
     rc::Rc,
     time::{Duration, Instant},
 };
-use tokio::{net::TcpStream, sync::oneshot};
+use tokio::sync::oneshot;
 
 /// One endpoint address: requests in flight and idle connections.
 ///
@@ -208,7 +208,7 @@ impl EndpointState {
     /// # Errors
     /// As connecting fails; a name that does not resolve is `NotFound`; [`is_ourselves`] tells that
     /// the endpoint is this gateway, which is not connected to.
-    pub(crate) async fn connect(&self, shard: &Shard) -> io::Result<TcpStream> {
+    pub(crate) async fn connect(&self, shard: &Shard) -> io::Result<Socket> {
         let mark = shard.capture.mark;
         let connect = async |address| {
             if shard.ourselves.is(address) {
@@ -274,20 +274,23 @@ impl Drop for InFlight {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::{io::AsyncWriteExt, net::TcpListener};
+    use tokio::{
+        io::AsyncWriteExt,
+        net::{TcpListener, TcpStream},
+    };
 
     const ANY: Lifetime = Lifetime::ANY;
 
-    async fn pair(listener: &TcpListener) -> (TcpStream, TcpStream) {
+    async fn pair(listener: &TcpListener) -> (Socket, TcpStream) {
         let address = listener.local_addr().unwrap();
         let (ours, theirs) = tokio::join!(TcpStream::connect(address), listener.accept());
-        (ours.unwrap(), theirs.unwrap().0)
+        (ours.unwrap().into(), theirs.unwrap().0)
     }
 
     /// Lets the runtime see what the kernel knows.
-    async fn settle(streams: &[&TcpStream]) {
+    async fn settle(streams: &[&Socket]) {
         for stream in streams {
-            stream.readable().await.unwrap();
+            stream::readable(stream).await.unwrap();
         }
     }
 

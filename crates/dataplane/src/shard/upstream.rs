@@ -1,17 +1,16 @@
 //! One HTTP/1 connection to an endpoint, and what its pool must know of it.
 use super::pool_limits::{ConnectionPermit, Lifetime};
-use crate::stream;
+use crate::{socket::Socket, stream};
 use pointsman_model::policy::TcpKeepalive;
 use std::{
     ops::Deref,
     time::{Duration, Instant},
 };
-use tokio::net::TcpStream;
 
 /// A connection to an endpoint.
 #[derive(Debug)]
 pub(crate) struct Upstream {
-    stream: TcpStream,
+    stream: Socket,
     /// Only where a policy limits connections: most of them are told apart by nothing.
     limited: Option<Box<Limited>>,
 }
@@ -41,7 +40,7 @@ impl Limited {
 impl Upstream {
     /// One that was opened just now, for a request.
     pub(crate) fn new(
-        stream: TcpStream,
+        stream: Socket,
         lifetime: &Lifetime,
         permit: Option<ConnectionPermit>,
     ) -> Self {
@@ -94,9 +93,9 @@ impl Upstream {
 }
 
 impl Deref for Upstream {
-    type Target = TcpStream;
+    type Target = Socket;
 
-    fn deref(&self) -> &TcpStream {
+    fn deref(&self) -> &Socket {
         &self.stream
     }
 }

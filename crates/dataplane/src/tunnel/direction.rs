@@ -3,12 +3,11 @@ use super::{
     Side, is_would_block,
     splice::{Counts, Splice},
 };
-use crate::{shard::buffers::Buffers, stream};
+use crate::{shard::buffers::Buffers, socket::Socket, stream};
 use std::{
     cell::Cell,
     task::{Context, Poll, ready},
 };
-use tokio::net::TcpStream;
 
 /// Copies from one socket to the other until the end of the stream, then passes the end on.
 pub(crate) struct Direction<'a> {
@@ -44,8 +43,8 @@ impl<'a> Direction<'a> {
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        from: &TcpStream,
-        to: &TcpStream,
+        from: &Socket,
+        to: &Socket,
         buffers: &Buffers,
         last: bool,
     ) -> Poll<Result<(), Side>> {
@@ -87,7 +86,7 @@ impl<'a> Direction<'a> {
     fn poll_flush(
         &mut self,
         cx: &mut Context<'_>,
-        to: &TcpStream,
+        to: &Socket,
         buffers: &Buffers,
     ) -> Poll<Result<(), Side>> {
         let Some(buffer) = &self.buffer else {
@@ -114,7 +113,7 @@ impl<'a> Direction<'a> {
         Poll::Ready(Ok(()))
     }
 
-    fn finish(&mut self, to: &TcpStream, buffers: &Buffers, last: bool) {
+    fn finish(&mut self, to: &Socket, buffers: &Buffers, last: bool) {
         // The last end needs no FIN of its own: both sockets are closed at once.
         if !last {
             stream::half_close(to);

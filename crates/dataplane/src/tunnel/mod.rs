@@ -6,7 +6,7 @@
 mod direction;
 pub(crate) mod splice;
 
-use crate::{context::Context, settings::Settings, stream};
+use crate::{context::Context, settings::Settings, socket::Socket, stream};
 use direction::Direction;
 use pointsman_model::policy::ConnectionPool;
 use std::{
@@ -16,7 +16,6 @@ use std::{
     task::Poll,
     time::{Duration, Instant},
 };
-use tokio::net::TcpStream;
 
 /// How a tunnel ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +91,7 @@ pub struct Progress {
 /// read from the upstream.
 pub(crate) async fn run(
     cx: &Context<'_>,
-    upstream: &TcpStream,
+    upstream: &Socket,
     first: Vec<u8>,
     reply: Vec<u8>,
     patience: Patience,

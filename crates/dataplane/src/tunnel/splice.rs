@@ -2,8 +2,13 @@
 //!
 //! Only for directions that have proven to be bulk, and for bodies that say so: a pipe costs two
 //! descriptors, and its set-up system calls that a short exchange never earns back.
+//!
+//! While the sink is full, what arrives at the source wakes nobody (`Socket::look_away`).
 use super::{Progress, Side, is_would_block};
-use crate::shard::buffers::{Buffers, Pipe};
+use crate::{
+    shard::buffers::{Buffers, Pipe},
+    socket::Socket,
+};
 use rustix::{io::Errno, pipe::SpliceFlags};
 use std::{
     cell::Cell,
@@ -13,7 +18,7 @@ use std::{
     pin::pin,
     task::{Context, Poll, ready},
 };
-use tokio::{io::Interest, net::TcpStream, task::yield_now};
+use tokio::{io::Interest, task::yield_now};
 
 /// Bytes on their way from one socket to another.
 pub(crate) struct Splice {
@@ -60,13 +65,15 @@ impl Splice {
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        from: &TcpStream,
-        to: &TcpStream,
+        from: &Socket,
+        to: &Socket,
         counts: Counts<'_>,
     ) -> Poll<Result<(), Side>> {
         loop {
-            ready!(self.poll_empty(cx, to, counts))?;
+            ready!(self.poll_empty(cx, from, to, counts))?;
             if self.left == 0 {
+                // Whoever keeps the connection hears of it again.
+                let _ = from.listen(cx);
                 return Poll::Ready(Ok(()));
             }
             if self.pieces >= IN_A_ROW {
@@ -78,7 +85,9 @@ impl Splice {
             // The pipe is empty here, so "would block" can only mean that the socket is.
             let most =
                 usize::try_from(self.left).map_or(self.pipe.room, |it| it.min(self.pipe.room));
-            match from.try_io(Interest::READABLE, || splice(from, &self.pipe.write, most)) {
+            match from.try_io(Interest::READABLE, |from| {
+                splice(from, &self.pipe.write, most)
+            }) {
                 Ok(0) => return Poll::Ready(Ok(())),
                 Ok(read) => {
                     self.filled = read;
@@ -101,7 +110,8 @@ impl Splice {
     fn poll_empty(
         &mut self,
         cx: &mut Context<'_>,
-        to: &TcpStream,
+        from: &Socket,
+        to: &Socket,
         Counts { moved, waiting }: Counts<'_>,
     ) -> Poll<Result<(), Side>> {
         let wait = |count| {
@@ -110,7 +120,7 @@ impl Splice {
             }
         };
         while self.filled > 0 {
-            match to.try_io(Interest::WRITABLE, || {
+            match to.try_io(Interest::WRITABLE, |to| {
                 splice(&self.pipe.read, to, self.filled)
             }) {
                 Ok(0) => return Poll::Ready(Err(Side::To)),
@@ -120,7 +130,12 @@ impl Splice {
                 }
                 Err(error) if is_would_block(&error) => {
                     wait(self.filled);
-                    ready!(to.poll_write_ready(cx)).map_err(|_| Side::To)?;
+                    if to.poll_write_ready(cx).map_err(|_| Side::To)?.is_pending() {
+                        if self.left > 0 {
+                            from.look_away(cx).map_err(|_| Side::From)?;
+                        }
+                        return Poll::Pending;
+                    }
                 }
                 Err(_) => return Poll::Ready(Err(Side::To)),
             }
@@ -146,8 +161,8 @@ impl Splice {
 /// no pipe to be had.
 pub(crate) async fn exactly(
     buffers: &Buffers,
-    from: &TcpStream,
-    to: &TcpStream,
+    from: &Socket,
+    to: &Socket,
     bytes: u64,
     counts: Counts<'_>,
 ) -> Option<Result<bool, Side>> {
@@ -191,3 +206,6 @@ fn splice(from: impl AsFd, to: impl AsFd, bytes: usize) -> io::Result<usize> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 use super::{Broken, Closed, Piece};
 use crate::{
     shard::buffers::{Buffers, SMALL},
+    socket::Socket,
     stream,
 };
 use bytes::{Bytes, BytesMut};
@@ -14,11 +15,10 @@ use pointsman_wire::{
     http2,
 };
 use std::cell::Cell;
-use tokio::net::TcpStream;
 
 /// A body that an HTTP/1 peer sends.
 pub(in crate::http) struct Http1Source<'a> {
-    from: &'a TcpStream,
+    from: &'a Socket,
     buffers: &'a Buffers,
     /// Received and not yet taken; behind the body: what is no part of it.
     input: &'a mut Vec<u8>,
@@ -35,7 +35,7 @@ enum State {
 impl<'a> Http1Source<'a> {
     /// A request body.
     pub(in crate::http) fn request(
-        from: &'a TcpStream,
+        from: &'a Socket,
         buffers: &'a Buffers,
         input: &'a mut Vec<u8>,
         body: BodyLength,
@@ -55,7 +55,7 @@ impl<'a> Http1Source<'a> {
 
     /// A response body.
     pub(in crate::http) fn response(
-        from: &'a TcpStream,
+        from: &'a Socket,
         buffers: &'a Buffers,
         input: &'a mut Vec<u8>,
         body: ResponseBody,
@@ -202,7 +202,7 @@ impl From<ResponseBody> for Framing {
 
 /// A body that goes to an HTTP/1 peer.
 pub(in crate::http) struct Http1Sink<'a> {
-    pub(in crate::http) to: &'a TcpStream,
+    pub(in crate::http) to: &'a Socket,
     /// What goes before the next piece, in one write with it: the head.
     pub(in crate::http) out: &'a mut Vec<u8>,
     pub(in crate::http) framing: Framing,

@@ -8,7 +8,7 @@ use std::{
     rc::Rc,
     task::{Context, Poll, ready},
 };
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The socket of a connection. Its streams look at it too, so it is not owned here.
 pub(super) struct Socket {
@@ -78,9 +78,7 @@ impl AsyncRead for Socket {
                     let all = read > 0 && buffer.remaining() > 0;
                     turn.read(read, all);
                     if all {
-                        let _ = stream.try_io(Interest::READABLE, || {
-                            Err::<(), _>(ErrorKind::WouldBlock.into())
-                        });
+                        stream.emptied();
                     }
                     let fresh = buffer.filled().get(before..).unwrap_or_default();
                     peer.floods.received(fresh, peer.lease.now());

@@ -21,6 +21,7 @@ use crate::{
     access::pending::{Ending, Pending},
     context::Context,
     shard::{http2_pool::Http2Lease, registry::Lease},
+    socket::Socket,
     tunnel::Progress,
 };
 use h2::{Reason, RecvStream};
@@ -33,7 +34,6 @@ use std::{
     task::{self, Poll},
     time::Duration,
 };
-use tokio::net::TcpStream;
 
 /// Serves one request.
 pub(super) async fn serve(lease: &Lease, opened: Opened) {
@@ -284,7 +284,7 @@ impl Attempt for Http2Request<'_> {
         }
     }
 
-    async fn http1(&mut self, upstream: &TcpStream, tries: &Tries<'_>) -> End {
+    async fn http1(&mut self, upstream: &Socket, tries: &Tries<'_>) -> End {
         let mut client = Client::Http2(self.answering);
         let crossing = Crossing {
             cx: self.cx,

@@ -5,13 +5,14 @@ use crate::{
         Shard, cluster_state::ClusterState, endpoint_state::EndpointState, pool_limits::PoolLimits,
         upstream::Upstream,
     },
+    socket::Socket,
     stream,
 };
 use pointsman_wire::http1::{
     BodyLength, HeadLimits, RequestKind, ResponseBody, field_slots, parse_response,
 };
 use std::time::Instant;
-use tokio::{net::TcpStream, task::coop::consume_budget};
+use tokio::task::coop::consume_budget;
 
 /// Sends a copy and reads the reply; what became of it. A copy does not wait for room.
 pub(super) async fn send(
@@ -56,7 +57,7 @@ pub(super) async fn send(
 /// there was no response.
 async fn read_away(
     shard: &Shard,
-    upstream: &TcpStream,
+    upstream: &Socket,
     kind: RequestKind,
     input: &mut Vec<u8>,
 ) -> Option<bool> {

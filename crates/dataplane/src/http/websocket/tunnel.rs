@@ -9,18 +9,18 @@ use crate::{
         crossing::Crossing,
         watched::watched,
     },
+    socket::Socket,
     stream,
     tunnel::{self, Patience, Progress},
 };
 use pointsman_telemetry::Flags;
 use pointsman_wire::http1::Version;
-use tokio::net::TcpStream;
 
 /// From HTTP/1 to HTTP/1: from socket to socket, to the end. The error says why it was cut. `first` was
 /// received of the client before it could know, `reply` came from the endpoint behind its 101.
 pub(in crate::http) async fn run(
     cx: &Context<'_>,
-    upstream: &TcpStream,
+    upstream: &Socket,
     first: Vec<u8>,
     reply: Vec<u8>,
     progress: &Progress,

@@ -29,7 +29,7 @@ use std::{
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
-use tokio::{net::TcpStream, task::AbortHandle};
+use tokio::task::AbortHandle;
 
 /// What h2 is told the peer allows until the peer's SETTINGS are here: a number the peer cannot
 /// say, since it has 32 bits, and not the one h2 takes for "no limit".
@@ -412,7 +412,7 @@ impl Http2Lease {
     }
 
     /// The socket, for its addresses.
-    pub(crate) fn socket(&self) -> &TcpStream {
+    pub(crate) fn socket(&self) -> &crate::socket::Socket {
         &self.stream.0.wire.stream
     }
 }

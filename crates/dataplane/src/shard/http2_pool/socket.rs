@@ -1,6 +1,6 @@
 //! The socket under an HTTP/2 connection: it can be looked at while the connection owns it, and
 //! knows what was written to it.
-use crate::stream::Turn;
+use crate::{socket, stream::Turn};
 use std::{
     cell::Cell,
     io::{self, ErrorKind, IoSlice},
@@ -9,21 +9,18 @@ use std::{
     task::{Context, Poll, ready},
     time::Instant,
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A socket and what is known of it.
 #[derive(Debug)]
 pub(super) struct Wire {
-    pub(super) stream: TcpStream,
+    pub(super) stream: socket::Socket,
     written: Cell<u64>,
     stalled: Cell<Option<Instant>>,
 }
 
 impl Wire {
-    pub(super) fn new(stream: TcpStream) -> Rc<Self> {
+    pub(super) fn new(stream: socket::Socket) -> Rc<Self> {
         Rc::new(Self {
             stream,
             written: Cell::new(0),
@@ -61,7 +58,7 @@ impl Socket {
     fn poll_write_with(
         &self,
         cx: &mut Context<'_>,
-        write: impl Fn(&TcpStream) -> io::Result<usize>,
+        write: impl Fn(&socket::Socket) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         let wire = &*self.wire;
         loop {
@@ -105,9 +102,7 @@ impl AsyncRead for Socket {
                     let all = read > 0 && buffer.remaining() > 0;
                     turn.read(read, all);
                     if all {
-                        let _ = stream.try_io(Interest::READABLE, || {
-                            Err::<(), _>(ErrorKind::WouldBlock.into())
-                        });
+                        stream.emptied();
                     }
                     return Poll::Ready(Ok(()));
                 }

@@ -1,0 +1,431 @@
+//! The sockets that traffic passes through: a TCP stream that can be taken out of the poller.
+//!
+//! The runtime tells of everything that happens to a socket, for ever. While a tunnel or a large
+//! body waits for a sink that is full, nobody wants to know that its source has more: each segment
+//! that arrives there would wake the shard's thread for nothing, dozens of times for one wait. Such a
+//! source is hushed (`Socket::look_away`), and listened to again as soon as somebody has to wait for it.
+//! `SO_RCVLOWAT` does not do it: the kernel disregards it when memory is short.
+use rustix::net::{RecvFlags, SendFlags};
+use std::{
+    cell::{Cell, RefCell},
+    io::{self, ErrorKind, IoSlice},
+    net::SocketAddr,
+    os::fd::{AsFd, BorrowedFd},
+    task::{Context, Poll},
+};
+use tokio::{
+    io::{Interest, ReadBuf, unix::AsyncFd},
+    net::TcpStream,
+};
+
+/// A connected TCP socket.
+///
+/// Everybody who waits for one socket does so in one task, and is polled whenever that is. So the
+/// runtime's one place for a waker of each direction is enough, and where a socket is registered
+/// anew, which forgets the wakers, waking that task brings them back.
+#[derive(Debug)]
+pub struct Socket {
+    state: RefCell<State>,
+    /// What the runtime had heard was thrown away, see `Socket::look_away`: only the kernel knows
+    /// whether there is something to read.
+    unsure: Cell<bool>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// The runtime tells of everything.
+    Heard(TcpStream),
+    /// Hushed: the poller does not know it. Not even a reset is told of: whoever has hushed it reads
+    /// from it next, and finds out.
+    Deaf(std::net::TcpStream),
+    /// Hushed, and somebody waits to write to it. Boxed, so that it takes no room in those that never
+    /// are.
+    Written(Box<AsyncFd<std::net::TcpStream>>),
+    /// The poller did not take it back (out of memory or watches): it is closed.
+    Lost,
+}
+
+impl From<TcpStream> for Socket {
+    fn from(stream: TcpStream) -> Self {
+        State::Heard(stream).into()
+    }
+}
+
+impl From<State> for Socket {
+    fn from(state: State) -> Self {
+        Self {
+            state: RefCell::new(state),
+            unsure: Cell::new(false),
+        }
+    }
+}
+
+impl Socket {
+    /// The stream, for those who know nothing of hushed ones.
+    ///
+    /// # Errors
+    /// As registering it fails, if it was hushed.
+    pub fn into_stream(self) -> io::Result<TcpStream> {
+        self.state.into_inner().heard()
+    }
+
+    /// Waits until there may be something to read, and listens again for that if it was hushed.
+    pub(crate) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let State::Heard(stream) = &*self.state.borrow() {
+            if self.unsure.get() {
+                // To be tried: that makes sure.
+                return Poll::Ready(Ok(()));
+            }
+            return stream.poll_read_ready(cx);
+        }
+        self.listen(cx)?;
+        match &*self.state.borrow() {
+            State::Heard(stream) => stream.poll_read_ready(cx),
+            _ => Poll::Ready(Err(lost())),
+        }
+    }
+
+    /// Waits until there may be room to write.
+    pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &*self.state.borrow() {
+            State::Heard(stream) => return stream.poll_write_ready(cx),
+            State::Written(stream) => {
+                return stream.poll_write_ready(cx).map_ok(|_| ());
+            }
+            State::Lost => return Poll::Ready(Err(lost())),
+            State::Deaf(_) => {}
+        }
+        let state = self.state.replace(State::Lost);
+        if let State::Deaf(stream) = state {
+            // The stream owns its descriptor, so what is warned of cannot be: that a descriptor
+            // is closed, or is somebody else's, while it is registered.
+            #[expect(deprecated, reason = "its successor is unsafe")]
+            let written = AsyncFd::try_with_interest(stream, Interest::WRITABLE)?;
+            self.state.replace(State::Written(Box::new(written)));
+        }
+        match &*self.state.borrow() {
+            State::Written(stream) => stream.poll_write_ready(cx).map_ok(|_| ()),
+            _ => Poll::Ready(Err(lost())),
+        }
+    }
+
+    /// Reads or writes if that may be possible; `WouldBlock` from `io` means that it was not, and is
+    /// remembered. What is not known of a hushed socket is asked of the kernel.
+    pub(crate) fn try_io<R>(
+        &self,
+        interest: Interest,
+        io: impl FnOnce(BorrowedFd<'_>) -> io::Result<R>,
+    ) -> io::Result<R> {
+        match &*self.state.borrow() {
+            State::Heard(stream) if self.unsure.get() && interest.is_readable() => {
+                let outcome = io(stream.as_fd());
+                if matches!(&outcome, Err(error) if error.kind() == ErrorKind::WouldBlock) {
+                    self.unsure.set(false);
+                    forget_readable(stream);
+                }
+                outcome
+            }
+            State::Heard(stream) => stream.try_io(interest, || io(stream.as_fd())),
+            State::Deaf(stream) => io(stream.as_fd()),
+            State::Written(stream) if interest.is_writable() => {
+                stream.try_io(interest, |stream| io(stream.as_fd()))
+            }
+            State::Written(stream) => io(stream.as_fd()),
+            State::Lost => Err(lost()),
+        }
+    }
+
+    /// Asks the kernel, whatever the runtime believes.
+    pub(crate) fn ask<R>(&self, io: impl FnOnce(BorrowedFd<'_>) -> R) -> io::Result<R> {
+        Ok(match &*self.state.borrow() {
+            State::Heard(stream) => io(stream.as_fd()),
+            State::Deaf(stream) => io(stream.as_fd()),
+            State::Written(stream) => io(stream.as_fd()),
+            State::Lost => return Err(lost()),
+        })
+    }
+
+    /// A read has emptied it, without saying `WouldBlock`: the next one waits for what arrives from
+    /// now on, and does not ask the kernel. A closed socket stays readable.
+    pub(crate) fn emptied(&self) {
+        if let State::Heard(stream) = &*self.state.borrow() {
+            self.unsure.set(false);
+            forget_readable(stream);
+        }
+    }
+
+    /// Whoever reads from it cannot go on, and is polled again: hushes it, unless nothing more
+    /// arrives meanwhile.
+    ///
+    /// To be hushed costs system calls, here and once somebody waits to read. So what was heard is
+    /// forgotten first, and only a socket of which there is news since is hushed. It stays so as long
+    /// as there is something to read each time.
+    ///
+    /// # Errors
+    /// As the poller refuses; the socket is closed then.
+    pub(crate) fn look_away(&self, cx: &mut Context<'_>) -> io::Result<()> {
+        match &*self.state.borrow() {
+            State::Heard(stream) => {
+                let first = !self.unsure.replace(true);
+                if first {
+                    forget_readable(stream);
+                }
+                // This leaves the waker there. It is ready at once if the peer has ended: there is
+                // no news after that.
+                match stream.poll_read_ready(cx) {
+                    Poll::Ready(Ok(())) if !first => {}
+                    Poll::Ready(Err(error)) => return Err(error),
+                    _ => return Ok(()),
+                }
+            }
+            State::Deaf(_) | State::Written(_) => return Ok(()),
+            State::Lost => return Err(lost()),
+        }
+        self.hush(cx)
+    }
+
+    /// Hears nothing of what arrives any more, until somebody waits to read.
+    ///
+    /// # Errors
+    /// As the poller refuses; the socket is closed then.
+    fn hush(&self, cx: &Context<'_>) -> io::Result<()> {
+        if self.is_hushed() {
+            return Ok(());
+        }
+        if let State::Heard(stream) = self.state.replace(State::Lost) {
+            self.state.replace(State::Deaf(stream.into_std()?));
+            // Whoever waits to write must say so again.
+            cx.waker().wake_by_ref();
+        }
+        Ok(())
+    }
+
+    /// Hears everything again.
+    ///
+    /// # Errors
+    /// As the poller refuses; the socket is closed then.
+    pub(crate) fn listen(&self, cx: &Context<'_>) -> io::Result<()> {
+        if !self.is_hushed() {
+            return Ok(());
+        }
+        let stream = self.state.replace(State::Lost).heard()?;
+        self.state.replace(State::Heard(stream));
+        // What there is now is told of.
+        self.unsure.set(false);
+        // As above.
+        cx.waker().wake_by_ref();
+        Ok(())
+    }
+
+    /// Is it hushed?
+    pub(crate) fn is_hushed(&self) -> bool {
+        matches!(&*self.state.borrow(), State::Deaf(_) | State::Written(_))
+    }
+
+    /// Reads once into `buffer`, or says that it would have to wait.
+    pub(crate) fn try_read_buf(&self, buffer: &mut ReadBuf<'_>) -> io::Result<usize> {
+        match &*self.state.borrow() {
+            State::Heard(stream) if !self.unsure.get() => stream.try_read_buf(buffer),
+            _ => {
+                let read = self.try_io(Interest::READABLE, |fd| {
+                    let room = buffer.initialize_unfilled();
+                    Ok(rustix::net::recv(fd, room, RecvFlags::empty())?.0)
+                })?;
+                buffer.advance(read);
+                Ok(read)
+            }
+        }
+    }
+
+    /// Writes once, or says that it would have to wait.
+    pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match &*self.state.borrow() {
+            State::Heard(stream) => stream.try_write(bytes),
+            _ => self.try_io(Interest::WRITABLE, |fd| {
+                Ok(rustix::net::send(fd, bytes, SendFlags::NOSIGNAL)?)
+            }),
+        }
+    }
+
+    /// The same of several pieces.
+    pub(crate) fn try_write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        match &*self.state.borrow() {
+            State::Heard(stream) => stream.try_write_vectored(pieces),
+            _ => self.try_io(Interest::WRITABLE, |fd| Ok(rustix::io::writev(fd, pieces)?)),
+        }
+    }
+
+    /// The address of the other side.
+    ///
+    /// # Errors
+    /// As `getpeername` fails: the connection is gone.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        address(self.ask(|fd| socket2::SockRef::from(&fd).peer_addr())??)
+    }
+
+    /// The address on this side.
+    ///
+    /// # Errors
+    /// As `getsockname` fails.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        address(self.ask(|fd| socket2::SockRef::from(&fd).local_addr())??)
+    }
+}
+
+impl State {
+    fn heard(self) -> io::Result<TcpStream> {
+        match self {
+            Self::Heard(stream) => Ok(stream),
+            Self::Deaf(stream) => TcpStream::from_std(stream),
+            Self::Written(stream) => TcpStream::from_std(stream.into_inner()),
+            Self::Lost => Err(lost()),
+        }
+    }
+}
+
+fn address(address: socket2::SockAddr) -> io::Result<SocketAddr> {
+    address
+        .as_socket()
+        .ok_or_else(|| ErrorKind::AddrNotAvailable.into())
+}
+
+fn forget_readable(stream: &TcpStream) {
+    let _ = stream.try_io(Interest::READABLE, || {
+        Err::<(), _>(ErrorKind::WouldBlock.into())
+    });
+}
+
+fn lost() -> io::Error {
+    ErrorKind::NotConnected.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::{self, Peer};
+    use std::future::poll_fn;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    async fn pair() -> (Socket, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (ours, theirs) = tokio::join!(TcpStream::connect(address), listener.accept());
+        (ours.unwrap().into(), theirs.unwrap().0)
+    }
+
+    async fn hush(socket: &Socket) {
+        poll_fn(|cx| Poll::Ready(socket.hush(cx))).await.unwrap();
+        assert!(socket.is_hushed());
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_to_read_from_a_hushed_socket_hears_it() {
+        let (socket, mut peer) = pair().await;
+        let mut bytes = Vec::new();
+        for round in 0..3 {
+            hush(&socket).await;
+            if round > 0 {
+                peer.write_all(b"before").await.unwrap();
+            }
+            let (read, ()) = tokio::join!(stream::read(&socket, &mut bytes), async {
+                tokio::task::yield_now().await;
+                if round == 0 {
+                    peer.write_all(b"during").await.unwrap();
+                }
+            });
+            assert_eq!(read.unwrap(), 6);
+            // What was there already needs no waiting.
+            assert_eq!(socket.is_hushed(), round > 0);
+        }
+        assert_eq!(bytes, b"duringbeforebefore");
+    }
+
+    /// A connection in a pool is asked of the kernel before it is used, and that is not fooled.
+    #[tokio::test]
+    async fn a_hushed_socket_is_never_taken_for_silent() {
+        let (socket, mut peer) = pair().await;
+        hush(&socket).await;
+        assert!(!stream::is_quiet(&socket));
+        assert_eq!(stream::peek(&socket), Peer::Silent);
+        peer.write_all(b"x").await.unwrap();
+        assert_eq!(stream::peek(&socket), Peer::Spoke);
+        stream::arrival(&socket).await.unwrap();
+        assert_eq!(stream::peek(&socket), Peer::Spoke);
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_to_write_when_it_is_hushed_still_may() {
+        let (socket, mut peer) = pair().await;
+        let bytes = vec![7; 16 << 20];
+        let mut got = Vec::new();
+        let hushing = async {
+            // The write waits by now, and then again.
+            for piece in [1 << 20, 2 << 20] {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                hush(&socket).await;
+                let mut some = vec![0; piece];
+                peer.read_exact(&mut some).await.unwrap();
+                got.extend(some);
+                poll_fn(|cx| Poll::Ready(socket.listen(cx))).await.unwrap();
+                assert!(!socket.is_hushed());
+            }
+            hush(&socket).await;
+            while got.len() < bytes.len() {
+                peer.read_buf(&mut got).await.unwrap();
+            }
+        };
+        let (written, ()) = tokio::join!(stream::write_all(&socket, &bytes), hushing);
+        written.unwrap();
+        assert!(socket.is_hushed(), "writing does not bring it back");
+        assert_eq!(got, bytes);
+        assert!(socket.into_stream().is_ok());
+    }
+
+    /// What was there already when it was looked away from is not told of again.
+    #[tokio::test]
+    async fn what_was_forgotten_is_asked_of_the_kernel() {
+        let (socket, mut peer) = pair().await;
+        peer.write_all(b"there").await.unwrap();
+        stream::readable(&socket).await.unwrap();
+        poll_fn(|cx| Poll::Ready(socket.look_away(cx)))
+            .await
+            .unwrap();
+        assert!(!socket.is_hushed(), "no news");
+        assert!(!stream::is_quiet(&socket));
+        let mut bytes = Vec::with_capacity(64);
+        stream::readable(&socket).await.unwrap();
+        assert_eq!(stream::read(&socket, &mut bytes).await.unwrap(), 5);
+        assert!(stream::is_quiet(&socket), "it is sure again");
+        // News hushes it.
+        poll_fn(|cx| Poll::Ready(socket.look_away(cx)))
+            .await
+            .unwrap();
+        peer.write_all(b"news").await.unwrap();
+        poll_fn(|cx| {
+            socket.look_away(cx).unwrap();
+            match socket.is_hushed() {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        })
+        .await;
+        assert_eq!(stream::read(&socket, &mut bytes).await.unwrap(), 4);
+        assert_eq!(bytes, b"therenews");
+    }
+
+    #[tokio::test]
+    async fn a_lost_socket_is_broken_not_silent() {
+        let socket = Socket::from(State::Lost);
+        assert_eq!(stream::peek(&socket), Peer::Gone);
+        assert!(stream::is_disturbed(&socket));
+        assert!(stream::read(&socket, &mut Vec::new()).await.is_err());
+        assert!(stream::write_all(&socket, b"x").await.is_err());
+        assert!(stream::readable(&socket).await.is_err());
+        assert!(poll_fn(|cx| socket.poll_write_ready(cx)).await.is_err());
+        assert!(socket.peer_addr().is_err());
+        assert!(socket.into_stream().is_err());
+    }
+}
