@@ -403,6 +403,42 @@ async fn a_download_that_stalls_leaves_both_its_connections_as_they_were() {
     drop(client);
 }
 
+/// By then the client is not listened to, and nobody goes on with its body.
+#[tokio::test]
+async fn an_early_answer_ends_an_upload_that_stalls() {
+    let listener = within(SOON, tokio::net::TcpListener::bind((fresh_ip(), 0)))
+        .await
+        .expect("binds");
+    let (vip, port) = (fresh_ip(), free_port());
+    let address = listener.local_addr().expect("bound");
+    let _gateway = Gateway::serve(&http("web", vip, port, address)).await;
+    let (mut reader, mut writer) = within(SOON, tokio::net::TcpStream::connect((vip, port)))
+        .await
+        .expect("connects")
+        .into_split();
+    let sending = tokio::spawn(async move {
+        let head = "POST / HTTP/1.1\r\nHost: web\r\nContent-Length: 67108864\r\n\r\n";
+        writer.write_all(head.as_bytes()).await?;
+        writer.write_all(&pattern(64 << 20)).await
+    });
+    let (mut endpoint, _) = within(SOON, listener.accept()).await.expect("accepts");
+    let mut some = [0; 1000];
+    within(SOON, endpoint.read_exact(&mut some))
+        .await
+        .expect("a head");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let answer = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno";
+    endpoint.write_all(answer).await.expect("answered");
+    let mut got = Vec::new();
+    while !got.ends_with(b"\r\n\r\nno") {
+        let read = within(SOON, reader.read_buf(&mut got)).await;
+        assert!(read.expect("an answer") > 0, "cut");
+    }
+    assert!(got.starts_with(b"HTTP/1.1 403 "));
+    // Either all of the body was taken, or its sender was told to stop.
+    let _ = within(SOON, sending).await.expect("no panic");
+}
+
 #[tokio::test]
 async fn what_comes_behind_an_upload_that_stalled_is_heard() {
     const BODY: usize = 32 << 20;
