@@ -111,9 +111,9 @@ guided seconds="2":
     # From the start: crates that were compiled for an older profile would be taken for up to date.
     rm -rf "$folder"
     mkdir -p "$folder"
-    # With --target, so that build scripts and macros are left alone.
+    # With --target, so that build scripts and macros are left alone. Encoded, as folders may have blanks.
     build() {
-        RUSTFLAGS=$1 cargo build --locked --release --target "$host" --target-dir "$folder" -p pointsman-gateway
+        CARGO_ENCODED_RUSTFLAGS="$(tr ' ' '\037' <<<"${RUSTFLAGS:+$RUSTFLAGS }" | tr -d '\n')$1" cargo build --locked --release --target "$host" --target-dir "$folder" -p pointsman-gateway
         cp "$folder/$host/release/pointsman" "$folder/pointsman$2"
     }
     build "-Cprofile-generate=$folder/raw" -instrumented

@@ -153,10 +153,12 @@ impl Drop for Running {
     /// Pointsman is asked to stop first: a build that keeps a profile of itself writes it when it
     /// ends.
     fn drop(&mut self) {
+        // Of one that has ended already the number may be somebody else's.
+        if self.kind != Kind::Pointsman || self.child.exited().is_some() {
+            return;
+        }
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        if let (Kind::Pointsman, Some(pid)) = (self.kind, pid)
-            && kill_process(pid, Signal::TERM).is_ok()
-        {
+        if pid.is_some_and(|pid| kill_process(pid, Signal::TERM).is_ok()) {
             let _ = self.child.wait(STOP);
         }
     }

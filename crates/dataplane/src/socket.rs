@@ -22,12 +22,14 @@ use tokio::{
 ///
 /// Everybody who waits for one socket does so in one task, and is polled whenever that is. So the
 /// runtime's one place for a waker of each direction is enough, and where a socket is registered
-/// anew, which forgets the wakers, waking that task brings them back.
+/// anew, which forgets the wakers, waking that task brings them back. Those of HTTP/2, on which
+/// streams have tasks of their own, are never hushed.
 #[derive(Debug)]
 pub struct Socket {
     state: RefCell<State>,
-    /// What the runtime had heard was thrown away, see `Socket::look_away`: only the kernel knows
-    /// whether there is something to read.
+    /// What the runtime had heard was thrown away, or it has heard nothing yet, see
+    /// `Socket::look_away` and `Socket::listen`: only the kernel knows whether there is something to
+    /// read.
     unsure: Cell<bool>,
 }
 
@@ -79,6 +81,8 @@ impl Socket {
             return stream.poll_read_ready(cx);
         }
         self.listen(cx)?;
+        // Whoever waits hears of it.
+        self.unsure.set(false);
         match &*self.state.borrow() {
             State::Heard(stream) => stream.poll_read_ready(cx),
             _ => Poll::Ready(Err(lost())),
@@ -154,8 +158,7 @@ impl Socket {
         }
     }
 
-    /// Whoever reads from it cannot go on, and is polled again: hushes it, unless nothing more
-    /// arrives meanwhile.
+    /// Whoever reads from it cannot go on, and is polled again: hushes it once there is news of it.
     ///
     /// To be hushed costs system calls, here and once somebody waits to read. So what was heard is
     /// forgotten first, and only a socket of which there is news since is hushed. It stays so as long
@@ -170,8 +173,8 @@ impl Socket {
                 if first {
                     forget_readable(stream);
                 }
-                // This leaves the waker there. It is ready at once if the peer has ended: there is
-                // no news after that.
+                // This leaves the waker there. It is ready at once if the peer has ended, which is no
+                // news the first time.
                 match stream.poll_read_ready(cx) {
                     Poll::Ready(Ok(())) if !first => {}
                     Poll::Ready(Err(error)) => return Err(error),
@@ -210,8 +213,9 @@ impl Socket {
         }
         let stream = self.state.replace(State::Lost).heard()?;
         self.state.replace(State::Heard(stream));
-        // What there is now is told of.
-        self.unsure.set(false);
+        // What there is now is told of once the poller is asked again. Until then it must not pass
+        // for silent: what somebody left on a connection would answer the next request on it.
+        self.unsure.set(true);
         // As above.
         cx.waker().wake_by_ref();
         Ok(())
@@ -352,6 +356,9 @@ mod tests {
         assert_eq!(stream::peek(&socket), Peer::Silent);
         peer.write_all(b"x").await.unwrap();
         assert_eq!(stream::peek(&socket), Peer::Spoke);
+        // Nor before the poller was asked.
+        poll_fn(|cx| Poll::Ready(socket.listen(cx))).await.unwrap();
+        assert!(!stream::is_quiet(&socket));
         stream::arrival(&socket).await.unwrap();
         assert_eq!(stream::peek(&socket), Peer::Spoke);
     }
@@ -421,6 +428,7 @@ mod tests {
         let socket = Socket::from(State::Lost);
         assert_eq!(stream::peek(&socket), Peer::Gone);
         assert!(stream::is_disturbed(&socket));
+        assert!(!stream::is_quiet(&socket));
         assert!(stream::read(&socket, &mut Vec::new()).await.is_err());
         assert!(stream::write_all(&socket, b"x").await.is_err());
         assert!(stream::readable(&socket).await.is_err());

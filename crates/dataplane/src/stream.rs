@@ -43,7 +43,7 @@ pub(crate) fn read<'a>(
 /// Waits until the runtime takes the socket for readable, which may be a guess.
 ///
 /// One task at a time waits for one direction of a socket, so the runtime's one place for a waker is
-/// enough. `Socket::readable` would keep the waiter in a list, under a lock that it takes three
+/// enough. `TcpStream::readable` would keep the waiter in a list, under a lock that it takes three
 /// times a wait, and in the future of every connection.
 pub(crate) fn readable(stream: &Socket) -> impl Future<Output = io::Result<()>> {
     poll_fn(|cx| stream.poll_read_ready(cx))
@@ -236,7 +236,8 @@ pub(crate) fn reset_on_close(stream: &Socket) {
 
 /// Has the socket been emptied, and has the runtime heard nothing of it since? Costs no system call.
 pub(crate) fn is_quiet(stream: &Socket) -> bool {
-    stream.try_io(Interest::READABLE, |_| Ok(())).is_err()
+    let news = stream.try_io(Interest::READABLE, |_| Ok(()));
+    matches!(news, Err(error) if error.kind() == ErrorKind::WouldBlock)
 }
 
 /// Has the peer closed or spoken while nothing was expected? True for a pooled connection means

@@ -403,6 +403,56 @@ async fn a_download_that_stalls_leaves_both_its_connections_as_they_were() {
     drop(client);
 }
 
+/// Nor if that was there before anybody listened for it, and the next request too.
+#[tokio::test]
+async fn what_stands_behind_a_large_body_that_stalled_answers_nobody() {
+    const BODY: usize = 32 << 20;
+    let listener = within(SOON, tokio::net::TcpListener::bind((fresh_ip(), 0)))
+        .await
+        .expect("binds");
+    let (vip, port) = (fresh_ip(), free_port());
+    let address = listener.local_addr().expect("bound");
+    let _gateway = Gateway::serve(&http("web", vip, port, address)).await;
+    let endpoint = tokio::spawn(async move {
+        let mut first = true;
+        loop {
+            let (mut stream, _) = listener.accept().await?;
+            let large = std::mem::take(&mut first);
+            tokio::spawn(async move {
+                let mut seen = Vec::new();
+                while !seen.ends_with(b"\r\n\r\n") {
+                    stream.read_buf(&mut seen).await?;
+                }
+                if large {
+                    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {BODY}\r\n\r\n");
+                    stream.write_all(head.as_bytes()).await?;
+                    stream.write_all(&pattern(BODY)).await?;
+                }
+                let text = if large { "stray" } else { "fresh" };
+                let more = format!("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n{text}");
+                stream.write_all(more.as_bytes()).await?;
+                stream.read_to_end(&mut seen).await
+            });
+        }
+        #[expect(unreachable_code, reason = "says what the errors are")]
+        Ok::<_, std::io::Error>(())
+    });
+    let mut client = RawHttp::connect(SocketAddr::new(vip, port))
+        .await
+        .expect("connects");
+    let get = "GET / HTTP/1.1\r\nHost: web\r\n\r\n";
+    client.send(&get.repeat(2)).await.expect("sent");
+    client.read_head().await.expect("a head");
+    let mut got = 0;
+    for piece in [1 << 20, 3 << 20, BODY - (4 << 20)] {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        got += client.read_exact(piece).await.expect("it flows").len();
+    }
+    assert_eq!(got, BODY);
+    assert_eq!(client.read_response().await.expect("next").text(), "fresh");
+    endpoint.abort();
+}
+
 /// By then the client is not listened to, and nobody goes on with its body.
 #[tokio::test]
 async fn an_early_answer_ends_an_upload_that_stalls() {
