@@ -362,6 +362,16 @@ async fn a_cut_large_body_is_a_cut_and_the_next_one_is_whole() {
     eventually(SOON, || async { upstream.open_connections() == 1 }).await;
 }
 
+/// A gateway with the service `web`, where that is, and the listener of its one endpoint.
+async fn endpoint_by_hand() -> (Gateway, SocketAddr, tokio::net::TcpListener) {
+    let listener = within(SOON, tokio::net::TcpListener::bind((fresh_ip(), 0)));
+    let listener = listener.await.expect("binds");
+    let web = SocketAddr::new(fresh_ip(), free_port());
+    let address = listener.local_addr().expect("bound");
+    let gateway = Gateway::serve(&http("web", web.ip(), web.port(), address)).await;
+    (gateway, web, listener)
+}
+
 /// A source that is not listened to while its sink is full is listened to again after it.
 #[tokio::test]
 async fn a_download_that_stalls_leaves_both_its_connections_as_they_were() {
@@ -407,12 +417,7 @@ async fn a_download_that_stalls_leaves_both_its_connections_as_they_were() {
 #[tokio::test]
 async fn what_stands_behind_a_large_body_that_stalled_answers_nobody() {
     const BODY: usize = 32 << 20;
-    let listener = within(SOON, tokio::net::TcpListener::bind((fresh_ip(), 0)))
-        .await
-        .expect("binds");
-    let (vip, port) = (fresh_ip(), free_port());
-    let address = listener.local_addr().expect("bound");
-    let _gateway = Gateway::serve(&http("web", vip, port, address)).await;
+    let (_gateway, web, listener) = endpoint_by_hand().await;
     let endpoint = tokio::spawn(async move {
         let mut first = true;
         loop {
@@ -437,9 +442,7 @@ async fn what_stands_behind_a_large_body_that_stalled_answers_nobody() {
         #[expect(unreachable_code, reason = "says what the errors are")]
         Ok::<_, std::io::Error>(())
     });
-    let mut client = RawHttp::connect(SocketAddr::new(vip, port))
-        .await
-        .expect("connects");
+    let mut client = RawHttp::connect(web).await.expect("connects");
     let get = "GET / HTTP/1.1\r\nHost: web\r\n\r\n";
     client.send(&get.repeat(2)).await.expect("sent");
     client.read_head().await.expect("a head");
@@ -456,13 +459,8 @@ async fn what_stands_behind_a_large_body_that_stalled_answers_nobody() {
 /// By then the client is not listened to, and nobody goes on with its body.
 #[tokio::test]
 async fn an_early_answer_ends_an_upload_that_stalls() {
-    let listener = within(SOON, tokio::net::TcpListener::bind((fresh_ip(), 0)))
-        .await
-        .expect("binds");
-    let (vip, port) = (fresh_ip(), free_port());
-    let address = listener.local_addr().expect("bound");
-    let _gateway = Gateway::serve(&http("web", vip, port, address)).await;
-    let (mut reader, mut writer) = within(SOON, tokio::net::TcpStream::connect((vip, port)))
+    let (_gateway, web, listener) = endpoint_by_hand().await;
+    let (mut reader, mut writer) = within(SOON, tokio::net::TcpStream::connect(web))
         .await
         .expect("connects")
         .into_split();
@@ -492,13 +490,8 @@ async fn an_early_answer_ends_an_upload_that_stalls() {
 #[tokio::test]
 async fn what_comes_behind_an_upload_that_stalled_is_heard() {
     const BODY: usize = 32 << 20;
-    let listener = within(SOON, tokio::net::TcpListener::bind((fresh_ip(), 0)))
-        .await
-        .expect("binds");
-    let (vip, port) = (fresh_ip(), free_port());
-    let address = listener.local_addr().expect("bound");
-    let _gateway = Gateway::serve(&http("web", vip, port, address)).await;
-    let (mut reader, mut writer) = within(SOON, tokio::net::TcpStream::connect((vip, port)))
+    let (_gateway, web, listener) = endpoint_by_hand().await;
+    let (mut reader, mut writer) = within(SOON, tokio::net::TcpStream::connect(web))
         .await
         .expect("connects")
         .into_split();
