@@ -9,7 +9,10 @@ use pointsman_testkit::{
     within,
 };
 use std::{collections::HashMap, net::SocketAddr, time::Duration};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::tcp::{OwnedReadHalf, OwnedWriteHalf},
+};
 
 /// A gateway with the service `web` in front of one upstream, and where to dial it.
 async fn web(upstream: &HttpUpstream) -> (Gateway, SocketAddr) {
@@ -372,6 +375,11 @@ async fn endpoint_by_hand() -> (Gateway, SocketAddr, tokio::net::TcpListener) {
     (gateway, web, listener)
 }
 
+async fn client_by_hand(web: SocketAddr) -> (OwnedReadHalf, OwnedWriteHalf) {
+    let stream = within(SOON, tokio::net::TcpStream::connect(web)).await;
+    stream.expect("connects").into_split()
+}
+
 /// A source that is not listened to while its sink is full is listened to again after it.
 #[tokio::test]
 async fn a_download_that_stalls_leaves_both_its_connections_as_they_were() {
@@ -460,10 +468,7 @@ async fn what_stands_behind_a_large_body_that_stalled_answers_nobody() {
 #[tokio::test]
 async fn an_early_answer_ends_an_upload_that_stalls() {
     let (_gateway, web, listener) = endpoint_by_hand().await;
-    let (mut reader, mut writer) = within(SOON, tokio::net::TcpStream::connect(web))
-        .await
-        .expect("connects")
-        .into_split();
+    let (mut reader, mut writer) = client_by_hand(web).await;
     let sending = tokio::spawn(async move {
         let head = "POST / HTTP/1.1\r\nHost: web\r\nContent-Length: 67108864\r\n\r\n";
         writer.write_all(head.as_bytes()).await?;
@@ -491,10 +496,7 @@ async fn an_early_answer_ends_an_upload_that_stalls() {
 async fn what_comes_behind_an_upload_that_stalled_is_heard() {
     const BODY: usize = 32 << 20;
     let (_gateway, web, listener) = endpoint_by_hand().await;
-    let (mut reader, mut writer) = within(SOON, tokio::net::TcpStream::connect(web))
-        .await
-        .expect("connects")
-        .into_split();
+    let (mut reader, mut writer) = client_by_hand(web).await;
     let sending = tokio::spawn(async move {
         let head = format!("POST / HTTP/1.1\r\nHost: web\r\nContent-Length: {BODY}\r\n\r\n");
         writer.write_all(head.as_bytes()).await?;

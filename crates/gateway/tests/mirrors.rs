@@ -39,18 +39,24 @@ async fn outcomes(gateway: &Gateway, outcome: &str, count: usize) {
         .await;
 }
 
-/// VS-H-86, VS-H-87: a mirror gets what the endpoint gets, whatever the client, the endpoint and the
-/// mirror speak.
-#[tokio::test]
-async fn a_copy_is_what_the_endpoint_got_in_the_version_of_its_mirror() {
+/// A mirror that speaks HTTP/1, one that speaks HTTP/2, and the documents that make them mirrors.
+async fn shadows() -> (HttpUpstream, Http2Upstream, String) {
     let one = HttpUpstream::named("shadow1").start().await;
     let two = Http2Upstream::named("shadow2").start().await;
-    let more = [
+    let documents = [
         shadow("shadow1", "http", one.addr()),
         shadow("shadow2", "http2", two.addr()),
         mirrored(&["shadow1", "shadow2"]),
     ]
     .concat();
+    (one, two, documents)
+}
+
+/// VS-H-86, VS-H-87: a mirror gets what the endpoint gets, whatever the client, the endpoint and the
+/// mirror speak.
+#[tokio::test]
+async fn a_copy_is_what_the_endpoint_got_in_the_version_of_its_mirror() {
+    let (one, two, more) = shadows().await;
     let mut settings = settings();
     settings.process.shards = 1;
     let pairs = Pairs::serve_with(settings, Vec::new(), &more).await;
@@ -107,14 +113,7 @@ async fn a_copy_is_what_the_endpoint_got_in_the_version_of_its_mirror() {
 /// chunks with the trailers if it does not.
 #[tokio::test]
 async fn trailers_behind_a_body_with_a_length_are_copied() {
-    let one = HttpUpstream::named("shadow1").start().await;
-    let two = Http2Upstream::named("shadow2").start().await;
-    let more = [
-        shadow("shadow1", "http", one.addr()),
-        shadow("shadow2", "http2", two.addr()),
-        mirrored(&["shadow1", "shadow2"]),
-    ]
-    .concat();
+    let (one, two, more) = shadows().await;
     let pairs = Pairs::serve_with(settings(), Vec::new(), &more).await;
     let body = pattern(20_000);
     let length = body.len().to_string();
