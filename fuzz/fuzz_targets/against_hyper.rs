@@ -1,5 +1,8 @@
 #![no_main]
 
+#[path = "../src/in_memory.rs"]
+mod in_memory;
+
 #[path = "../src/against_hyper.rs"]
 mod against_hyper;
 

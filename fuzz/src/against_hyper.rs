@@ -12,23 +12,24 @@ use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 
-use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Incoming};
 use hyper::{Method, Request, Response, Uri};
 use pointsman_wire::http1::{
     BodyLength, ChunkDecoder, ChunkEvent, ChunkLimits, HeadLimits, RequestHead, field_slots,
     parse_request,
 };
 
+use super::in_memory::{Fields, Memory, Nothing, Peer, Seen, grouped};
+
 /// A request that somebody read to its end.
 #[derive(Debug, PartialEq, Eq)]
 struct Read {
     method: String,
     target: String,
-    /// Names in small letters, each with its values in order. Without the lengths: hyper keeps one of
-    /// equal ones, and what they say is in `body`.
-    fields: Vec<(String, Vec<Vec<u8>>)>,
+    /// Without the lengths: hyper keeps one of equal ones, and what they say is in `body`.
+    fields: Fields,
     body: Vec<u8>,
 }
 
@@ -93,7 +94,9 @@ fn ours(mut bytes: &[u8]) -> Ours {
         ours.requests.push(Read {
             method: head.method.to_owned(),
             target: head.target.to_owned(),
-            fields: grouped(head.fields.iter().map(|field| (field.name, field.value))),
+            fields: without_lengths(grouped(
+                head.fields.iter().map(|field| (field.name, field.value)),
+            )),
             body,
         });
         if !head.keep_alive {
@@ -139,18 +142,10 @@ fn body(length: BodyLength, bytes: &[u8]) -> Option<Result<(Vec<u8>, &[u8]), ()>
     Some(Ok((body.to_vec(), rest)))
 }
 
-fn grouped<'f>(fields: impl Iterator<Item = (&'f str, &'f [u8])>) -> Vec<(String, Vec<Vec<u8>>)> {
-    let mut groups: Vec<(String, Vec<Vec<u8>>)> = Vec::new();
-    for (name, value) in fields {
-        let name = name.to_ascii_lowercase();
-        match groups.iter_mut().find(|(own, _)| *own == name) {
-            Some((_, values)) => values.push(value.to_vec()),
-            None => groups.push((name, vec![value.to_vec()])),
-        }
-    }
-    groups.retain(|(name, _)| name != "content-length");
-    groups.sort();
-    groups
+/// Without the lengths, as [`Read::fields`] says.
+fn without_lengths(mut fields: Fields) -> Fields {
+    fields.retain(|(name, _)| name != "content-length");
+    fields
 }
 
 /// The requests that hyper's server read whole, before it answered or closed.
@@ -170,11 +165,9 @@ fn theirs(bytes: &[u8], piece: usize) -> Vec<Read> {
             Ok::<_, Infallible>(response)
         }
     });
-    let io = Memory {
-        input: bytes.to_vec(),
-        at: 0,
-        piece,
-    };
+    let client = Seen::default();
+    client.peer.set(Peer::Closes);
+    let io = Memory::new(bytes, piece, &client);
     let mut connection = pin!(
         hyper::server::conn::http1::Builder::new()
             .half_close(true)
@@ -202,69 +195,9 @@ async fn whole(request: Request<Incoming>) -> Option<Read> {
     Some(Read {
         method: parts.method.to_string(),
         target: parts.uri.to_string(),
-        fields: grouped(fields.map(|(name, value)| (name.as_str(), value.as_bytes()))),
+        fields: without_lengths(grouped(
+            fields.map(|(name, value)| (name.as_str(), value.as_bytes())),
+        )),
         body: bytes,
     })
-}
-
-/// A client that has said all it will say.
-struct Memory {
-    input: Vec<u8>,
-    at: usize,
-    piece: usize,
-}
-
-impl hyper::rt::Read for Memory {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        mut buffer: hyper::rt::ReadBufCursor<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        let left = &self.input[self.at..];
-        let length = left.len().min(self.piece).min(buffer.remaining());
-        buffer.put_slice(&left[..length]);
-        self.at += length;
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl hyper::rt::Write for Memory {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        Poll::Ready(Ok(bytes.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-}
-
-/// An empty body.
-struct Nothing;
-
-impl Body for Nothing {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(None)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        true
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(0)
-    }
 }

@@ -6,9 +6,16 @@
 #[allow(unreachable_pub, reason = "a library of its own for the fuzz targets")]
 mod entries;
 
+#[path = "../../../fuzz/src/in_memory.rs"]
+mod in_memory;
+
 #[path = "../../../fuzz/src/against_hyper.rs"]
 #[allow(unreachable_pub, reason = "a module of a fuzz target of its own")]
 mod against_hyper;
+
+#[path = "../../../fuzz/src/responses_against_hyper.rs"]
+#[allow(unreachable_pub, reason = "a module of a fuzz target of its own")]
+mod responses_against_hyper;
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -44,6 +51,7 @@ const PIECES: &[&[u8]] = &[
     b"Upgrade: websocket\r\n",
     b"Expect: 100-continue\r\n",
     b"HTTP/1.0",
+    b"HTTP/1.1 103 E\r\n\r\n",
     b"http://x",
     b"/",
     b"*",
@@ -119,6 +127,14 @@ fn request_heads() {
 #[test]
 fn requests_as_hyper_reads_them() {
     run("against_hyper", against_hyper::against_hyper);
+}
+
+#[test]
+fn responses_as_hyper_reads_them() {
+    run(
+        "responses_against_hyper",
+        responses_against_hyper::responses_against_hyper,
+    );
 }
 
 #[test]
