@@ -87,6 +87,77 @@ async fn trailers_pass_in_both_directions() {
     pairs.assert_clean();
 }
 
+/// Trailers without a byte before them: behind a length of zero, and behind none.
+#[tokio::test]
+async fn trailers_pass_without_a_body() {
+    let trailers = [("x-sum", "0")];
+    let told = Http2Reply::head(200).field("content-length", "0");
+    let untold = Reply::chunked(&[""; 0]).trailer("X-Sum", "0");
+    let pairs = Pairs::serve(vec![
+        ("/told", Reply::text(200, ""), told.trailers(&trailers)),
+        ("/untold", untold, Http2Reply::head(200).trailers(&trailers)),
+    ])
+    .await;
+    let sum = [("x-sum".to_owned(), "0".to_owned())];
+    let field = |fields: &[_], name| pointsman_testkit::message::field(fields, name).is_some();
+    for endpoint in [Speaks::Http1, Speaks::Http2] {
+        for path in ["/told", "/untold"] {
+            let told = path == "/told";
+            let (at, host) = pairs.at(endpoint);
+            let mut request = Http2Request::post(host, path).trailers(&trailers);
+            if told {
+                request = request.field("content-length", "0");
+            }
+            let mut client = Http2Client::connect(at).await.expect("connects");
+            let got = within(SOON, client.exchange(request)).await;
+            let got = got.unwrap_or_else(|error| panic!("{endpoint:?} {path}: {error}"));
+            assert_eq!(
+                (got.status, got.body.len()),
+                (200, 0),
+                "{endpoint:?} {path}"
+            );
+            assert_eq!(field(&got.fields, "content-length"), told, "{endpoint:?}");
+            let saw = pairs.last_seen(endpoint).expect("a request");
+            assert_eq!(field(&saw.fields, "content-length"), told, "{endpoint:?}");
+            // HTTP/1 has no room for them behind a length (RFC 9110 section 6.5.1).
+            let room = !told || endpoint == Speaks::Http2;
+            assert_eq!(saw.trailers == sum, room, "{endpoint:?} {path}");
+            let got = got.trailers.unwrap_or_default();
+            assert_eq!(got == sum, room, "{endpoint:?} {path}");
+        }
+    }
+    for path in ["/told", "/untold"] {
+        let ask = Ask::new("GET", path).field("te", "trailers");
+        let got = pairs.ask((Speaks::Http1, Speaks::Http2), &ask).await;
+        let got = got.expect("answered");
+        assert_eq!(field(&got.fields, "content-length"), path == "/told");
+        assert_eq!(got.trailers == sum, path == "/untold");
+    }
+    pairs.assert_clean();
+}
+
+/// A stream that has told a length of zero may be ended later, or never.
+#[tokio::test]
+async fn a_stream_without_a_body_may_end_late() {
+    let pairs = Pairs::serve(vec![(
+        "/",
+        Reply::text(200, ""),
+        Http2Reply::head(200).early(),
+    )])
+    .await;
+    for pair in [
+        (Speaks::Http2, Speaks::Http1),
+        (Speaks::Http2, Speaks::Http2),
+    ] {
+        let (at, host) = pairs.at(pair.1);
+        let mut client = Http2Client::connect(at).await.expect("connects");
+        let request = Http2Request::post(host, "/").field("content-length", "0");
+        let mut stream = client.begin(&request, false).await.expect("begun");
+        let got = within(SOON, stream.rest()).await.expect("answered");
+        assert_eq!(got.status, 200, "{pair:?}");
+    }
+}
+
 #[tokio::test]
 async fn answers_without_a_body_have_none() {
     let pairs = Pairs::serve(vec![

@@ -50,7 +50,7 @@ impl Crossing<'_> {
     ) -> End {
         let buffers = &self.cx.shard.buffers;
         let mut input = buffers.small();
-        let end = if self.forward.facts.has_body() {
+        let end = if self.has_body() {
             let mut out = buffers.small();
             out.extend_from_slice(head);
             let mut sink = Sink::Http1(Http1Sink {
@@ -120,7 +120,7 @@ impl Crossing<'_> {
         if upgrade && !lease.extended_connect() {
             return End::Other(Outcome::Reply(local::NO_WEBSOCKET));
         }
-        let has_body = self.forward.facts.has_body();
+        let has_body = self.has_body();
         if self.forward.grpc_web().is_some_and(|web| web.text) && !matches!(body, Source::Web(_)) {
             let inner = std::mem::replace(body, Source::Empty);
             *body = Source::Web(Box::new(WebSource::request(inner)));
@@ -157,6 +157,11 @@ impl Crossing<'_> {
         let down = pin!(self.http2_response(&lease, response, &limits, client, &switched));
         let copies = self.forward.copies.as_deref();
         both_ways(self.cx, up, down, copies, self.progress).await
+    }
+
+    /// Does anything follow the head of the request? Whoever sends it has said so.
+    fn has_body(&self) -> bool {
+        self.gate.pieces.is_some()
     }
 
     /// The request's body.
@@ -322,8 +327,14 @@ impl Crossing<'_> {
         let passed = {
             let mut slots = http2::field_slots();
             let (status, fields) = (response.status(), response.headers());
-            let head = http2::response_head(status, fields, end, &mut slots, limits, facts.kind)
-                .map_err(|refusal| Download::Malformed(refusal.reason.as_str()))?;
+            let mut head =
+                http2::response_head(status, fields, end, &mut slots, limits, facts.kind)
+                    .map_err(|refusal| Download::Malformed(refusal.reason.as_str()))?;
+            // There may be trailers though a length of zero is told. HTTP/1 has no room for them
+            // behind a length, and may go without (RFC 9110 section 6.5.1).
+            if facts.version == Version::Http2 && !end && head.body == ResponseBody::Length(0) {
+                head.body = ResponseBody::Chunked;
+            }
             let operations = self.forward.changes.levels();
             pass_head(
                 self.cx,

@@ -58,7 +58,8 @@ pub fn outgoing_request(
 
 /// Builds what [`write_response`](crate::http1::write_response) writes, for an HTTP/2 client.
 ///
-/// With [`ResponseBody::None`] the length that a HEAD or 304 answer tells is passed on. A 101
+/// With [`ResponseBody::None`] the length that a HEAD or 304 answer tells is passed on, with
+/// [`ResponseBody::Chunked`] the zero behind which trailers may follow. A 101
 /// accepts the extended CONNECT of the client and becomes 200 (RFC 8441 section 5).
 ///
 /// # Errors
@@ -273,7 +274,8 @@ fn response(
         length: match (body, head.declared) {
             // The end of the stream tells it, as it did where the response came from.
             (ResponseBody::Length(0), BodyLength::None) => None,
-            (ResponseBody::None, BodyLength::Length(length))
+            // Chunked in spite of a length: until the stream ends, as trailers may follow.
+            (ResponseBody::None | ResponseBody::Chunked, BodyLength::Length(length))
             | (ResponseBody::Length(length), _) => Some(length),
             _ => None,
         },

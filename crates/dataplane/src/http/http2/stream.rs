@@ -59,12 +59,12 @@ pub(super) async fn serve(lease: &Lease, opened: Opened) {
     let mut out = peer.shard.buffers.small();
     let (mut parts, body) = request.into_parts();
     http2::join_cookies(&mut parts.headers);
+    let ended = body.is_end_stream();
     let mut step = {
         let mut slots = http2::field_slots();
         let protocol = parts.extensions.get::<h2::ext::Protocol>();
         let protocol = protocol.map(h2::ext::Protocol::as_str);
-        let end = body.is_end_stream();
-        match http2::request_head(&parts, protocol, end, &mut slots, &head_limits(&cx)) {
+        match http2::request_head(&parts, protocol, ended, &mut slots, &head_limits(&cx)) {
             Ok(head) => decide_head(&cx, &mut peer.cache.borrow_mut(), &head, &mut out, false),
             Err(refusal) => Step::refused(refusal, grpc::asks_in(&parts)),
         }
@@ -76,6 +76,7 @@ pub(super) async fn serve(lease: &Lease, opened: Opened) {
     let stream = Stream {
         cx: &cx,
         answering: &answering,
+        ended,
     };
     stream.handle(&step, &mut out, body).await;
     peer.shard.buffers.give(out);
@@ -84,6 +85,8 @@ pub(super) async fn serve(lease: &Lease, opened: Opened) {
 struct Stream<'a> {
     cx: &'a Context<'a>,
     answering: &'a Answering,
+    /// With the head of the request.
+    ended: bool,
 }
 
 impl Stream<'_> {
@@ -175,11 +178,19 @@ impl Stream<'_> {
         answer_head::send(self.answering, out)
     }
 
+    /// May there be trailers though a length of zero was told? Not for HTTP/1, which has no room for
+    /// them behind a length: there they are left out, as RFC 9110 section 6.5.1 permits. Chunks would
+    /// carry them, but there are servers that take none of a POST without a body.
+    fn may_trail(&self, forward: &Forward) -> bool {
+        let told = forward.facts.body == BodyLength::Length(0);
+        told && !self.ended && forward.http2.is_some()
+    }
+
     async fn proxy(&self, forward: &Forward, out: &mut Vec<u8>, body: Http2Source) {
         let cx = self.cx;
         let progress = Progress::default();
         let outcome = {
-            let has_body = forward.facts.has_body();
+            let has_body = forward.facts.has_body() || self.may_trail(forward);
             let most = forward.kept_bytes(&cx.shard.settings);
             let mut request = Http2Request {
                 cx,
