@@ -224,6 +224,109 @@ async fn answers_of_the_gateway_have_a_grpc_status() {
     );
 }
 
+/// `explain` knows what a call is told, as the data path tells it, wherever it may go.
+#[tokio::test]
+async fn explain_says_what_a_call_may_be_told() {
+    let (vip, port) = (fresh_ip(), free_port());
+    let documents = service("calls", vip, port, "grpc-web", &[])
+        + &service("other", fresh_ip(), port, "grpc", &[])
+        + &rules(
+            "calls",
+            "
+- match: [{uri: {prefix: /one/web}}]
+  fault: {abort: {httpStatus: 401, percentage: {value: 100}}}
+  route: [{destination: {host: calls}}]
+- match: [{uri: {prefix: /one/grpc}}]
+  fault: {abort: {grpcStatus: RESOURCE_EXHAUSTED, percentage: {value: 100}}}
+  route: [{destination: {host: calls}}]
+- match: [{uri: {prefix: /some/web}}]
+  fault: {abort: {httpStatus: 401, percentage: {value: 100}}}
+  route: &both [{destination: {host: calls}, weight: 50}, {destination: {host: other}, weight: 50}]
+- match: [{uri: {prefix: /some/grpc}}]
+  fault: {abort: {grpcStatus: RESOURCE_EXHAUSTED, percentage: {value: 100}}}
+  route: *both
+- route: *both
+",
+        );
+    let gateway = Gateway::serve(&documents).await;
+    let folder = gateway.folder().display().to_string();
+    let explain = |path: &str, kind: &str, more: &[&str]| {
+        let (target, kind) = (
+            format!("http://calls:{port}{path}"),
+            format!("content-type: {kind}"),
+        );
+        let mut command = vec!["explain", "-X", "POST", &target, "-f", &folder, "-H", &kind];
+        command.extend(more);
+        String::from_utf8_lossy(&pointsman(&command).stdout).into_owned()
+    };
+    for path in [
+        "/one/web",
+        "/one/grpc",
+        "/some/web",
+        "/some/grpc",
+        "/some/empty",
+    ] {
+        for (kind, _, body) in DIALECTS {
+            let text = explain(path, kind, &["-o", "json"]);
+            let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+            let answer = &json["answer"];
+            let all = match path.starts_with("/some") {
+                true => {
+                    assert_eq!(answer.get("grpc_status"), None, "{answer}");
+                    answer["told"].as_array().expect("a list").clone()
+                }
+                false => vec![answer.clone()],
+            };
+            // HTTP's status, gRPC's and the content type of each.
+            let told = |it: &serde_json::Value| {
+                let number = it["grpc_status"].as_u64();
+                let kind = match path.ends_with("/grpc") {
+                    true => it["response_headers"]["content-type"].as_str(),
+                    // Made of HTTP's words, or of none.
+                    false => None,
+                };
+                let status = number.map_or(answer["status"].as_u64(), |_| Some(200));
+                (status, number, kind.map(str::to_owned))
+            };
+            let mut expected: Vec<_> = all.iter().map(told).collect();
+            let mut got = Vec::new();
+            // Until chance has shown all there is.
+            for _ in 0..200 {
+                let call = Ask::new("POST", path)
+                    .field("content-type", kind)
+                    .body(body);
+                let answer = ask(Speaks::Http1, (vip, port).into(), "calls", &call).await;
+                let answer = answer.expect("an answer");
+                let kind = answer.field("content-type").map(str::to_owned);
+                let told = (
+                    Some(u64::from(answer.status)),
+                    // An abort says it to whoever asks.
+                    answer.field("grpc-status").and_then(|it| it.parse().ok()),
+                    kind.filter(|_| path.ends_with("/grpc")),
+                );
+                if !got.contains(&told) {
+                    got.push(told);
+                }
+                if got.len() == expected.len() {
+                    break;
+                }
+            }
+            if path == "/some/grpc" {
+                for told in &mut expected {
+                    told.1 = Some(8);
+                }
+            }
+            got.sort();
+            expected.sort();
+            assert_eq!(got, expected, "{path} {kind}: {answer}");
+        }
+    }
+    let text = explain("/some/empty", DIALECTS[0].0, &[]);
+    let expected =
+        "; a gRPC-Web client is told 200 with grpc-status 14 where its call would be translated\n";
+    assert!(text.ends_with(expected), "{text}");
+}
+
 /// Who is answered before a backend is chosen, or goes where nothing is translated, or does not call,
 /// reads HTTP's statuses: nobody knows what else is understood there.
 #[tokio::test]

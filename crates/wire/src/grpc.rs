@@ -42,6 +42,21 @@ impl Dialect {
         }
     }
 
+    /// What a field of an answer of ours, written as plain gRPC has it, says to a client of this dialect:
+    /// gRPC's `content-type` becomes its own.
+    #[must_use]
+    pub fn field<'v>(self, name: &str, value: &'v str) -> &'v str {
+        match self {
+            Self::Web | Self::WebText
+                if name.eq_ignore_ascii_case("content-type")
+                    && Self::of(value.as_bytes()).is_some() =>
+            {
+                self.content_type_of_none()
+            }
+            _ => value,
+        }
+    }
+
     /// The `content-type` of the same messages in this dialect; `None` when they are not gRPC.
     #[must_use]
     pub fn content_type(self, of: &[u8]) -> Option<Vec<u8>> {
@@ -63,6 +78,14 @@ pub fn call<'a>(method: &str, content_type: impl IntoIterator<Item = &'a [u8]>) 
     }
     let (dialect, _) = content_type.into_iter().find_map(Dialect::of)?;
     Some(dialect)
+}
+
+/// In which dialect the client of such a call reads our own answers (VS-H-144); `None`: it reads HTTP's
+/// statuses. So does one of gRPC-Web unless its call is `translated` on its way (PS-4): it may be meant
+/// for an endpoint that speaks that by itself.
+#[must_use]
+pub fn answered_in(call: Option<Dialect>, translated: bool) -> Option<Dialect> {
+    call.filter(|dialect| translated || *dialect == Dialect::Grpc)
 }
 
 /// Reads a `grpc-timeout`: one to eight digits and a unit, `H`, `M`, `S`, `m`, `u` or `n` (VS-H-65).

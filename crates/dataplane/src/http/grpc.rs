@@ -3,25 +3,20 @@
 use super::{RequestFacts, answer::Answer};
 use pointsman_route::Cluster;
 use pointsman_wire::{
-    grpc::{Dialect, call, status_of, write_message},
+    grpc::{Dialect, answered_in, call, status_of, write_message},
     http1::{RequestHead, Version},
 };
 
-/// How the client of a request is answered while nobody knows where it goes. One of gRPC-Web reads
-/// HTTP's statuses: it may be meant for an endpoint that speaks that by itself.
+/// How the client of a request is answered while nobody knows where it goes.
 pub(crate) fn asks(head: &RequestHead<'_>) -> Option<Dialect> {
-    untranslated(call(head.method, head.values("content-type")))
+    answered_in(call(head.method, head.values("content-type")), false)
 }
 
 /// The same of a head that only HTTP/2 has read so far.
 pub(crate) fn asks_in(head: &http::request::Parts) -> Option<Dialect> {
     let content_type = head.headers.get_all(http::header::CONTENT_TYPE);
     let content_type = content_type.iter().map(http::HeaderValue::as_bytes);
-    untranslated(call(head.method.as_str(), content_type))
-}
-
-fn untranslated(dialect: Option<Dialect>) -> Option<Dialect> {
-    dialect.filter(|dialect| *dialect == Dialect::Grpc)
+    answered_in(call(head.method.as_str(), content_type), false)
 }
 
 impl RequestFacts {
@@ -29,7 +24,7 @@ impl RequestFacts {
     /// port says so (PS-4).
     pub(super) fn goes_to(&mut self, cluster: &Cluster, head: &RequestHead<'_>) {
         if cluster.translates_grpc_web(self.version == Version::Http2) {
-            self.grpc = call(head.method, head.values("content-type"));
+            self.grpc = answered_in(call(head.method, head.values("content-type")), true);
         }
     }
 }
@@ -85,10 +80,7 @@ pub(crate) fn shaped<T>(
 
 /// The fields, with the content type of gRPC in the dialect of the client.
 fn in_dialect<'f>(fields: &[(&'f str, &'f str)], dialect: Dialect) -> Vec<(&'f str, &'f str)> {
-    let said = |(name, value): &(&'f str, &'f str)| match Dialect::of(value.as_bytes()) {
-        Some(_) if is_content_type(name) => (*name, dialect.content_type_of_none()),
-        _ => (*name, *value),
-    };
+    let said = |&(name, value): &(&'f str, &'f str)| (name, dialect.field(name, value));
     fields.iter().map(said).collect()
 }
 

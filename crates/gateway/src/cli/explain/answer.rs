@@ -77,6 +77,20 @@ pub(crate) struct Weight {
     pub(crate) sent: Option<Sent>,
 }
 
+/// How the client of a call is told of an answer of the gateway's own if this destination is drawn.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Told {
+    #[serde(flatten)]
+    pub(crate) destination: Destination,
+    pub(crate) weight: u32,
+    /// As in [`Answer`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) grpc_status: Option<u8>,
+    /// The same.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub(crate) response_headers: Map<String, Value>,
+}
+
 /// `retries` in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -164,6 +178,9 @@ pub(crate) struct Answer {
     /// What a call of gRPC is told in its place.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) grpc_status: Option<u8>,
+    /// Instead of that and of `response_headers` where it is for chance to say.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) told: Vec<Told>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) destination: Option<Destination>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -202,6 +219,7 @@ impl Answer {
             reason,
             status: None,
             grpc_status: None,
+            told: Vec::new(),
             destination: None,
             weights: Vec::new(),
             endpoints: Vec::new(),

@@ -13,7 +13,7 @@ use pointsman_route::{
 };
 use pointsman_wire::{
     forwarded::{FieldList, Forwarded, request_id},
-    grpc::{Dialect, call},
+    grpc::{answered_in, call},
     http1::{RequestHead, field_slots, parse_request},
     path,
     sniff::{Verdict, sniff},
@@ -64,7 +64,8 @@ pub(crate) fn answer(table: &Table, question: &Question, traced: bool) -> anyhow
         Err(refusal) => return Ok(Answer::refused(&refusal)),
     };
     let mut made = of_head(table, question, &connection, &head, scheme, traced);
-    if call(head.method, head.values("content-type")) == Some(Dialect::Grpc) {
+    let call = call(head.method, head.values("content-type"));
+    if answered_in(call, false).is_some() {
         made.grpc_status = made.status_of_call();
     }
     Ok(made)

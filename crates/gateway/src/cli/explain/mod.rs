@@ -85,6 +85,11 @@ pub(super) fn explain(command: &args::Explain) -> anyhow::Result<ExitCode> {
     if let Some(status) = answer.grpc_status {
         let told = format!("; a gRPC client is told 200 with grpc-status {status}");
         explanation.sentence.push_str(&told);
+    } else if let Some(status) = answer.told.iter().find_map(|it| it.grpc_status) {
+        let told = format!(
+            "; a gRPC-Web client is told 200 with grpc-status {status} where its call would be translated"
+        );
+        explanation.sentence.push_str(&told);
     }
     let set_aside = documents
         .findings

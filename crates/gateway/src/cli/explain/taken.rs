@@ -3,7 +3,7 @@
 use super::{
     answer::{
         Answer, Destination, FaultAbort, FaultDelay, Faults, Kind, Mirror, Retries, RuleOrigin,
-        percentage, seconds,
+        Told, percentage, seconds,
     },
     decide::forward,
     execute::{self, Sent},
@@ -17,7 +17,7 @@ use pointsman_route::{
     action::{self, Asked, Facts, Injected, Levels, Nothing, Received, Verdict, location},
 };
 use pointsman_wire::{
-    grpc::call,
+    grpc::{answered_in, call},
     http1::{RequestHead, Version},
 };
 use serde_json::{Map, Value};
@@ -90,9 +90,7 @@ impl Taken<'_, '_> {
             (None, Verdict::Allowed(last)) => self.sent(split, Some(&last)),
             (None, Verdict::Untouched) => self.sent(split, None),
         };
-        if self.is_translated(split) {
-            made.grpc_status = made.status_of_call();
-        }
+        self.tell(&mut made, split);
         if let Some(fault) = fault {
             made.delay = fault.delay.map(|(delay, _)| seconds(delay));
             made.fault = Some(Faults {
@@ -116,16 +114,51 @@ impl Taken<'_, '_> {
         made
     }
 
-    /// Is it a call of gRPC-Web that becomes one of gRPC (PS-4), wherever it goes?
-    fn is_translated(&self, split: &Split) -> bool {
+    /// What the client of a call is told of an answer of the gateway's own, where that is for the
+    /// destination to say that was drawn: one of gRPC-Web reads gRPC's status only of those to whom it
+    /// is translated (PS-4, VS-H-144).
+    fn tell(&self, made: &mut Answer, split: &Split) {
+        if made.status.is_none() {
+            return;
+        }
+        let told = split.targets().iter().map(|target| self.told(made, target));
+        let mut told: Vec<_> = told.collect();
+        if is_one(&told) {
+            if let Some((grpc_status, response_headers)) = told.pop() {
+                made.grpc_status = grpc_status;
+                made.response_headers = response_headers;
+            }
+            return;
+        }
+        made.response_headers.clear();
+        let weights = forward(self.table, self.original, split, None).weights;
+        let each = weights.into_iter().zip(told).map(|(weight, told)| Told {
+            destination: weight.destination,
+            weight: weight.weight,
+            grpc_status: told.0,
+            response_headers: told.1,
+        });
+        made.told = each.collect();
+    }
+
+    /// gRPC's status and the fields of the answer, to a call that goes to this destination.
+    fn told(&self, made: &Answer, target: &Target) -> (Option<u8>, Map<String, Value>) {
         let head = self.head;
+        let cluster = target.cluster.map(|id| self.table.cluster(id));
         let client_http2 = head.version == Version::Http2;
-        let translates = |target: &Target| {
-            let cluster = target.cluster.map(|id| self.table.cluster(id));
-            cluster.is_ok_and(|cluster| cluster.translates_grpc_web(client_http2))
-        };
-        let is_call = call(head.method, head.values("content-type")).is_some();
-        is_call && split.targets().iter().all(translates)
+        let translated = cluster.is_ok_and(|cluster| cluster.translates_grpc_web(client_http2));
+        let mut fields = made.response_headers.clone();
+        match answered_in(call(head.method, head.values("content-type")), translated) {
+            None => (None, fields),
+            Some(dialect) => {
+                for (name, value) in &mut fields {
+                    if let Value::String(text) = value {
+                        *text = dialect.field(name, text).to_owned();
+                    }
+                }
+                (made.status_of_call(), fields)
+            }
+        }
     }
 
     fn sent(&self, split: &Split, last: Option<&FieldOps>) -> Answer {
@@ -214,13 +247,18 @@ impl Facts for Shown<'_> {
 
 /// What is sent, once for all destinations if they agree, else beside each of them.
 fn spread(made: &mut Answer, mut sent: Vec<Sent>) {
-    if sent.windows(2).all(|pair| pair.first() == pair.last()) {
+    if is_one(&sent) {
         made.sent = sent.pop();
         return;
     }
     for (weight, sent) in made.weights.iter_mut().zip(sent) {
         weight.sent = Some(sent);
     }
+}
+
+/// Are all of them the same?
+fn is_one<T: PartialEq>(all: &[T]) -> bool {
+    all.windows(2).all(|pair| pair.first() == pair.last())
 }
 
 fn fields<'a>(fields: impl Iterator<Item = (&'a str, &'a str)>) -> Map<String, Value> {
