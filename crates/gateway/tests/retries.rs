@@ -3,8 +3,8 @@ mod common;
 
 use common::*;
 use pointsman_testkit::{
-    Http2Client, Http2Reply, Http2Request, Http2Upstream, HttpUpstream, RawHttp, eventually,
-    free_port, fresh_ip, http::Reply,
+    Http2Client, Http2Reply, Http2Request, Http2Upstream, HttpUpstream, RawHttp, free_port,
+    fresh_ip, http::Reply,
 };
 use std::{net::SocketAddr, time::Duration};
 
@@ -785,67 +785,6 @@ async fn calls_of_http2_are_tried_again_with_their_bodies() {
     for one in bodies.chain(calls.seen().into_iter().map(|it| it.body)) {
         assert_eq!(digest(&one), digest(&body));
     }
-}
-
-/// A try that ends in the middle of a body: the next one sends what came and goes on behind it, and the
-/// client's connection knows where the next request begins.
-#[tokio::test]
-async fn a_body_on_its_way_to_http2_is_taken_up_in_the_middle() {
-    let early = || Http2Reply::text(503, "").early();
-    let calls = Http2Upstream::named("calls")
-        .on("/sized", early())
-        .on("/sized", early())
-        .on("/sized", Http2Reply::echo_body())
-        .on("/chunked", early())
-        .on("/chunked", early())
-        .on("/chunked", Http2Reply::echo_body())
-        .otherwise(Http2Reply::text(200, "next"))
-        .start()
-        .await;
-    let at = fresh();
-    let rule = "- route: [{destination: {host: calls}}]\n  retries: {attempts: 2, retryOn: 5xx, backoff: 1ms}";
-    let text = [
-        service(
-            "calls",
-            at.ip(),
-            at.port(),
-            "http2",
-            &plain(&[calls.addr()]),
-        ),
-        rules("calls", rule),
-    ]
-    .concat();
-    let mut settings = settings();
-    settings.limits.retry_body_bytes = 20_000;
-    let _gateway = Gateway::serve_with(settings, &text).await;
-    let body = pattern(12_000);
-    let mut chunked =
-        b"POST /chunked HTTP/1.1\r\nHost: calls\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
-    for chunk in body.chunks(5_000) {
-        chunked.extend(format!("{:x}\r\n", chunk.len()).bytes());
-        chunked.extend(chunk);
-        chunked.extend(b"\r\n");
-    }
-    chunked.extend(b"0\r\n\r\n");
-    let head = format!(
-        "POST /sized HTTP/1.1\r\nHost: calls\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    );
-    let sized = [head.as_bytes(), &body].concat();
-    for request in [sized, chunked] {
-        let before = calls.requests();
-        let mut client = connect(at).await;
-        let (first, rest) = request.split_at(7_000);
-        client.send(first).await.expect("sent");
-        eventually(SOON, || async { calls.requests() == before + 3 }).await;
-        client.send(rest).await.expect("sent");
-        let reply = client.read_response().await.expect("an answer");
-        assert_eq!(reply.status, 200);
-        assert_eq!(digest(&reply.body), digest(&body));
-        let reply = client.get("calls", "/next").await.expect("an answer");
-        assert_eq!(reply.text(), "next");
-    }
-    assert!(calls.errors().is_empty(), "{:?}", calls.errors());
 }
 
 /// `timeouts.connection_age`: the response behind it is the last one.

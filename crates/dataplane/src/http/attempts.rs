@@ -176,6 +176,8 @@ async fn attempts(
             Err(local) => return Outcome::Reply(local),
         };
         attempt.begins();
+        // What the try before it was about to write is not waited for any more.
+        progress.unsent.set(0);
         let endpoint = in_flight.endpoint();
         cx.access.chosen(endpoint);
         let deadline = tries

@@ -34,9 +34,8 @@ pub(super) struct Http1Request<'a> {
     /// What was received behind the head, and afterwards what was received behind the body; `None`
     /// where `pieces` have it.
     input: Option<&'a mut Vec<u8>>,
-    /// What is still to come of the body.
+    /// What is still to come of the body behind what is in `out`.
     body: BodyLength,
-    copied: bool,
     /// What was sent of it beyond what is in `out`.
     kept: Kept,
     /// The body on its way to an endpoint that speaks HTTP/2.
@@ -96,7 +95,6 @@ impl<'a> Http1Request<'a> {
             out,
             input,
             body,
-            copied: false,
             kept,
             pieces,
             progress,
@@ -108,9 +106,7 @@ impl Attempt for Http1Request<'_> {
     fn begins(&mut self) {
         if let Some(copies) = &self.forward.copies
             && self.body == BodyLength::None
-            && !self.copied
         {
-            self.copied = true;
             copies.send();
         }
     }
@@ -170,22 +166,12 @@ impl Attempt for Http1Request<'_> {
     }
 
     fn rewind(&mut self) {
-        if let Some(input) = self.input.as_deref_mut() {
-            let unread = self.kept.unread().min(input.len());
-            input.drain(..unread);
-        }
-        let sent = self.kept.take();
-        if sent.is_empty() {
-            return;
-        }
-        self.out.extend_from_slice(&sent);
-        self.body = match self.body {
-            BodyLength::Length(_) if self.kept.left() > 0 => BodyLength::Length(self.kept.left()),
-            // Chunks are sent again only once there are no more of them.
-            _ => BodyLength::None,
+        let Some(input) = self.input.as_deref_mut() else {
+            return; // its pieces are kept elsewhere
         };
-        // Mirrors have got what was sent.
-        self.copied |= self.body == BodyLength::None;
+        input.drain(..self.kept.unread().min(input.len()));
+        self.out.extend_from_slice(&self.kept.take());
+        self.body = self.kept.still();
     }
 
     /// What an HTTP/1 client sends stays in its socket.

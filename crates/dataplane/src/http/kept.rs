@@ -2,8 +2,8 @@
 use super::body::Piece;
 use bytes::Bytes;
 use http::HeaderMap;
-use pointsman_wire::http1::BodyLength;
-use std::cell::{Cell, RefCell};
+use pointsman_wire::http1::{BodyLength, ChunkDecoder, ChunkLimits};
+use std::cell::{Cell, RefCell, RefMut};
 
 /// What there is to be sent again of a request.
 pub(super) struct Kept {
@@ -17,30 +17,38 @@ struct Body {
     bytes: RefCell<Vec<u8>>,
     /// Bytes that may still be kept.
     room: Cell<usize>,
-    /// A chunk was begun whose end is not known: it cannot be taken up in another place.
-    open: Cell<bool>,
-    /// Bytes of a body with a length that have not been taken yet.
-    left: Cell<u64>,
+    still: Still,
     /// Bytes added last that still lie in the buffer they were read into.
     unread: Cell<usize>,
+}
+
+/// What has not been taken yet.
+enum Still {
+    /// This many bytes.
+    Length(Cell<u64>),
+    /// Chunks. Their decoder outlives the try that began with them: a chunk that is half taken was
+    /// sent as a whole one, and what follows is sent as another.
+    Chunks(RefCell<ChunkDecoder>),
 }
 
 impl Kept {
     /// For a request of which `still` is to come. Up to `most` bytes are kept.
     pub(super) fn new(still: BodyLength, most: usize) -> Self {
-        let left = match still {
+        let still = match still {
             BodyLength::None => None,
-            BodyLength::Length(left) => Some(left),
-            BodyLength::Chunked => Some(0),
+            BodyLength::Length(left) => Some(Still::Length(Cell::new(left))),
+            BodyLength::Chunked => {
+                let decoder = ChunkDecoder::new(ChunkLimits::default());
+                Some(Still::Chunks(RefCell::new(decoder)))
+            }
         };
         Self {
             lost: Cell::new(false),
-            body: left.map(|left| {
+            body: still.map(|still| {
                 Box::new(Body {
                     bytes: RefCell::default(),
                     room: Cell::new(most),
-                    open: Cell::new(false),
-                    left: Cell::new(left),
+                    still,
                     unread: Cell::new(0),
                 })
             }),
@@ -52,8 +60,9 @@ impl Kept {
     pub(super) fn sending(&self, piece: &[u8]) {
         if let Some(body) = &self.body {
             body.unread.set(piece.len());
-            let left = body.left.get().saturating_sub(piece.len() as u64);
-            body.left.set(left);
+            if let Still::Length(left) = &body.still {
+                left.set(left.get().saturating_sub(piece.len() as u64));
+            }
             self.add(piece);
         }
     }
@@ -84,13 +93,6 @@ impl Kept {
         }
     }
 
-    /// Chunks are being taken, or all of them have been.
-    pub(super) fn chunks(&self, ended: bool) {
-        if let Some(body) = &self.body {
-            body.open.set(!ended);
-        }
-    }
-
     /// What was to be sent is not there any more.
     pub(super) fn lose(&self) {
         self.lost.set(true);
@@ -101,7 +103,7 @@ impl Kept {
 
     /// Is everything that was sent still here?
     pub(super) fn is_whole(&self) -> bool {
-        !self.lost.get() && self.body.as_ref().is_none_or(|body| !body.open.get())
+        !self.lost.get()
     }
 
     /// What was kept, to be sent before what is still to come. It is not kept any longer, but goes
@@ -112,9 +114,21 @@ impl Kept {
             .map_or_else(Vec::new, |body| body.bytes.take())
     }
 
-    /// Bytes of a body with a length that are still to come.
-    pub(super) fn left(&self) -> u64 {
-        self.body.as_ref().map_or(0, |body| body.left.get())
+    /// What is still to come behind it.
+    pub(super) fn still(&self) -> BodyLength {
+        match self.body.as_ref().map(|body| &body.still) {
+            Some(Still::Length(left)) if left.get() > 0 => BodyLength::Length(left.get()),
+            Some(Still::Chunks(decoder)) if !decoder.borrow().is_done() => BodyLength::Chunked,
+            None | Some(Still::Length(_) | Still::Chunks(_)) => BodyLength::None,
+        }
+    }
+
+    /// Where in its chunks the body is; `None`: it has none. Not to be held while somebody waits.
+    pub(super) fn chunks(&self) -> Option<RefMut<'_, ChunkDecoder>> {
+        match &self.body.as_ref()?.still {
+            Still::Length(_) => None,
+            Still::Chunks(decoder) => Some(decoder.borrow_mut()),
+        }
     }
 }
 
@@ -203,13 +217,17 @@ impl Pieces {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pointsman_wire::http1::ChunkEvent;
 
     #[test]
     fn a_body_is_whole_until_it_is_too_large() {
         let kept = Kept::new(BodyLength::Length(10), 6);
         assert!(kept.is_whole());
         kept.sending(b"1234");
-        assert_eq!((kept.is_whole(), kept.left()), (true, 6));
+        assert_eq!(
+            (kept.is_whole(), kept.still()),
+            (true, BodyLength::Length(6))
+        );
         assert_eq!((kept.unread(), kept.unread()), (4, 0));
         assert_eq!(kept.take(), b"1234");
         kept.sending(b"56");
@@ -218,19 +236,30 @@ mod tests {
         assert!(kept.is_whole(), "all the room is used");
         kept.sending(b"7");
         assert!(!kept.is_whole());
-        assert_eq!((kept.take().len(), kept.left()), (0, 3));
+        assert_eq!(
+            (kept.take().len(), kept.still()),
+            (0, BodyLength::Length(3))
+        );
         kept.add(b"");
         assert!(!kept.is_whole(), "it does not come back");
     }
 
     #[test]
-    fn chunks_are_whole_at_their_end_only() {
+    fn chunks_are_taken_up_where_they_were_left() {
         let kept = Kept::new(BodyLength::Chunked, 99);
-        kept.chunks(false);
-        kept.add(b"1\r\nx\r\n");
-        assert!(!kept.is_whole());
-        kept.add(b"0\r\n\r\n");
-        kept.chunks(true);
+        let decode = |bytes: &[u8]| {
+            let mut decoder = kept.chunks().expect("has chunks");
+            decoder.decode(bytes).expect("well formed").1
+        };
+        assert_eq!(decode(b"3\r\nab"), ChunkEvent::Data(3..5));
+        kept.add(b"2\r\nab\r\n");
+        assert!(kept.is_whole());
+        assert_eq!(kept.take(), b"2\r\nab\r\n");
+        assert_eq!(kept.still(), BodyLength::Chunked);
+        assert_eq!(decode(b"c\r\n0\r\n\r\n"), ChunkEvent::Data(0..1));
+        assert_eq!(decode(b"\r\n0\r\n\r\n"), ChunkEvent::TrailersEnd);
+        kept.add(b"1\r\nc\r\n0\r\n\r\n");
+        assert_eq!(kept.still(), BodyLength::None);
         assert!(kept.is_whole());
         kept.lose();
         assert!(!kept.is_whole());

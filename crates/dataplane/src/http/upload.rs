@@ -10,8 +10,7 @@ use crate::{
     tunnel::{Progress, Side, splice},
 };
 use pointsman_wire::http1::{
-    BodyLength, ChunkDecoder, ChunkEvent, ChunkLimits, Refusal, write_chunk_header,
-    write_last_chunk,
+    BodyLength, ChunkEvent, Refusal, write_chunk_header, write_last_chunk,
 };
 use tokio::task::coop::consume_budget;
 
@@ -146,46 +145,17 @@ async fn chunked(
         kept,
         progress,
     } = taken;
-    let mut decoder = ChunkDecoder::new(ChunkLimits::default());
     let mut out = buffers.small();
     let end = loop {
         out.clear();
-        let mut at = 0;
-        let done = loop {
-            let rest = input.get(at..).unwrap_or_default();
-            match decoder.decode(rest) {
-                Err(refusal) => return Upload::Refused(refusal),
-                Ok((consumed, event)) => {
-                    match event {
-                        ChunkEvent::Data(range) => {
-                            let data = rest.get(range).unwrap_or_default();
-                            write_chunk_header(&mut out, data.len());
-                            out.extend_from_slice(data);
-                            out.extend_from_slice(b"\r\n");
-                            progress
-                                .received
-                                .set(progress.received.get() + data.len() as u64);
-                        }
-                        ChunkEvent::TrailersEnd => {
-                            write_last_chunk(&mut out, decoder.trailers());
-                            at += consumed;
-                            break true;
-                        }
-                        ChunkEvent::NeedMore => {
-                            at += consumed;
-                            break false;
-                        }
-                    }
-                    at += consumed;
-                }
-            }
+        let done = match anew(kept, input, &mut out, progress) {
+            Ok(done) => done,
+            Err(refusal) => return Upload::Refused(refusal),
         };
-        input.drain(..at.min(input.len()));
         if let Some(copies) = copies {
             copies.add(&out);
         }
         kept.add(&out);
-        kept.chunks(done);
         consume_budget().await;
         if stream::write_watched(upstream, &out, &progress.unsent)
             .await
@@ -203,4 +173,40 @@ async fn chunked(
     };
     buffers.give(out);
     end
+}
+
+/// Takes what there is of the chunks, and writes it as it is sent: always whole chunks, so that anybody
+/// can go on behind them. True at the end of the body.
+fn anew(
+    kept: &Kept,
+    input: &mut Vec<u8>,
+    out: &mut Vec<u8>,
+    progress: &Progress,
+) -> Result<bool, Refusal> {
+    let Some(mut decoder) = kept.chunks() else {
+        return Ok(true); // nothing is to come
+    };
+    let mut at = 0;
+    let done = loop {
+        let rest = input.get(at..).unwrap_or_default();
+        let (consumed, event) = decoder.decode(rest)?;
+        at += consumed;
+        match event {
+            ChunkEvent::Data(range) => {
+                let data = rest.get(range).unwrap_or_default();
+                write_chunk_header(out, data.len());
+                out.extend_from_slice(data);
+                out.extend_from_slice(b"\r\n");
+                let received = progress.received.get() + data.len() as u64;
+                progress.received.set(received);
+            }
+            ChunkEvent::TrailersEnd => {
+                write_last_chunk(out, decoder.trailers());
+                break true;
+            }
+            ChunkEvent::NeedMore => break false,
+        }
+    };
+    input.drain(..at.min(input.len()));
+    Ok(done)
 }
