@@ -1,7 +1,7 @@
 //! WebSocket where a version changes (RFC 8441; PS-73), and what is recorded of it in every pairing.
 mod common;
 
-use common::{Gateway, Notes, SOON, dial, plain, service, settings};
+use common::{Gateway, Notes, SOON, Scrape, dial, plain, rules, service, settings};
 use pointsman_testkit::{
     HttpUpstream, RawHttp, Reply, eventually, free_port, fresh_ip,
     http2::{Http2Client, Http2Reply, Http2Request, Http2Upstream},
@@ -34,6 +34,11 @@ fn opening() -> Http2Request {
         .protocol("websocket")
         .field("sec-websocket-version", "13")
 }
+
+/// The same by HTTP/1.
+const OPENING: &str = "GET /chat HTTP/1.1\r\nHost: web\r\nConnection: Upgrade\r\n\
+    Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
 /// Opens a WebSocket over HTTP/2, and sends frames there and back.
 async fn over_http2(gateway: SocketAddr) {
@@ -193,6 +198,71 @@ async fn an_endpoint_gets_one_key() {
     assert_ne!(keys[0].1, "dGhlIHNhbXBsZSBub25jZQ==");
 }
 
+/// The bytes of a WebSocket are counted while it runs, once, as those of a connection of TCP to its
+/// backend; and the time of its rule is for the switch alone (VS-H-63).
+#[tokio::test]
+async fn a_tunnel_is_counted_while_it_runs() {
+    let one = HttpUpstream::named("web")
+        .otherwise(Reply::upgrade())
+        .start()
+        .await;
+    let two = http2_upstream(true).await;
+    for (port_name, endpoint) in [("http", one.addr()), ("http2", two.addr())] {
+        let (vip, port) = (fresh_ip(), free_port());
+        let text = service("web", vip, port, port_name, &plain(&[endpoint]))
+            + &rules(
+                "web",
+                "- route: [{destination: {host: web}}]\n  timeout: 500ms",
+            );
+        let gateway = Gateway::serve(&text).await;
+        let at = SocketAddr::new(vip, port);
+        let web = [("destination_service_name", "web")];
+        let carried = |it: &Scrape| {
+            ["received", "sent"].map(|way| it.sum(&format!("istio_tcp_{way}_bytes_total"), &web))
+        };
+        let connections = |it: &Scrape| {
+            ["opened", "closed"]
+                .map(|what| it.sum(&format!("istio_tcp_connections_{what}_total"), &web))
+        };
+        let mut http1 = RawHttp::connect(at).await.expect("connected");
+        http1.send(OPENING).await.expect("sent");
+        assert_eq!(http1.read_response().await.expect("an answer").status, 101);
+        let mut client = Http2Client::connect(at).await.expect("connected");
+        let mut http2 = client.begin(&opening(), false).await.expect("begun");
+        assert_eq!(within(SOON, http2.status()).await, Ok(200));
+        http1.send([7; 1000]).await.expect("sent");
+        http1.read_exact(1000).await.expect("echoed");
+        http2.send(&[7; 3000], false).await.expect("sent");
+        let mut echoed = 0;
+        while echoed < 3000 {
+            let piece = within(SOON, http2.piece()).await.expect("echoed");
+            echoed += piece.expect("goes on").len();
+        }
+        gateway
+            .metrics_until(|it| carried(it) == [4000.0; 2] && connections(it) == [2.0, 0.0])
+            .await;
+        // Beyond the time of the rule.
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        http1.send([7; 1000]).await.expect("sent");
+        http1.read_exact(1000).await.expect("echoed");
+        http2.send(&[7; 1000], true).await.expect("sent");
+        let rest = within(SOON, http2.rest()).await.expect("in order");
+        assert_eq!(rest.body.len(), 1000, "{port_name}");
+        http1.half_close().await.expect("half-closed");
+        http1.read_to_end().await.expect("in order");
+        gateway
+            .metrics_until(|it| {
+                connections(it) == [2.0; 2] && it.sum("istio_requests_total", &web) == 2.0
+            })
+            .await;
+        let metrics = gateway.metrics().await;
+        assert_eq!(carried(&metrics), [6000.0; 2], "{port_name}");
+        for family in ["istio_request_bytes_sum", "istio_response_bytes_sum"] {
+            assert_eq!(metrics.sum(family, &web), 0.0, "no body: {family}");
+        }
+    }
+}
+
 /// One record, when the tunnel has ended: its bytes, how long it was open, and how it ended.
 #[tokio::test]
 async fn a_record_ends_with_its_tunnel() {
@@ -209,10 +279,7 @@ async fn a_record_ends_with_its_tunnel() {
             let gateway = notes.serve(settings(), &text).await;
             let (stream, own) = dial((vip, port).into()).await;
             let mut client = RawHttp::over(stream);
-            let opening = "GET /chat HTTP/1.1\r\nHost: web\r\nConnection: Upgrade\r\n\
-                 Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-                 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-            client.send(opening).await.expect("sent");
+            client.send(OPENING).await.expect("sent");
             let reply = client.read_response().await.expect("an answer");
             assert_eq!(reply.status, 101);
             client.send([7; 1000]).await.expect("sent");

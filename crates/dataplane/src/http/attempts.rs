@@ -24,9 +24,10 @@ use pointsman_route::{Happened, RetriesInForce};
 use pointsman_telemetry::Flags;
 use pointsman_wire::http1::Refusal;
 use std::{
+    future::poll_fn,
     pin::{Pin, pin},
     rc::Rc,
-    task,
+    task::{self, Poll},
     time::Instant,
 };
 
@@ -138,21 +139,28 @@ pub(super) async fn exchange(
     attempt: &mut impl Attempt,
     progress: &Progress,
 ) -> Outcome {
-    match forward.timeout {
-        None => attempts(cx, forward, attempt, progress).await,
-        Some(limit) => {
-            let attempts = attempts(cx, forward, attempt, progress);
-            match tokio::time::timeout(limit, attempts).await {
-                Ok(outcome) => outcome,
+    // Pinned where they are made and waited for in one place, or both would be in a stream twice.
+    let mut attempts = pin!(attempts(cx, forward, attempt, progress));
+    let mut late = pin!(forward.timeout.map(tokio::time::sleep));
+    poll_fn(|cx| {
+        // What is always ready would leave no turn for the time behind it. Once a protocol is
+        // switched it is over: it was for that.
+        if let Some(late) = late.as_mut().as_pin_mut()
+            && !progress.switched.get()
+            && late.poll(cx).is_ready()
+        {
+            return Poll::Ready(match progress.answering.get() {
                 // Bytes of the response are with the client already: it must see a cut.
-                Err(_) if progress.answering.get() => Outcome::Abort {
+                true => Outcome::Abort {
                     status: 200,
                     flags: Flags::UT,
                 },
-                Err(_) => Outcome::Reply(local::TIMEOUT),
-            }
+                false => Outcome::Reply(local::TIMEOUT),
+            });
         }
-    }
+        attempts.as_mut().poll(cx)
+    })
+    .await
 }
 
 async fn attempts(

@@ -274,19 +274,7 @@ async fn proxy(
     };
     let facts = &forward.facts;
     let record = |status, flags, details| {
-        let ending = Ending {
-            status,
-            flags,
-            details,
-            bytes: (progress.received.get(), progress.sent.get()),
-        };
-        record(
-            cx,
-            forward.stats(),
-            facts,
-            ending,
-            progress.grpc_status.get(),
-        );
+        record_exchange(cx, forward, &progress, status, flags, details);
     };
     match outcome {
         Outcome::Answered {
@@ -335,7 +323,7 @@ async fn proxy(
             reply,
         } => {
             let first = std::mem::take(input);
-            let end = websocket::run(cx, &upstream, first, reply, &progress).await;
+            let end = websocket::run(cx, forward.stats(), &upstream, first, reply, &progress).await;
             drop(in_flight);
             match end {
                 Ok(()) => record(101, Flags::EMPTY, "via_upstream"),
@@ -351,8 +339,45 @@ pub(super) fn record(
     cx: &Context<'_>,
     stats: &ClusterStats,
     facts: &RequestFacts,
+    ending: Ending,
+    grpc: Option<u8>,
+) {
+    let bodies = ending.bytes;
+    record_bodies(cx, stats, facts, ending, grpc, bodies);
+}
+
+/// The end of a request that went to an endpoint.
+pub(super) fn record_exchange(
+    cx: &Context<'_>,
+    forward: &Forward,
+    progress: &Progress,
+    status: u16,
+    flags: Flags,
+    details: &'static str,
+) {
+    let bytes = (progress.received.get(), progress.sent.get());
+    let ending = Ending {
+        status,
+        flags,
+        details,
+        bytes,
+    };
+    // What moved behind a switch of protocols is counted as TCP's already, and was no body.
+    let bodies = match progress.switched.get() {
+        true => (0, 0),
+        false => bytes,
+    };
+    let grpc = progress.grpc_status.get();
+    record_bodies(cx, forward.stats(), &forward.facts, ending, grpc, bodies);
+}
+
+fn record_bodies(
+    cx: &Context<'_>,
+    stats: &ClusterStats,
+    facts: &RequestFacts,
     mut ending: Ending,
     grpc: Option<u8>,
+    bodies: (u64, u64),
 ) {
     ending.flags |= facts.injected;
     let micros = u64::try_from(facts.started.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -364,8 +389,8 @@ pub(super) fn record(
             None => RequestProtocol::Http,
         },
         micros,
-        ending.bytes.0,
-        ending.bytes.1,
+        bodies.0,
+        bodies.1,
     );
     cx.access.finish(&ending);
 }

@@ -79,6 +79,8 @@ pub struct Progress {
     pub unwritten: Cell<usize>,
     /// The same for the endpoint, of a request body.
     pub unsent: Cell<usize>,
+    /// The protocol is switched: what moves from now on is no body, and no time is set for it.
+    pub switched: Cell<bool>,
     /// An HTTP/1 client has sent bytes before it saw that the protocol is switched.
     pub early: Cell<bool>,
     /// With which code the endpoint cut its response, if it did.

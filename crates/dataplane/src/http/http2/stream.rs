@@ -12,7 +12,7 @@ use super::{
         grpc,
         kept::{Kept, Pieces},
         local::Refused,
-        serve::{details_of_cut, record},
+        serve::{details_of_cut, record, record_exchange},
         watched::watched,
     },
     workers::Opened,
@@ -218,15 +218,7 @@ impl Stream<'_> {
             .await
         };
         let record = |status, flags, details| {
-            let bytes = (progress.received.get(), progress.sent.get());
-            let ending = Ending {
-                status,
-                flags,
-                details,
-                bytes,
-            };
-            let grpc = progress.grpc_status.get();
-            record(cx, forward.stats(), &forward.facts, ending, grpc);
+            record_exchange(cx, forward, &progress, status, flags, details);
         };
         match outcome {
             Outcome::Answered { status, flags, .. } => record(status, flags, "via_upstream"),

@@ -1,4 +1,5 @@
-//! The bytes of a WebSocket. What a client sends before it has seen the switch belongs to no protocol
+//! The bytes of a WebSocket: from the switch on it is a connection of TCP to its backend, and is counted
+//! as those are, while it runs. What a client sends before it has seen the switch belongs to no protocol
 //! that it can know to be spoken, so it is not passed on (CVE-2026-2833 was a proxy that did).
 use crate::{
     context::Context,
@@ -13,13 +14,15 @@ use crate::{
     stream,
     tunnel::{self, Patience, Progress},
 };
-use pointsman_telemetry::Flags;
+use pointsman_telemetry::{ClusterStats, Flags};
 use pointsman_wire::http1::Version;
+use std::{future::poll_fn, pin::pin, rc::Rc};
 
 /// From HTTP/1 to HTTP/1: from socket to socket, to the end. The error says why it was cut. `first` was
 /// received of the client before it could know, `reply` came from the endpoint behind its 101.
 pub(in crate::http) async fn run(
     cx: &Context<'_>,
+    stats: &Rc<ClusterStats>,
     upstream: &Socket,
     first: Vec<u8>,
     reply: Vec<u8>,
@@ -32,14 +35,38 @@ pub(in crate::http) async fn run(
     }
     // No limits of the policy's: those of bytes are for TCP.
     let patience = Patience::of(None, &cx.shard.settings);
+    let tunnel = async {
+        let tunnel = tunnel::run(cx, upstream, first, reply, patience, progress);
+        match tunnel.await.end {
+            tunnel::End::Closed => Ok(()),
+            tunnel::End::ClientReset => Err(Flags::DC),
+            tunnel::End::UpstreamReset => Err(Flags::UC),
+            tunnel::End::Idle | tunnel::End::TooOld => Err(Flags::SI),
+        }
+    };
     // Boxed, so that connections which switch to nothing are not as large as this is.
-    let tunnel = Box::pin(tunnel::run(cx, upstream, first, reply, patience, progress));
-    match tunnel.await.end {
-        tunnel::End::Closed => Ok(()),
-        tunnel::End::ClientReset => Err(Flags::DC),
-        tunnel::End::UpstreamReset => Err(Flags::UC),
-        tunnel::End::Idle | tunnel::End::TooOld => Err(Flags::SI),
-    }
+    Box::pin(counted(cx, stats, progress, tunnel)).await
+}
+
+/// Runs a tunnel to its end, and counts it meanwhile. The error says why it was cut.
+async fn counted(
+    cx: &Context<'_>,
+    stats: &Rc<ClusterStats>,
+    progress: &Progress,
+    tunnel: impl Future<Output = Result<(), Flags>>,
+) -> Result<(), Flags> {
+    progress.switched.set(true);
+    stats.tcp_opened();
+    let live = cx.shard.live(stats);
+    let mut tunnel = pin!(tunnel);
+    let end = poll_fn(|cx| {
+        let end = tunnel.as_mut().poll(cx);
+        live.follow(progress);
+        end
+    });
+    let end = end.await;
+    stats.tcp_closed(end.err().unwrap_or(Flags::EMPTY), 0, 0);
+    end
 }
 
 impl Crossing<'_> {
@@ -106,18 +133,21 @@ impl Crossing<'_> {
             let down = async { down.await.map_err(|cut| matches!(cut, Cut::Sink)) };
             tokio::try_join!(up, down)
         };
-        let flags = match watched(self.cx, progress, || idle, Box::pin(both)).await {
-            Ok(Ok(_)) => {
-                return End::Finished {
-                    status,
-                    reusable: false,
-                    keep: false,
-                };
+        let tunnel = async {
+            match watched(self.cx, progress, || idle, Box::pin(both)).await {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(client_gone)) if client_gone => Err(Flags::DC),
+                Ok(Err(_)) => Err(Flags::UC),
+                Err(_) => Err(Flags::SI),
             }
-            Ok(Err(client_gone)) if client_gone => Flags::DC,
-            Ok(Err(_)) => Flags::UC,
-            Err(_) => Flags::SI,
         };
-        End::Other(Outcome::Abort { status, flags })
+        match counted(self.cx, self.forward.stats(), progress, tunnel).await {
+            Ok(()) => End::Finished {
+                status,
+                reusable: false,
+                keep: false,
+            },
+            Err(flags) => End::Other(Outcome::Abort { status, flags }),
+        }
     }
 }
