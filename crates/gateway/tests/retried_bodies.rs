@@ -7,6 +7,13 @@ use pointsman_testkit::{
     Http2Reply, Http2Upstream, HttpUpstream, eventually, free_port, fresh_ip,
     message::{Body, Framing, MessageReader},
 };
+use proptest::{
+    collection::vec,
+    option,
+    prelude::*,
+    sample::Index,
+    test_runner::{Config, TestRunner},
+};
 use std::{
     net::SocketAddr,
     sync::{
@@ -139,14 +146,24 @@ async fn served(endpoint: &Endpoint, rule: &str, more: &str) -> (Gateway, Socket
 
 /// The request with this body in chunks of 5,000 bytes, and with a trailer.
 fn chunked(body: &[u8]) -> Vec<u8> {
+    let sizes: Vec<_> = body.chunks(5_000).map(<[u8]>::len).collect();
+    in_chunks(body, &sizes, 1)
+}
+
+/// The request with this body in chunks of these sizes, and with so many trailers.
+fn in_chunks(mut body: &[u8], sizes: &[usize], trailers: usize) -> Vec<u8> {
     let mut bytes = format!("{HEAD}Transfer-Encoding: chunked\r\n\r\n").into_bytes();
-    for (number, chunk) in body.chunks(5_000).enumerate() {
-        let extension = if number < 3 { ";of=it" } else { "" };
-        bytes.extend(format!("{:x}{extension}\r\n", chunk.len()).bytes());
+    for size in sizes {
+        let chunk = body.split_off(..*size).expect("there is as much");
+        bytes.extend(format!("{size:x};of=it\r\n").bytes());
         bytes.extend(chunk);
         bytes.extend(b"\r\n");
     }
-    bytes.extend(b"0\r\nX-Sum: 7\r\n\r\n");
+    bytes.extend(b"0\r\n");
+    for number in 0..trailers {
+        bytes.extend(format!("X-{number}: 7\r\n").bytes());
+    }
+    bytes.extend(b"\r\n");
     bytes
 }
 
@@ -173,8 +190,8 @@ async fn a_body_is_taken_up_in_the_middle() {
         .map(|at| (&chunks, second + at))
         .into();
     // In the last chunk, and in the trailer.
-    let last = find(&chunks, b"0\r\nX-Sum");
-    cases.extend([0, 1, 2, 7, 13, 14].map(|at| (&chunks, last + at)));
+    let last = find(&chunks, b"0\r\nX-0");
+    cases.extend([0, 1, 2, 5, 9, 10].map(|at| (&chunks, last + at)));
     cases.push((&chunks, chunks.len() - 1));
     let sized = sized(&body);
     cases.extend([6_000, 11_000].map(|at| (&sized, at)));
@@ -271,6 +288,76 @@ async fn a_body_that_is_taken_up_is_copied_once() {
         }
     }
     assert_eq!(mirror.malformed(), Vec::<String>::new());
+}
+
+/// However a body comes, and wherever tries fail in it, whoever answers has got all of it; the client's connection
+/// knows where the next request begins.
+#[test]
+fn any_body_is_taken_up_anywhere() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let (endpoint, _gateway, web) = runtime.block_on(async {
+        let endpoint = Endpoint::start().await;
+        let (gateway, web) = served(&endpoint, RULE, "").await;
+        (endpoint, gateway, web)
+    });
+    let failing = prop_oneof![
+        Just(Failing::Answers),
+        Just(Failing::Closes),
+        Just(Failing::Resets)
+    ];
+    let cases = (
+        vec(1..3_000_usize, 0..6),
+        option::weighted(0.8, 0..3_usize),
+        vec(any::<Index>(), 0..6),
+        vec((any::<Index>(), failing), 0..=3),
+    );
+    let config = Config {
+        failure_persistence: None,
+        ..Config::with_cases(100)
+    };
+    let outcome = TestRunner::new(config).run(&cases, |(chunks, trailers, cuts, failing)| {
+        let body = pattern(chunks.iter().sum());
+        let request = match trailers {
+            Some(trailers) => in_chunks(&body, &chunks, trailers),
+            None => sized(&body),
+        };
+        let next = b"GET /next HTTP/1.1\r\nHost: web\r\n\r\n";
+        let bytes = [request.as_slice(), next].concat();
+        let mut cuts: Vec<_> = cuts.iter().map(|it| it.index(bytes.len())).collect();
+        cuts.extend([0, bytes.len()]);
+        cuts.sort_unstable();
+        let times = failing
+            .iter()
+            .map(|(at, failing)| (at.index(body.len() + 1), *failing));
+        let got = runtime.block_on(async {
+            let got = endpoint.fails(times.collect());
+            let mut client = connect(web).await;
+            for segment in cuts.windows(2) {
+                client
+                    .send(&bytes[segment[0]..segment[1]])
+                    .await
+                    .expect("sent");
+                // Long enough for it to be read by itself, mostly.
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            for expected in ["got", "last"] {
+                let reply = client.read_response().await.expect("an answer");
+                assert_eq!((reply.status, reply.text().as_str()), (200, expected));
+            }
+            got.await.expect("no panic")
+        });
+        prop_assert_eq!(digest(&got.bytes), digest(&body));
+        let names: Vec<_> = got.trailers.into_iter().map(|(name, _)| name).collect();
+        let sent: Vec<_> = (0..trailers.unwrap_or(0))
+            .map(|it| format!("X-{it}"))
+            .collect();
+        prop_assert_eq!(names, sent);
+        Ok(())
+    });
+    outcome.expect("all of them");
 }
 
 /// The same of bodies that go to HTTP/2 endpoints, in pieces.
