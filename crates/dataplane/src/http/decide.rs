@@ -372,7 +372,7 @@ pub(crate) fn decide_head(
         }
         RequestDecision::Rule(matched) => {
             let view = &view;
-            let routed = Routed {
+            let mut routed = Routed {
                 cx,
                 view,
                 facts,

@@ -34,14 +34,14 @@ pub(super) struct Routed<'a, 'h> {
 }
 
 impl Routed<'_, '_> {
-    pub(super) fn execute(mut self, out: &mut Vec<u8>) -> Step {
+    pub(super) fn execute(&mut self, out: &mut Vec<u8>) -> Step {
         let Self {
             cx,
             view,
             ref matched,
             head,
             ..
-        } = self;
+        } = *self;
         cx.access.decided_by(&matched.rule.origin);
         let location;
         let fields;
@@ -121,7 +121,7 @@ impl Routed<'_, '_> {
     }
 
     /// A rule that injects faults or has a CORS policy: the fault comes first (VS-H-39, VS-H-84).
-    fn affected(mut self, chosen: Chosen, effects: &Effects, out: &mut Vec<u8>) -> Step {
+    fn affected(&mut self, chosen: Chosen, effects: &Effects, out: &mut Vec<u8>) -> Step {
         let shard = self.cx.shard;
         let injected = effects.fault.as_ref().map(|fault| {
             let mut random = shard.random.borrow_mut();
@@ -141,7 +141,7 @@ impl Routed<'_, '_> {
         }
     }
 
-    fn aborted(mut self, chosen: &Chosen, aborted: Aborted, out: &mut Vec<u8>) -> Step {
+    fn aborted(&mut self, chosen: &Chosen, aborted: Aborted, out: &mut Vec<u8>) -> Step {
         self.facts.injected |= Flags::FI;
         let answer = Answer {
             status: aborted.status,
@@ -154,7 +154,7 @@ impl Routed<'_, '_> {
         self.answered(&answer, &Changes::Nothing, stats, out)
     }
 
-    fn cross_origin(self, chosen: Chosen, cors: Option<&Cors>, out: &mut Vec<u8>) -> Step {
+    fn cross_origin(&self, chosen: Chosen, cors: Option<&Cors>, out: &mut Vec<u8>) -> Step {
         let fields = match cors.map(|cors| cors.ask(&self.request)) {
             None | Some(Verdict::Untouched) => return self.forward(chosen, None, out),
             Some(Verdict::Allowed(last)) => return self.forward(chosen, Some(last), out),
@@ -176,7 +176,7 @@ impl Routed<'_, '_> {
     }
 
     /// Sends it on. `last` is done to the response after all that the rule does to it.
-    fn forward(self, chosen: Chosen, last: Option<FieldOps>, out: &mut Vec<u8>) -> Step {
+    fn forward(&self, chosen: Chosen, last: Option<FieldOps>, out: &mut Vec<u8>) -> Step {
         let Self {
             cx,
             view,
@@ -184,7 +184,7 @@ impl Routed<'_, '_> {
             ref matched,
             head,
             ref request,
-        } = self;
+        } = *self;
         let rule = matched.rule;
         let changes = self.facts_for(chosen.cluster.as_deref(), |facts| {
             Changes::new(rule, Some(chosen.index), last, facts)

@@ -51,8 +51,8 @@ impl<'r> Levels<'r> {
 pub type Extra<'a> = SmallVec<[(&'a str, Cow<'a, [u8]>); 8]>;
 
 /// The same as the codec wants them.
-pub fn lines<'e>(extra: &'e Extra<'_>) -> SmallVec<[(&'e str, &'e [u8]); 8]> {
-    // Made where it is returned: `collect` would move it, and it is mostly empty room.
+pub fn lines<'e>(extra: &'e Extra<'_>) -> SmallVec<[(&'e str, &'e [u8]); 3]> {
+    // Small, as it is moved for each message, and hardly one has more of them.
     let mut lines = SmallVec::new();
     lines.extend(extra.iter().map(|(name, value)| (*name, &**value)));
     lines

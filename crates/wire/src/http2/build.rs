@@ -327,6 +327,9 @@ impl Told {
     }
 }
 
+/// What [`Told`] may add.
+const TOLD: usize = 2;
+
 /// The fields that were built.
 enum Built {
     All(HeaderMap),
@@ -392,7 +395,7 @@ impl<'a> Fields<'a> {
         let whole = self.whole_source();
         let start = whole.map_or(0, HeaderMap::len);
         let copies = self.source.is_none();
-        let mut count = 2;
+        let mut count = TOLD;
         for field in self.received(start) {
             if copies {
                 text.put_slice(field.value);
@@ -410,6 +413,8 @@ impl<'a> Fields<'a> {
             HeaderValue::from_maybe_shared(value).map_err(|_| Reason::BadFieldValue)
         };
         let mut built = match whole {
+            // Most responses have nothing behind.
+            Some(_) if count == TOLD => Built::Behind(Vec::new()),
             Some(_) => Built::Behind(Vec::with_capacity(count)),
             None => {
                 let map = HeaderMap::try_with_capacity(count);
@@ -426,9 +431,7 @@ impl<'a> Fields<'a> {
                 Some((name, value)) => built.append(name.clone(), value.clone())?,
                 None if copies => built.append(name(field.name)?, copied(field.value)?)?,
                 None => {
-                    let value = HeaderValue::from_bytes(field.value);
-                    let value = value.map_err(|_| Reason::BadFieldValue)?;
-                    built.append(name(field.name)?, value)?;
+                    built.append(name(field.name)?, made(field.value)?)?;
                 }
             }
         }
@@ -501,8 +504,25 @@ fn mark(name: &HeaderName, value: &mut HeaderValue) {
     }
 }
 
+/// The name of a field that is not the source's: for most requests those that are made here, which
+/// need not be checked and lowered each time.
 fn name(name: &str) -> Result<HeaderName, Reason> {
-    HeaderName::from_bytes(name.as_bytes()).map_err(|_| Reason::BadFieldName)
+    static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+    static PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+    match name {
+        "x-request-id" => Ok(REQUEST_ID.clone()),
+        "x-forwarded-proto" => Ok(PROTO.clone()),
+        _ => HeaderName::from_bytes(name.as_bytes()).map_err(|_| Reason::BadFieldName),
+    }
+}
+
+/// Its value. A scheme is no copy.
+fn made(value: &[u8]) -> Result<HeaderValue, Reason> {
+    match value {
+        b"http" => Ok(HeaderValue::from_static("http")),
+        b"https" => Ok(HeaderValue::from_static("https")),
+        _ => HeaderValue::from_bytes(value).map_err(|_| Reason::BadFieldValue),
+    }
 }
 
 /// The target that is sent. Of a rewritten one the bytes that may not stand in it are encoded:

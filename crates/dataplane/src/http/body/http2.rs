@@ -144,6 +144,9 @@ impl Http2Sink<'_> {
                     false => Ok(()),
                 };
             }
+            // h2 tells whoever has waited for this stream that there is room now. That is this task, which
+            // is about to use it, and would be polled once more for each body.
+            let _ = self.to.poll_reset(&mut Context::from_waker(Waker::noop()));
             self.to.reserve_capacity(bytes.len());
             let mut room = self.to.capacity();
             if room == 0 {

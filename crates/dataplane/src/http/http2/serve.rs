@@ -3,7 +3,7 @@ use super::{
     super::{age::Age, decide::TableCache},
     floods::Floods,
     socket::Socket,
-    workers::{Opened, Workers},
+    workers::Workers,
 };
 use crate::{
     connection::Accepted,
@@ -43,7 +43,7 @@ pub(super) struct Peer {
 pub(super) struct Serving(Rc<Peer>);
 
 impl Serving {
-    fn begin(peer: &Rc<Peer>) -> Self {
+    pub(super) fn begin(peer: &Rc<Peer>) -> Self {
         peer.active.set(peer.active.get() + 1);
         Self(peer.clone())
     }
@@ -78,7 +78,7 @@ const GOODBYE: Duration = Duration::from_secs(5);
 
 /// What the connection's task has waited for.
 enum Next {
-    /// The client opened a stream.
+    /// The client opened a stream, which is being served.
     Request,
     /// There are streams in service now where there were none, or none any more; or a field block
     /// was begun or ended.
@@ -117,15 +117,16 @@ pub(crate) async fn serve(shard: Rc<Shard>, lease: Lease, accepted: Accepted, re
         consume_budget().await;
         let idle = peer.active.get() == 0;
         let head = peer.floods.head_since();
-        // Beside the answer, which passes through several hands.
-        let mut request = None;
         let next = poll_fn(|cx| {
             if let Some(flood) = peer.floods.take() {
                 return Poll::Ready(Next::Flood(flood));
             }
             match connection.poll_accept(cx) {
-                Poll::Ready(Some(Ok(opened))) => {
-                    request = Some(opened);
+                Poll::Ready(Some(Ok((request, respond)))) => {
+                    // Handed over here: each hand that it went through would copy it.
+                    if !flooded {
+                        peer.workers.serve(&peer, request, respond);
+                    }
                     return Poll::Ready(Next::Request);
                 }
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Next::Over(Some(error))),
@@ -166,17 +167,9 @@ pub(crate) async fn serve(shard: Rc<Shard>, lease: Lease, accepted: Accepted, re
             peer.lease.idle(limit, next).await
         };
         match next {
+            Ok(Next::Request) if flooded => {}
             Ok(Next::Request) => {
-                let Some((request, respond)) = request.filter(|_| !flooded) else {
-                    continue;
-                };
                 served = served.saturating_add(1);
-                let opened = Opened {
-                    serving: Serving::begin(&peer),
-                    request,
-                    respond,
-                };
-                peer.workers.serve(&peer, opened);
                 let spent = most > 0 && served >= most;
                 // A busy connection is never waited for as long as its age has left.
                 if !leaving && (spent || age.is_over()) {

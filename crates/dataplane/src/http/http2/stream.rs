@@ -15,7 +15,7 @@ use super::{
         serve::{details_of_cut, record, record_exchange},
         watched::watched,
     },
-    workers::Opened,
+    workers::{Opened, Workers},
 };
 use crate::{
     access::pending::{Ending, Pending},
@@ -35,13 +35,17 @@ use std::{
     time::Duration,
 };
 
-/// Serves one request.
-pub(super) async fn serve(lease: &Lease, opened: Opened) {
-    let Opened {
+/// Serves one request, the next of those that wait; taken here, as each hand it went through would
+/// copy it.
+pub(super) async fn serve(lease: &Lease, workers: &Workers) {
+    let Some(Opened {
         serving,
         request,
         respond,
-    } = opened;
+    }) = workers.take()
+    else {
+        return;
+    };
     let peer = serving.peer();
     let accepted = &peer.accepted;
     let cx = Context {

@@ -3,7 +3,10 @@
 //! A task takes one stream after the other. With one of its own for each stream, several KiB would be
 //! allocated, filled, moved and given back for each request: on small ones that was a fifth of all
 //! that this process did.
-use super::{serve::Peer, stream};
+use super::{
+    serve::{Peer, Serving},
+    stream,
+};
 use crate::shard::registry::Lease;
 use bytes::Bytes;
 use h2::{RecvStream, server::SendResponse};
@@ -19,7 +22,7 @@ use std::{
 
 /// A stream that was opened.
 pub(super) struct Opened {
-    pub(super) serving: super::serve::Serving,
+    pub(super) serving: Serving,
     pub(super) request: Request<RecvStream>,
     pub(super) respond: SendResponse<Bytes>,
 }
@@ -44,8 +47,17 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Workers {
     /// Has the stream served.
-    pub(super) fn serve(&self, peer: &Rc<Peer>, opened: Opened) {
-        self.opened.borrow_mut().push_back(opened);
+    pub(super) fn serve(
+        &self,
+        peer: &Rc<Peer>,
+        request: Request<RecvStream>,
+        respond: SendResponse<Bytes>,
+    ) {
+        self.opened.borrow_mut().push_back(Opened {
+            serving: Serving::begin(peer),
+            request,
+            respond,
+        });
         match self.idle.borrow_mut().pop() {
             Some((_, waker)) => waker.wake(),
             None => {
@@ -55,6 +67,11 @@ impl Workers {
                 actix::spawn(Box::pin(work(peer.clone(), number)));
             }
         }
+    }
+
+    /// Takes the stream that has waited longest.
+    pub(super) fn take(&self) -> Option<Opened> {
+        self.opened.borrow_mut().pop_front()
     }
 
     /// The connection has ended; so do the tasks, once they are done.
@@ -92,11 +109,8 @@ impl Workers {
 async fn work(peer: Rc<Peer>, number: u64) {
     let lease = peer.lease.stream();
     while peer.workers.wait(number, &lease).await {
-        let opened = peer.workers.opened.borrow_mut().pop_front();
-        if let Some(opened) = opened {
-            lease.hold(peer.lease.generation());
-            stream::serve(&lease, opened).await;
-        }
+        lease.hold(peer.lease.generation());
+        stream::serve(&lease, &peer.workers).await;
     }
 }
 
