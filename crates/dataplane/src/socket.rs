@@ -5,7 +5,7 @@
 //! that arrives there would wake the shard's thread for nothing, dozens of times for one wait. Such a
 //! source is hushed (`Socket::look_away`), and listened to again as soon as somebody has to wait for it.
 //! `SO_RCVLOWAT` does not do it: the kernel disregards it when memory is short.
-use rustix::net::{RecvFlags, SendFlags};
+use rustix::net::SendFlags;
 use std::{
     cell::{Cell, RefCell},
     io::{self, ErrorKind, IoSlice},
@@ -226,19 +226,12 @@ impl Socket {
         matches!(&*self.state.borrow(), State::Deaf(_) | State::Written(_))
     }
 
-    /// Reads once into `buffer`, or says that it would have to wait.
+    /// Reads once into `buffer`, or says that it would have to wait. For those of HTTP/2.
+    ///
+    /// # Errors
+    /// `Unsupported` of a socket that was hushed once.
     pub(crate) fn try_read_buf(&self, buffer: &mut ReadBuf<'_>) -> io::Result<usize> {
-        match &*self.state.borrow() {
-            State::Heard(stream) if !self.unsure.get() => stream.try_read_buf(buffer),
-            _ => {
-                let read = self.try_io(Interest::READABLE, |fd| {
-                    let room = buffer.initialize_unfilled();
-                    Ok(rustix::net::recv(fd, room, RecvFlags::empty())?.0)
-                })?;
-                buffer.advance(read);
-                Ok(read)
-            }
-        }
+        self.never_hushed(|stream| stream.try_read_buf(buffer))
     }
 
     /// Writes once, or says that it would have to wait.
@@ -251,11 +244,19 @@ impl Socket {
         }
     }
 
-    /// The same of several pieces.
+    /// The same of several pieces. For those of HTTP/2.
+    ///
+    /// # Errors
+    /// As `Socket::try_read_buf`.
     pub(crate) fn try_write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.never_hushed(|stream| stream.try_write_vectored(pieces))
+    }
+
+    fn never_hushed<R>(&self, io: impl FnOnce(&TcpStream) -> io::Result<R>) -> io::Result<R> {
         match &*self.state.borrow() {
-            State::Heard(stream) => stream.try_write_vectored(pieces),
-            _ => self.try_io(Interest::WRITABLE, |fd| Ok(rustix::io::writev(fd, pieces)?)),
+            // What the runtime believes of it is all there is to know.
+            State::Heard(stream) if !self.unsure.get() => io(stream),
+            _ => Err(ErrorKind::Unsupported.into()),
         }
     }
 
@@ -389,6 +390,27 @@ mod tests {
         assert!(socket.is_hushed(), "writing does not bring it back");
         assert_eq!(got, bytes);
         assert!(socket.into_stream().is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_is_for_sockets_that_are_never_hushed_says_so() {
+        let (socket, _peer) = pair().await;
+        let mut room = [0; 4];
+        let mut room = ReadBuf::new(&mut room);
+        let pieces = [IoSlice::new(b"x")];
+        stream::write_all(&socket, b"x").await.unwrap();
+        assert_eq!(socket.try_write_vectored(&pieces).unwrap(), 1);
+        hush(&socket).await;
+        for _ in 0..2 {
+            let read = socket.try_read_buf(&mut room).unwrap_err();
+            let written = socket.try_write_vectored(&pieces).unwrap_err();
+            assert_eq!(
+                (read.kind(), written.kind()),
+                (ErrorKind::Unsupported, ErrorKind::Unsupported)
+            );
+            // Nor once it was.
+            poll_fn(|cx| Poll::Ready(socket.listen(cx))).await.unwrap();
+        }
     }
 
     /// What was there already when it was looked away from is not told of again.
