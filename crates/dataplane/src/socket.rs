@@ -38,7 +38,14 @@ enum State {
     /// The runtime tells of everything.
     Heard(TcpStream),
     /// Hushed: the poller does not know it. Not even a reset is told of: whoever has hushed it reads
-    /// from it next, and finds out.
+    /// from it next, and finds out behind what came before the reset, which is whole and still to be
+    /// delivered. To hear of it earlier would be good for nothing but to throw that away; a sink that
+    /// takes no more is given up by its own limits.
+    ///
+    /// Nor is there a cheap way. For errors alone the runtime registers a socket as for reading, and
+    /// whoever waits for urgent data (`Interest::PRIORITY`) is woken by the kernel for each segment,
+    /// too. As one that is written to it would hear of errors only, for two more system calls and a
+    /// turn of the event loop each time that a source is hushed.
     Deaf(std::net::TcpStream),
     /// Hushed, and somebody waits to write to it. Boxed, so that it takes no room in those that never
     /// are.
@@ -411,6 +418,27 @@ mod tests {
             // Nor once it was.
             poll_fn(|cx| Poll::Ready(socket.listen(cx))).await.unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn what_came_before_a_reset_is_read_before_it() {
+        const SENT: usize = 40_000;
+        let (socket, mut peer) = pair().await;
+        hush(&socket).await;
+        peer.write_all(&[7; SENT]).await.unwrap();
+        stream::reset_on_close(&peer.into());
+        let mut got = Vec::with_capacity(8_000);
+        let mut read = 0;
+        let end = loop {
+            match stream::read(&socket, &mut got).await {
+                Ok(0) => panic!("that is no end in order"),
+                Ok(some) => read += some,
+                Err(error) => break error,
+            }
+            assert!(socket.is_hushed(), "nobody has waited");
+            got.clear();
+        };
+        assert_eq!((read, end.kind()), (SENT, ErrorKind::ConnectionReset));
     }
 
     /// What was there already when it was looked away from is not told of again.
