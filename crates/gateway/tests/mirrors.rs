@@ -65,6 +65,7 @@ async fn a_copy_is_what_the_endpoint_got_in_the_version_of_its_mirror() {
         Ask::new("GET", "/x?q=1").field("cookie", "a=b; c=d"),
         Ask::new("DELETE", "/x"),
         Ask::new("POST", "/x").body(b""),
+        Ask::new("POST", "/x").body(b"").sized(),
         Ask::new("POST", "/x").body(b"small").sized(),
         Ask::new("POST", "/x")
             .field("te", "trailers")

@@ -65,7 +65,8 @@ impl<'a> Http1Request<'a> {
                 take_received_body(forward.facts.body, copies, out, input, progress)
             }
             // Its pieces travel apart from the head.
-            Some(_) => forward.facts.body,
+            Some(_) if forward.facts.has_body() => forward.facts.body,
+            Some(_) => BodyLength::None,
         };
         let most = forward.kept_bytes(&cx.shard.settings);
         let kept = match forward.http2 {
