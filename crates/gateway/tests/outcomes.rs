@@ -2,10 +2,10 @@
 //! the table of outcomes (VS-H-125..151) that no other file is about.
 mod common;
 
-use common::*;
+use common::{pairs::*, *};
 use pointsman_model::OutboundPolicy;
 use pointsman_testkit::{
-    HttpUpstream, TcpUpstream, eventually, free_port, fresh_ip,
+    Http2Reply, HttpUpstream, TcpUpstream, eventually, free_port, fresh_ip,
     http::Reply,
     tcp::{Behaviour, Deaf},
 };
@@ -99,6 +99,34 @@ async fn a_client_that_goes_is_counted_so() {
     client.reset();
     gateway
         .metrics_until(|it| it.sum(REQUESTS, &[("response_flags", "DC")]) == 1.0)
+        .await;
+}
+
+/// A response that was cut in its middle counts by the status that its client has got (VS-H-133).
+#[tokio::test]
+async fn a_cut_response_is_counted_by_its_own_status() {
+    let more = ["one", "two"].map(|host| {
+        let rule = format!("- route: [{{destination: {{host: {host}}}}}]\n  timeout: 400ms\n");
+        rules(host, &rule)
+    });
+    let pairs = Pairs::serve_with(
+        settings(),
+        vec![(
+            "/slow",
+            Reply::ticking(&["a"; 100], Duration::from_millis(50)).status(404),
+            Http2Reply::head(404).data(b"a").then_hang(),
+        )],
+        &more.concat(),
+    )
+    .await;
+    for pair in PAIRS {
+        let cut = pairs.ask(pair, &Ask::new("GET", "/slow")).await;
+        assert!(cut.is_err(), "{pair:?}: {cut:?}");
+    }
+    let labels = [("response_code", "404"), ("response_flags", "UT")];
+    pairs
+        .gateway
+        .metrics_until(|it| it.sum(REQUESTS, &labels) == 4.0)
         .await;
 }
 

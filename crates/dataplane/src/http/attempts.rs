@@ -152,7 +152,7 @@ pub(super) async fn exchange(
             return Poll::Ready(match progress.answering.get() {
                 // Bytes of the response are with the client already: it must see a cut.
                 true => Outcome::Abort {
-                    status: 200,
+                    status: progress.status.get(),
                     flags: Flags::UT,
                 },
                 false => Outcome::Reply(local::TIMEOUT),

@@ -374,6 +374,7 @@ impl Crossing<'_> {
     async fn body(&self, head: &Head, body: &mut Source<'_>, client: &mut Client<'_>) -> Download {
         self.progress.answering.set(true);
         let status = head.status;
+        self.progress.status.set(status);
         let left: &Cell<usize> = &self.progress.unwritten;
         let mut stream;
         let mut sink = match client {

@@ -146,6 +146,7 @@ async fn receive(
             progress.answering.set(false);
         }
     };
+    progress.status.set(head.status);
     if head.upgraded {
         // Asked before the client can know of the switch, and of the kernel: what it has sent by now
         // may not have been read yet.

@@ -305,7 +305,7 @@ pub(super) async fn both_ways(
         Ok(Err(Some(refusal))) if !progress.answering.get() => {
             End::Other(Outcome::Refused(refusal))
         }
-        Ok(Err(_)) => client_gone(),
+        Ok(Err(_)) => client_gone(progress),
         Err(stall) if uploaded.get() || progress.answering.get() || progress.unsent.get() > 0 => {
             stall.end(cx, progress, local::RESPONSE_IDLE)
         }
@@ -313,9 +313,9 @@ pub(super) async fn both_ways(
     }
 }
 
-fn client_gone() -> End {
+fn client_gone(progress: &Progress) -> End {
     End::Other(Outcome::Abort {
-        status: 0,
+        status: progress.status.get(),
         flags: Flags::DC,
     })
 }

@@ -35,11 +35,11 @@ impl Stall {
         }
         match self {
             Self::ClientGone => End::Other(Outcome::Abort {
-                status: 0,
+                status: progress.status.get(),
                 flags: Flags::DC,
             }),
             Self::Idle | Self::Unread if progress.answering.get() => End::Other(Outcome::Abort {
-                status: 200,
+                status: progress.status.get(),
                 flags: Flags::SI,
             }),
             Self::Idle | Self::Unread => End::Other(Outcome::Reply(late)),

@@ -74,6 +74,8 @@ pub struct Progress {
     /// The head of a response is on its way to the client: from here on only a cut can tell it of
     /// a failure.
     pub answering: Cell<bool>,
+    /// Of the response that is on its way to the client; 0 until it is known, which is earlier.
+    pub status: Cell<u16>,
     /// Bytes the client has not taken yet of the write under way; 0 when there is none. Whoever
     /// waits meanwhile waits for the client.
     pub unwritten: Cell<usize>,
