@@ -1,7 +1,7 @@
 //! WebSocket where a version changes (RFC 8441; PS-73), and what is recorded of it in every pairing.
 mod common;
 
-use common::{Gateway, Notes, SOON, Scrape, dial, plain, rules, service, settings};
+use common::{Gateway, Notes, SOON, Scrape, dial, plain, rules, service, settings, subsets};
 use pointsman_testkit::{
     HttpUpstream, RawHttp, Reply, eventually, free_port, fresh_ip,
     http2::{Http2Client, Http2Reply, Http2Request, Http2Upstream},
@@ -260,6 +260,39 @@ async fn a_tunnel_is_counted_while_it_runs() {
         for family in ["istio_request_bytes_sum", "istio_response_bytes_sum"] {
             assert_eq!(metrics.sum(family, &web), 0.0, "no body: {family}");
         }
+    }
+}
+
+/// BE-67: a WebSocket is a request under way until it has ended, whichever version it runs over.
+#[tokio::test]
+async fn a_tunnel_is_one_of_the_requests_that_there_may_be() {
+    let one = HttpUpstream::named("web")
+        .on("/chat", Reply::upgrade())
+        .start()
+        .await;
+    let two = http2_upstream(true).await;
+    for (port_name, endpoint) in [("http", one.addr()), ("http2", two.addr())] {
+        let at = SocketAddr::new(fresh_ip(), free_port());
+        let policy = "{connectionPool: {http: {http2MaxRequests: 1}}}";
+        let text = service("web", at.ip(), at.port(), port_name, &plain(&[endpoint]))
+            + &subsets("web", &[], policy);
+        let _gateway = Gateway::serve(&text).await;
+        let mut client = RawHttp::connect(at).await.expect("connected");
+        client.send(OPENING).await.expect("sent");
+        assert_eq!(client.read_response().await.expect("an answer").status, 101);
+        // It is a tunnel by now.
+        client.send([7; 100]).await.expect("sent");
+        client.read_exact(100).await.expect("echoed");
+        let mut other = RawHttp::connect(at).await.expect("connected");
+        let refused = other.get("web", "/").await.expect("an answer");
+        assert_eq!(refused.status, 503, "{port_name}");
+        client.half_close().await.expect("half-closed");
+        client.read_to_end().await.expect("in order");
+        eventually(SOON, async || {
+            let mut other = RawHttp::connect(at).await.expect("connected");
+            other.get("web", "/").await.expect("an answer").status == 200
+        })
+        .await;
     }
 }
 

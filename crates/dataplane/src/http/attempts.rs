@@ -14,7 +14,7 @@ use crate::{
         cluster_state::{ClusterState, Dialled, Tried},
         endpoint_state::{EndpointState, InFlight},
         http2_pool::{ConnectionLimits, Http2Lease, Http2OpenError},
-        pool_limits::{Full, Lifetime, PoolLimits},
+        pool_limits::{Counted, Full, Lifetime, PoolLimits},
         upstream::Upstream,
     },
     socket::Socket,
@@ -44,6 +44,8 @@ pub(crate) enum Outcome {
     Upgraded {
         upstream: Upstream,
         in_flight: InFlight,
+        /// It goes on counting as a request of its backend (BE-67).
+        request: Option<Counted>,
         reply: Vec<u8>,
     },
     /// Nothing was sent to the client; this is to be.
@@ -171,7 +173,7 @@ async fn attempts(
 ) -> Outcome {
     let backend = forward.backend();
     let limits = backend.and_then(|it| it.limits.as_deref());
-    let _request = match limits.map_or(Ok(None), PoolLimits::request) {
+    let request = match limits.map_or(Ok(None), PoolLimits::request) {
         Ok(room) => room,
         Err(full) => return Outcome::Reply(overflow(cx, full)),
     };
@@ -255,6 +257,7 @@ async fn attempts(
                     Some(upstream) => Outcome::Upgraded {
                         upstream,
                         in_flight,
+                        request,
                         reply,
                     },
                     // There is none without a connection.

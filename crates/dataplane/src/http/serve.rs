@@ -320,11 +320,12 @@ async fn proxy(
         Outcome::Upgraded {
             upstream,
             in_flight,
+            request,
             reply,
         } => {
             let first = std::mem::take(input);
             let end = websocket::run(cx, forward.stats(), &upstream, first, reply, &progress).await;
-            drop(in_flight);
+            drop((in_flight, request));
             match end {
                 Ok(()) => record(101, Flags::EMPTY, "via_upstream"),
                 Err(flags) => record(101, flags, details_of_cut(flags)),
