@@ -8,6 +8,7 @@ use pointsman_testkit::{
     Http2Reply, HttpUpstream, TcpUpstream, eventually, free_port, fresh_ip,
     http::Reply,
     tcp::{Behaviour, Deaf},
+    within,
 };
 use std::{
     net::{IpAddr, SocketAddr},
@@ -127,6 +128,38 @@ async fn a_cut_response_is_counted_by_its_own_status() {
     pairs
         .gateway
         .metrics_until(|it| it.sum(REQUESTS, &labels) == 4.0)
+        .await;
+}
+
+/// A client whose body goes wrong when it gets its response already has not gone away: it is refused.
+#[tokio::test]
+async fn a_body_that_goes_wrong_behind_an_early_answer_is_refused() {
+    let pairs = Pairs::serve(vec![(
+        "/",
+        Reply::ticking(&["a"; 200], Duration::from_millis(50)).early(),
+        Http2Reply::endless(b"a", Duration::from_millis(50)).early(),
+    )])
+    .await;
+    for endpoint in [Speaks::Http1, Speaks::Http2] {
+        let (at, host) = pairs.at(endpoint);
+        let mut client = connect(at).await;
+        let head = format!("POST / HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\n\r\n");
+        client.send(head + "1\r\na\r\n").await.expect("sent");
+        let begun = within(SOON, client.read_exact(12))
+            .await
+            .expect("an answer");
+        assert_eq!(begun, b"HTTP/1.1 200", "{endpoint:?}");
+        client.send("zz\r\n").await.expect("sent");
+        let end = within(SOON, client.read_to_end()).await;
+        assert!(is_reset(&end), "{endpoint:?}: {end:?}");
+    }
+    let labels = [("response_code", "200"), ("response_flags", "DPE")];
+    let why = [("reason", "bad_chunk_size")];
+    pairs
+        .gateway
+        .metrics_until(|it| {
+            it.sum(REQUESTS, &labels) == 2.0 && it.sum("pointsman_refused_bytes_total", &why) == 2.0
+        })
         .await;
 }
 

@@ -50,7 +50,7 @@ pub(crate) enum Outcome {
     },
     /// Nothing was sent to the client; this is to be.
     Reply(Local),
-    /// As `Reply`, for a body with wrong framing.
+    /// As `Reply`, for a body with wrong framing; as `Abort` where the client gets a response already.
     Refused(Refusal),
     /// The client must see a cut.
     Abort { status: u16, flags: Flags },

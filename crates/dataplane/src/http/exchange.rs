@@ -302,10 +302,8 @@ pub(super) async fn both_ways(
     };
     match end {
         Ok(Ok(end)) => finish(cx, end, uploaded.get()),
-        Ok(Err(Some(refusal))) if !progress.answering.get() => {
-            End::Other(Outcome::Refused(refusal))
-        }
-        Ok(Err(_)) => client_gone(progress),
+        Ok(Err(Some(refusal))) => End::Other(Outcome::Refused(refusal)),
+        Ok(Err(None)) => client_gone(progress),
         Err(stall) if uploaded.get() || progress.answering.get() || progress.unsent.get() > 0 => {
             stall.end(cx, progress, local::RESPONSE_IDLE)
         }

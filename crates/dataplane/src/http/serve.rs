@@ -299,6 +299,13 @@ async fn proxy(
             record(status, local.flags, local.details);
             answer(cx, out, keep).await
         }
+        Outcome::Refused(refusal) if progress.answering.get() => {
+            cx.shard.counts.refuse_for(refusal.reason);
+            let (status, details) = (progress.status.get(), refusal.reason.as_str());
+            record(status, Flags::DPE, details);
+            stream::reset_on_close(cx.client);
+            false
+        }
         Outcome::Refused(refusal) => {
             let grpc = facts.grpc;
             let refused = Refused { refusal, grpc };

@@ -234,6 +234,12 @@ impl Stream<'_> {
                 progress.grpc_status.set(grpc);
                 record(status, local.flags, local.details);
             }
+            Outcome::Refused(refusal) if progress.answering.get() => {
+                cx.shard.counts.refuse_for(refusal.reason);
+                self.answering.reset(Reason::PROTOCOL_ERROR);
+                let (status, details) = (progress.status.get(), refusal.reason.as_str());
+                record(status, Flags::DPE, details);
+            }
             Outcome::Refused(refusal) => {
                 cx.shard.counts.refuse_for(refusal.reason);
                 let grpc = forward.facts.grpc;
