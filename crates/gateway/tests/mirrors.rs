@@ -226,6 +226,27 @@ async fn a_mirror_that_misbehaves_is_not_noticed() {
     }
 }
 
+/// What a 101 leaves that nobody asked for is no connection for another request.
+#[tokio::test]
+async fn a_mirror_that_switches_protocols_is_left() {
+    let switched =
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let one = HttpUpstream::named("shadow1")
+        .otherwise(Reply::raw(switched.as_bytes()))
+        .start()
+        .await;
+    let more = shadow("shadow1", "http", one.addr()) + &mirrored(&["shadow1"]);
+    let mut settings = settings();
+    settings.process.shards = 1;
+    let pairs = Pairs::serve_with(settings, Vec::new(), &more).await;
+    for count in 1..=2 {
+        let got = pairs.ask(PAIRS[0], &Ask::new("GET", "/")).await;
+        assert_eq!(got.expect("answered").status, 200);
+        outcomes(&pairs.gateway, "answered", count).await;
+        assert_eq!(one.connections(), count);
+    }
+}
+
 /// A mirror that cannot be reached by HTTP/2: nobody listens, or what listens speaks HTTP/1.
 #[tokio::test]
 async fn a_mirror_that_does_not_speak_http2_fails() {

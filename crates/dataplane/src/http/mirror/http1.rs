@@ -9,7 +9,7 @@ use crate::{
     stream,
 };
 use pointsman_wire::http1::{
-    BodyLength, HeadLimits, RequestKind, ResponseBody, field_slots, parse_response,
+    BodyLength, HeadLimits, RequestKind, ResponseBody, ResponseHead, field_slots, parse_response,
 };
 use std::time::Instant;
 use tokio::task::coop::consume_budget;
@@ -69,7 +69,9 @@ async fn read_away(
         let head = {
             let mut slots = field_slots();
             let head = parse_response(input, &mut slots, &limits, kind).ok()?;
-            head.map(|head| (head.len, head.is_interim(), head.keep_alive, head.body))
+            // Nobody asked for another protocol: what a 101 leaves is no connection for requests.
+            let keeps = |head: &ResponseHead<'_>| head.keep_alive && head.status != 101;
+            head.map(|head| (head.len, head.is_interim(), keeps(&head), head.body))
         };
         match head {
             None => {
