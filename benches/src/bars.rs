@@ -41,9 +41,14 @@ impl Row {
     #[must_use]
     pub fn bars(self) -> &'static [Bar] {
         const HAPROXY: Against = Against::Proxy(Kind::Haproxy);
-        const HTTP1: [Bar; 2] = [bar(HAPROXY, 0.80), bar(Against::Floor, 1.30)];
+        const SAME: Against = Against::Proxy(Kind::HaproxySame);
+        const HTTP1: [Bar; 3] = [
+            bar(HAPROXY, 0.80),
+            bar(SAME, 0.80),
+            bar(Against::Floor, 1.30),
+        ];
         const LARGE: [Bar; 1] = [bar(Against::BestPeer, 1.0)];
-        const HTTP2: [Bar; 1] = [bar(HAPROXY, 0.90)];
+        const HTTP2: [Bar; 2] = [bar(HAPROXY, 0.90), bar(SAME, 0.90)];
         const TAIL: [Bar; 1] = [bar(Against::BestPeer, 1.0)];
         const IDLE: [Bar; 1] = [bar(Against::Itself, 4.0)];
         const CONNECT: [Bar; 1] = [bar(Against::Proxy(Kind::Nginx), 1.05)];
@@ -154,9 +159,14 @@ mod tests {
         let outcomes = [
             outcome(Kind::Pointsman, false, 8.04),
             outcome(Kind::Haproxy, false, 10.0),
+            outcome(Kind::HaproxySame, false, 9.0),
             outcome(Kind::Relay, true, 6.0),
         ];
-        assert_eq!(texts(Row::HttpSmall, &outcomes), ["met", "missed"]);
+        assert_eq!(
+            texts(Row::HttpSmall, &outcomes),
+            ["met", "missed", "missed"]
+        );
+        assert_eq!(texts(Row::H2H1, &outcomes), ["met", "met"]);
         assert_eq!(texts(Row::Http1Mib, &outcomes), ["met"]);
         assert_eq!(texts(Row::TcpConnect, &outcomes), ["not measured"]);
         assert_eq!(texts(Row::HttpSmall, &outcomes[1..]), [""; 0]);
