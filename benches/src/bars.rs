@@ -100,26 +100,27 @@ impl Verdict {
     }
 }
 
+/// The cheapest of the peers.
+#[must_use]
+pub fn best_peer(outcomes: &[Outcome]) -> Option<&Outcome> {
+    let peers = outcomes.iter().filter(|outcome| outcome.kind.is_peer());
+    let costs = peers.filter_map(|it| Some((it, it.median(|sample| sample.cost)?)));
+    let best = costs.min_by(|(_, one), (_, other)| one.total_cmp(other));
+    best.map(|(outcome, _)| outcome)
+}
+
 /// Judges this project's figures of a row; nothing when it took no part.
 #[must_use]
 pub fn judge(row: Row, outcomes: &[Outcome]) -> Vec<Verdict> {
-    let cost = |outcome: &Outcome| outcome.median(|sample| sample.cost);
     let ours = |it: &&Outcome| it.kind == Kind::Pointsman && !it.is_floor;
     let Some(ours) = outcomes.iter().find(ours) else {
         return Vec::new();
     };
-    let of = |chosen: &dyn Fn(&Outcome) -> bool| {
-        let costs = outcomes.iter().filter(|it| chosen(it)).filter_map(cost);
-        costs.reduce(f64::min)
-    };
-    let here = |against| {
-        let base = match against {
-            Against::Proxy(kind) => of(&|it| it.kind == kind),
-            Against::BestPeer => of(&|it| it.kind.is_peer()),
-            Against::Floor => of(&|it| it.is_floor),
-            Against::Itself => Some(1.0),
-        };
-        Some(cost(ours)? / base?)
+    let here = |against| match against {
+        Against::Proxy(kind) => ours.against(outcomes.iter().find(|it| it.kind == kind)?),
+        Against::BestPeer => ours.against(best_peer(outcomes)?),
+        Against::Floor => ours.against(outcomes.iter().find(|it| it.is_floor)?),
+        Against::Itself => ours.median(|sample| sample.cost),
     };
     let bars = row.bars().iter();
     bars.map(|bar| Verdict {

@@ -97,14 +97,23 @@ impl Outcome {
             }
         }
     }
+
     /// The median of a figure over the rounds.
     #[must_use]
     pub fn median(&self, figure: impl Fn(&Sample) -> f64) -> Option<f64> {
-        let mut values: Vec<f64> = self.samples.iter().map(figure).collect();
-        values.sort_by(f64::total_cmp);
-        let upper = *values.get(values.len() / 2)?;
-        let lower = *values.get(values.len().saturating_sub(1) / 2)?;
-        Some(f64::midpoint(lower, upper))
+        median(self.samples.iter().map(figure).collect())
+    }
+
+    /// The cost as a share of another's: the median of what it was in each round. What makes a round
+    /// dear makes it dear for both, so this is steadier than the ratio of the two medians.
+    #[must_use]
+    pub fn against(&self, other: &Outcome) -> Option<f64> {
+        let rounds = self.samples.iter().zip(&other.samples);
+        median(
+            rounds
+                .map(|(ours, theirs)| ours.cost / theirs.cost)
+                .collect(),
+        )
     }
 
     /// The smallest and the largest cost.
@@ -113,6 +122,13 @@ impl Outcome {
         let costs = || self.samples.iter().map(|sample| sample.cost);
         Some((costs().reduce(f64::min)?, costs().reduce(f64::max)?))
     }
+}
+
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let upper = *values.get(values.len() / 2)?;
+    let lower = *values.get(values.len().saturating_sub(1) / 2)?;
+    Some(f64::midpoint(lower, upper))
 }
 
 /// Measures one row. A proxy that does not answer correctly drops out of the row and says why; one
@@ -128,11 +144,18 @@ pub fn row(row: Row, contestants: &mut [Contestant<'_>], plan: &Plan) -> Vec<Out
         })
         .collect();
     for round in 0..plan.rounds {
-        for (front, contestant, outcome) in &mut parts {
+        let measure = |part: &mut (_, &mut Contestant<'_>, Outcome)| {
+            let (front, contestant, outcome) = part;
             if outcome.failure.is_none() {
                 plan.tell(row, round, &outcome.name);
                 outcome.take(sample(row, *front, contestant, plan));
             }
+        };
+        // Nobody always comes after the same one.
+        if round % 2 == 0 {
+            parts.iter_mut().for_each(measure);
+        } else {
+            parts.iter_mut().rev().for_each(measure);
         }
     }
     parts.into_iter().map(|(.., outcome)| outcome).collect()
@@ -266,6 +289,9 @@ mod tests {
         assert_eq!(median(&[]), None);
         assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
+        let (ours, theirs) = (of(&[8.0, 30.0, 9.0]), of(&[10.0, 40.0, 10.0]));
+        assert_eq!(ours.against(&theirs), Some(0.8));
+        assert_eq!(ours.against(&of(&[])), None);
         assert_eq!(of(&[3.0, 1.0, 2.0]).cost_range(), Some((1.0, 3.0)));
     }
 

@@ -43,19 +43,8 @@ const HEADINGS: [&str; 7] = [
 ];
 
 impl Measured {
-    fn best_peer(&self) -> Option<f64> {
-        let peers = self
-            .outcomes
-            .iter()
-            .filter(|outcome| outcome.kind.is_peer());
-        peers
-            .filter_map(|outcome| outcome.median(|sample| sample.cost))
-            .reduce(f64::min)
-    }
-
-    fn floor(&self) -> Option<f64> {
-        let floor = self.outcomes.iter().find(|outcome| outcome.is_floor)?;
-        floor.median(|sample| sample.cost)
+    fn floor(&self) -> Option<&Outcome> {
+        self.outcomes.iter().find(|outcome| outcome.is_floor)
     }
 
     fn cells(&self) -> Vec<[String; 7]> {
@@ -119,7 +108,11 @@ impl Measured {
         let rate = outcome.median(|sample| sample.rate).unwrap_or_default();
         let rate_digits = if rate < 100.0 { 2 } else { 0 };
         let busy = outcome.median(|sample| sample.busy).unwrap_or_default() * 100.0;
-        let ratio = |to: Option<f64>| to.map_or("-".into(), |to| format!("{:.2}", cost / to));
+        let ratio = |to: Option<&Outcome>| {
+            let ratio = to.and_then(|to| outcome.against(to));
+            ratio.map_or("-".into(), |ratio| format!("{ratio:.2}"))
+        };
+        let best_peer = bars::best_peer(&self.outcomes);
         [
             format!("{cost:.digits$} {}", self.row.unit().cost()),
             format!("{least:.digits$} to {most:.digits$}"),
@@ -129,7 +122,7 @@ impl Measured {
             } else {
                 format!("{busy:.0} %")
             },
-            format!("{} / {}", ratio(self.best_peer()), ratio(self.floor())),
+            format!("{} / {}", ratio(best_peer), ratio(self.floor())),
         ]
     }
 
@@ -139,7 +132,7 @@ impl Measured {
             .iter()
             .map(|outcome| {
                 let cost = outcome.median(|sample| sample.cost);
-                let ratio = |to: Option<f64>| cost.zip(to).map(|(cost, to)| cost / to);
+                let ratio = |to: Option<&Outcome>| to.and_then(|to| outcome.against(to));
                 let samples: Vec<Value> = outcome
                     .samples
                     .iter()
@@ -150,7 +143,7 @@ impl Measured {
                 json!({
                     "proxy": outcome.name,
                     "cost": cost,
-                    "to_best_peer": ratio(self.best_peer()),
+                    "to_best_peer": ratio(bars::best_peer(&self.outcomes)),
                     "to_floor": ratio(self.floor()),
                     "samples": samples,
                     "failure": outcome.failure,
