@@ -30,6 +30,7 @@ use std::{
     task::{self, Poll},
     time::Instant,
 };
+use tokio::task::coop::unconstrained;
 
 /// What became of a request.
 pub(crate) enum Outcome {
@@ -143,11 +144,15 @@ pub(super) async fn exchange(
 ) -> Outcome {
     // Pinned where they are made and waited for in one place, or both would be in a stream twice.
     let mut attempts = pin!(attempts(cx, forward, attempt, progress));
-    let mut late = pin!(forward.timeout.map(tokio::time::sleep));
+    // What is always ready would leave no turn for the time behind it.
+    let late = |limit| unconstrained(tokio::time::sleep(limit));
+    let mut late = pin!(forward.timeout.map(late));
     poll_fn(|cx| {
-        // What is always ready would leave no turn for the time behind it. Once a protocol is
-        // switched it is over: it was for that.
-        if let Some(late) = late.as_mut().as_pin_mut()
+        // First: what has come is not late, even if this thread is.
+        let polled = attempts.as_mut().poll(cx);
+        // Once a protocol is switched the time is over: it was for that.
+        if polled.is_pending()
+            && let Some(late) = late.as_mut().as_pin_mut()
             && !progress.switched.get()
             && late.poll(cx).is_ready()
         {
@@ -160,7 +165,7 @@ pub(super) async fn exchange(
                 false => Outcome::Reply(local::TIMEOUT),
             });
         }
-        attempts.as_mut().poll(cx)
+        polled
     })
     .await
 }
