@@ -109,6 +109,12 @@ pub fn best_peer(outcomes: &[Outcome]) -> Option<&Outcome> {
     best.map(|(outcome, _)| outcome)
 }
 
+/// What the row's other figures are compared with as the least that is possible.
+#[must_use]
+pub fn floor(outcomes: &[Outcome]) -> Option<&Outcome> {
+    outcomes.iter().find(|outcome| outcome.is_floor)
+}
+
 /// Judges this project's figures of a row; nothing when it took no part.
 #[must_use]
 pub fn judge(row: Row, outcomes: &[Outcome]) -> Vec<Verdict> {
@@ -119,7 +125,7 @@ pub fn judge(row: Row, outcomes: &[Outcome]) -> Vec<Verdict> {
     let here = |against| match against {
         Against::Proxy(kind) => ours.against(outcomes.iter().find(|it| it.kind == kind)?),
         Against::BestPeer => ours.against(best_peer(outcomes)?),
-        Against::Floor => ours.against(outcomes.iter().find(|it| it.is_floor)?),
+        Against::Floor => ours.against(floor(outcomes)?),
         Against::Itself => ours.median(|sample| sample.cost),
     };
     let bars = row.bars().iter();

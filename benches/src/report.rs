@@ -43,10 +43,6 @@ const HEADINGS: [&str; 7] = [
 ];
 
 impl Measured {
-    fn floor(&self) -> Option<&Outcome> {
-        self.outcomes.iter().find(|outcome| outcome.is_floor)
-    }
-
     fn cells(&self) -> Vec<[String; 7]> {
         let name = |index| {
             if index == 0 {
@@ -122,7 +118,11 @@ impl Measured {
             } else {
                 format!("{busy:.0} %")
             },
-            format!("{} / {}", ratio(best_peer), ratio(self.floor())),
+            format!(
+                "{} / {}",
+                ratio(best_peer),
+                ratio(bars::floor(&self.outcomes))
+            ),
         ]
     }
 
@@ -144,7 +144,7 @@ impl Measured {
                     "proxy": outcome.name,
                     "cost": cost,
                     "to_best_peer": ratio(bars::best_peer(&self.outcomes)),
-                    "to_floor": ratio(self.floor()),
+                    "to_floor": ratio(bars::floor(&self.outcomes)),
                     "samples": samples,
                     "failure": outcome.failure,
                 })
