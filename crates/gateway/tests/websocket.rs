@@ -28,6 +28,12 @@ async fn http2_upstream(extended: bool) -> Http2Upstream {
         .await
 }
 
+/// One of each version, of which every request may become a tunnel.
+async fn upstreams() -> (HttpUpstream, Http2Upstream) {
+    let one = HttpUpstream::named("web").otherwise(Reply::upgrade());
+    (one.start().await, http2_upstream(true).await)
+}
+
 fn opening() -> Http2Request {
     Http2Request::new("CONNECT", "web", "/chat")
         .scheme("http")
@@ -202,11 +208,7 @@ async fn an_endpoint_gets_one_key() {
 /// backend; and the time of its rule is for the switch alone (VS-H-63).
 #[tokio::test]
 async fn a_tunnel_is_counted_while_it_runs() {
-    let one = HttpUpstream::named("web")
-        .otherwise(Reply::upgrade())
-        .start()
-        .await;
-    let two = http2_upstream(true).await;
+    let (one, two) = upstreams().await;
     for (port_name, endpoint) in [("http", one.addr()), ("http2", two.addr())] {
         let (vip, port) = (fresh_ip(), free_port());
         let text = service("web", vip, port, port_name, &plain(&[endpoint]))
@@ -299,11 +301,7 @@ async fn a_tunnel_is_one_of_the_requests_that_there_may_be() {
 /// One record, when the tunnel has ended: its bytes, how long it was open, and how it ended.
 #[tokio::test]
 async fn a_record_ends_with_its_tunnel() {
-    let one = HttpUpstream::named("web")
-        .otherwise(Reply::upgrade())
-        .start()
-        .await;
-    let two = http2_upstream(true).await;
+    let (one, two) = upstreams().await;
     for (port_name, endpoint) in [("http", one.addr()), ("http2", two.addr())] {
         for cut in [false, true] {
             let (vip, port) = (fresh_ip(), free_port());
