@@ -139,8 +139,11 @@ impl EndpointState {
         loop {
             let next = self.line.borrow_mut().pop_front();
             let Some(next) = next else {
-                // Everybody who is still waiting is elsewhere.
-                return (!others).then_some(upstream);
+                // Everybody who is still waiting is elsewhere. That is asked anew: who waits no more
+                // leaves a place in the line behind, and counted as if it did would hide another
+                // one, who would wait for ever while this connection lies idle.
+                let wanted = upstream.permit().is_some_and(|it| it.wanted_by() > 0);
+                return (!wanted).then_some(upstream);
             };
             upstream.take(lifetime);
             // Who has given up sends it back.
@@ -274,6 +277,9 @@ impl Drop for InFlight {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shard::pool_limits::SharedCounts;
+    use futures_util::FutureExt;
+    use pointsman_route::Policy;
     use tokio::{
         io::AsyncWriteExt,
         net::{TcpListener, TcpStream},
@@ -369,6 +375,27 @@ mod tests {
         assert_eq!(state.active(), 2);
         drop((one, two));
         assert_eq!(state.active(), 0);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn who_waits_elsewhere_is_not_hidden_by_a_place_that_was_left() {
+        // BE-60
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let state = EndpointState::new(EndpointAddress::Socket(listener.local_addr().unwrap()));
+        let shared = SharedCounts::default();
+        let mut policy = Policy::default();
+        policy.pool.max_connections = Some(1);
+        let limits = shared.limits(&"web".into(), &policy).expect("limited");
+        let permit = limits.connection().expect("room");
+        let (ours, _peer) = pair(&listener).await;
+        let upstream = Upstream::new(ours, &ANY, permit);
+        // One joined the line and left it; another one waits on another shard.
+        drop(state.queue());
+        let mut elsewhere = Box::pin(limits.wait(&shared));
+        assert!(elsewhere.as_mut().now_or_never().is_none());
+        state.keep(upstream, &ANY, 8, Instant::now());
+        assert_eq!(state.idle(), 0);
+        assert!(elsewhere.now_or_never().is_some());
     }
 
     #[tokio::test(flavor = "current_thread")]
