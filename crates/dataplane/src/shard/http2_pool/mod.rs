@@ -35,7 +35,7 @@ use std::{
     rc::{Rc, Weak},
     time::{Duration, Instant},
 };
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 /// What holds for the connections of one request's policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +126,9 @@ pub(crate) struct Http2Pool {
     /// Those that take none any more, until they have ended.
     leaving: RefCell<Vec<Rc<Connection>>>,
     waiting: RefCell<VecDeque<Waiting>>,
+    /// Told when the line needs a connection that the backend may not have: who waits in it is to
+    /// wait for the right to one.
+    short: Notify,
     opening: Cell<u32>,
     /// Streams the endpoint allowed on the latest connection.
     expected: Cell<u32>,
@@ -156,6 +159,7 @@ impl Http2Pool {
             connections: RefCell::default(),
             leaving: RefCell::default(),
             waiting: RefCell::default(),
+            short: Notify::new(),
             opening: Cell::new(0),
             expected: Cell::new(u32::MAX),
         })
@@ -229,14 +233,18 @@ impl Http2Pool {
         mut waits: oneshot::Receiver<Result<Http2Lease, Http2OpenError>>,
     ) -> Result<Http2Lease, Http2OpenError> {
         let answer = async {
-            if self.needed() > 0 {
+            loop {
+                // It may be needed only later: when those that are being opened allow fewer streams
+                // than were expected of them, nobody but who waits here can ask for more.
+                let short = self.short.notified();
+                let needed = self.needed() > 0;
                 tokio::select! {
                     biased;
                     answer = &mut waits => return answer,
-                    permit = backend.wait(&shard.shared) => self.open_more(permit),
+                    permit = backend.wait(&shard.shared), if needed => self.open_more(permit),
+                    () = short, if !needed => {}
                 }
             }
-            waits.await
         };
         let limit = shard.settings.timeouts.pending.0;
         let answer = match limit.is_zero() {
@@ -327,7 +335,7 @@ impl Http2Pool {
                 Ok(granted) => permit = granted,
                 // Else nobody might ever serve the line: connections elsewhere need not end.
                 Err(Full(_)) if self.len() == 0 && self.opening.get() == 0 => {}
-                Err(Full(_)) => return,
+                Err(Full(_)) => return self.short.notify_waiters(),
             }
             self.opening.set(self.opening.get() + 1);
             let (endpoint, shard) = (first.endpoint.clone(), first.shard.clone());

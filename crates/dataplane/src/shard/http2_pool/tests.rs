@@ -365,6 +365,31 @@ fn an_idle_connection_of_another_pool_makes_room() {
     });
 }
 
+/// BE-60: also for who was thought to be served by a connection that was being opened already.
+#[test]
+fn who_finds_no_room_on_a_connection_that_was_begun_waits_for_another() {
+    on_a_shard(async {
+        let (mut one, seen) = peer(1, Duration::ZERO).await;
+        let (mut two, _) = peer(1, Duration::ZERO).await;
+        let mut policy = pointsman_route::Policy::default();
+        policy.pool.max_connections = Some(2);
+        let limits = one.shard.shared.limits(&"web".into(), &policy);
+        one.backend = limits.map(Rc::new);
+        (two.shard, two.backend) = (one.shard.clone(), one.backend.clone());
+        assert_eq!(two.get().await, Ok(200));
+        let mut wanted = one.shard.shared.wanted();
+        let room = async {
+            wanted.changed().await.expect("somebody wants one");
+            two.endpoint.make_room();
+            assert_eq!(two.pool().len(), 0);
+        };
+        // The peer says only once it is connected to that it allows a single stream.
+        let (first, second, ()) = tokio::join!(one.open(), one.open(), room);
+        assert!(first.is_ok() && second.is_ok(), "{first:?} {second:?}");
+        assert_eq!(seen.connections.get(), 2);
+    });
+}
+
 #[test]
 fn a_connection_begun_for_somebody_who_left_serves_the_next() {
     on_a_shard(async {
