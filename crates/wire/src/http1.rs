@@ -66,7 +66,7 @@ pub use limits::{
 };
 pub use local::{CONTINUE, LocalResponse, reason_phrase, write_local_response};
 pub use refusal::{Reason, Refusal};
-pub use request::{RequestHead, head_may_be_complete, parse_request};
+pub use request::{RequestHead, first_line_ends, head_may_be_complete, parse_request};
 pub use response::{RequestKind, ResponseHead, parse_response};
 pub use target::{is_valid_path, split_query};
 pub use trailers::{Trailers, write_last_chunk};

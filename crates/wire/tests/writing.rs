@@ -2,8 +2,9 @@
 
 use pointsman_wire::http1::{
     BodyLength, ConnectionOption, FieldSet, HeadLimits, LocalResponse, RequestHead, RequestKind,
-    RequestRewrite, ResponseBody, Version, chunk_request, field_slots, head_may_be_complete,
-    parse_request, parse_response, write_local_response, write_request, write_response,
+    RequestRewrite, ResponseBody, Version, chunk_request, field_slots, first_line_ends,
+    head_may_be_complete, parse_request, parse_response, write_local_response, write_request,
+    write_response,
 };
 use proptest::prelude::*;
 
@@ -379,6 +380,18 @@ fn scan_sees_every_kind_of_end() {
         }
     }
     assert!(!head_may_be_complete(b"", 7));
+}
+
+#[test]
+fn the_end_of_the_first_line_is_seen_once() {
+    let bytes = b"\r\nGET / HTTP/1.1\r\nHost: a\r\n";
+    let end = 2 + "GET / HTTP/1.1\r\n".len();
+    for scanned in 0..end {
+        assert!(!first_line_ends(&bytes[..end - 1], scanned));
+        assert!(first_line_ends(&bytes[..end], scanned), "{scanned}");
+    }
+    assert!(!first_line_ends(&bytes[..end], end));
+    assert!(!first_line_ends(b"", 7));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{access::pending::Ending, shard::registry::IdleEnd, stream, tunnel::Progress};
 use pointsman_telemetry::{ClusterStats, Flags, RequestProtocol};
-use pointsman_wire::http1::{BodyLength, head_may_be_complete};
+use pointsman_wire::http1::{BodyLength, first_line_ends, head_may_be_complete};
 use std::time::Duration;
 use tokio::task::coop::consume_budget;
 
@@ -128,17 +128,20 @@ async fn next_head(
     }
     *out = cx.shard.buffers.small();
     let deadline = cx.lease.after(timeouts.request_head.0);
-    let mut scanned = 0;
+    let (mut scanned, mut line_ended) = (0, false);
     loop {
-        // A first look refuses garbage at once, a second one a request line without end: its sender
-        // is told that, rather than that it was too slow.
-        let parse = (scanned == 0 && !input.is_empty()) || (scanned <= line && input.len() > line);
+        // A first look refuses garbage at once, a second one a request line that is wrong or without
+        // end: its sender is told that, rather than that it was too slow.
+        let parse = (scanned == 0 && !input.is_empty())
+            || (scanned <= line && input.len() > line)
+            || (!line_ended && first_line_ends(input, scanned));
         if parse || head_may_be_complete(input, scanned) || input.len() >= most {
             match decide(cx, cache, input, out, last()) {
                 Step::NeedMore => {}
                 step => return Ok(step),
             }
         }
+        line_ended = line_ended || first_line_ends(input, scanned);
         scanned = input.len();
         match cx
             .lease

@@ -90,6 +90,15 @@ pub fn head_may_be_complete(bytes: &[u8], scanned: usize) -> bool {
         .any(|at| matches!(fresh.get(at + 1..), Some([b'\n', ..] | [b'\r', _, ..])))
 }
 
+/// Does the first line end in `bytes` behind the first `scanned` of them? A head that arrives in pieces
+/// is parsed then too: what is wrong with its request line is known, and may be all that ever comes
+/// (HTTP/0.9 has no more). An empty line before it is not taken for it.
+#[must_use]
+pub fn first_line_ends(bytes: &[u8], scanned: usize) -> bool {
+    let fresh = bytes.get(scanned.max(2)..).unwrap_or_default();
+    memchr::memchr(b'\n', fresh).is_some()
+}
+
 fn parse<'h, 'b: 'h>(
     bytes: &'b [u8],
     slots: &'h mut FieldSlots<'b>,
