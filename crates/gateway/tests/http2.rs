@@ -376,6 +376,9 @@ async fn a_reset_before_the_answer_is_a_503() {
 /// A client that does not read stops the endpoint, and costs a bounded amount of memory.
 #[tokio::test]
 async fn a_client_that_does_not_read_stops_the_endpoint() {
+    if !is_alone("a_client_that_does_not_read_stops_the_endpoint") {
+        return;
+    }
     const LENGTH: usize = 50_000_000;
     let pairs = Pairs::serve(vec![(
         "/much",

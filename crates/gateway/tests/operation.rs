@@ -71,8 +71,18 @@ async fn istio_s_metrics_have_istio_s_names_and_labels() {
 
     let scrape = gateway
         .metrics_until(|it| {
-            it.sum("istio_requests_total", &[]) == 4.0
-                && it.sum("istio_tcp_sent_bytes_total", &[]) == 7.0
+            // Both shards have said everything; a scrape may come between two series.
+            [
+                ("istio_requests_total", 4.0),
+                ("istio_request_duration_milliseconds_count", 4.0),
+                ("istio_request_bytes_sum", 15.0),
+                ("istio_tcp_connections_opened_total", 1.0),
+                ("istio_tcp_received_bytes_total", 7.0),
+                ("istio_tcp_sent_bytes_total", 7.0),
+            ]
+            .iter()
+            .all(|(family, sum)| it.sum(family, &[]) == *sum)
+                && it.sum("istio_response_bytes_sum", &[("response_code", "503")]) == 2.0
         })
         .await;
     let of = |name: &str| -> Vec<(BTreeMap<String, String>, f64)> {

@@ -272,8 +272,9 @@ async fn when_all_refuse_the_client_is_told_after_the_last_try() {
     }
     flagged(&gateway, "503", "UF,URX", 1.0).await;
     flagged(&gateway, "503", "UF", 1.0).await;
-    let made = gateway.metrics().await.sum(RETRIES, &[("outcome", "made")]);
-    assert_eq!(made, 2.0);
+    gateway
+        .metrics_until(|it| it.sum(RETRIES, &[("outcome", "made")]) == 2.0)
+        .await;
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 //!
 //! Needs `unshare`, `ip` and `iptables`, and root or unprivileged user namespaces. Without them a
 //! test says so and passes, unless `REQUIRE_PRIVILEGED_TESTS` is set: then it fails.
+use super::alone::again;
 use pointsman_dataplane::capture::Mode;
 use pointsman_gateway::Settings;
 use std::{
@@ -59,17 +60,11 @@ pub fn enclosed<F: Future<Output = ()>>(test: &str, body: impl FnOnce() -> F) {
         eprintln!("skipped: needs network namespaces, ip and iptables");
         return;
     };
-    let output = Command::new("unshare")
+    let mut command = Command::new("unshare");
+    command
         .arg(flags)
-        .arg(std::env::current_exe().expect("this program"))
-        .args(["--exact", test, "--nocapture", "--test-threads", "1"])
-        .env(INSIDE, test)
-        .output()
-        .expect("runs");
-    // By macros, so that it is shown as this test's own, and only where that is.
-    print!("{}", String::from_utf8_lossy(&output.stdout));
-    eprint!("{}", String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "it failed inside");
+        .arg(std::env::current_exe().expect("this program"));
+    again(command, INSIDE, test);
 }
 
 fn able(flags: &str) -> bool {

@@ -11,6 +11,7 @@
     reason = "every test file is a program of its own and uses a part of this"
 )]
 
+mod alone;
 mod enclave;
 mod feed;
 mod manifests;
@@ -21,6 +22,7 @@ pub mod pools;
 mod probe;
 mod process;
 
+pub use alone::is_alone;
 pub use enclave::{Everywhere, captured, enclosed};
 pub use feed::{Feed, parsed};
 pub use manifests::*;
@@ -262,7 +264,8 @@ pub async fn timed<T>(future: impl Future<Output = T>) -> (T, Duration) {
     (output, started.elapsed())
 }
 
-/// Resident memory of this process, gateway and test, in bytes.
+/// Resident memory of this process, gateway and test, in bytes. For tests that are alone in it
+/// ([`is_alone`]).
 pub fn resident() -> u64 {
     let text = std::fs::read_to_string("/proc/self/status").expect("/proc");
     let kib = text

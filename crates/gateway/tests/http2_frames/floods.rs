@@ -1,7 +1,7 @@
 //! Frames that are right one by one, and too many (RFC 9113 section 10.5).
 use crate::{
     case::{get, post},
-    common::{SOON, Scrape, resident, settings},
+    common::{SOON, Scrape, is_alone, resident, settings},
     web,
 };
 use pointsman_testkit::{
@@ -81,6 +81,9 @@ fn floods() -> Vec<Flood> {
 /// others.
 #[tokio::test]
 async fn floods_end_in_enhance_your_calm() {
+    if !is_alone("floods::floods_end_in_enhance_your_calm") {
+        return;
+    }
     let upstream = HttpUpstream::named("web")
         .otherwise(Reply::text(200, "fine").after(Duration::from_millis(20)))
         .start()
@@ -159,6 +162,9 @@ impl Flood {
 /// never reads are not made without bound.
 #[tokio::test]
 async fn floods_from_who_does_not_read_cost_no_memory() {
+    if !is_alone("floods::floods_from_who_does_not_read_cost_no_memory") {
+        return;
+    }
     let upstream = HttpUpstream::named("web").start().await;
     let mut settings = settings();
     settings.timeouts.write = crate::common::written("2s");

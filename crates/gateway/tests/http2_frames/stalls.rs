@@ -1,7 +1,7 @@
 //! What is begun and not gone on with: nobody waits for ever, and nothing piles up meanwhile.
 use crate::{
     case::{get, post},
-    common::{Gateway, SOON, http, resident, rules, settings, timed, written},
+    common::{Gateway, SOON, http, is_alone, resident, rules, settings, timed, written},
     web,
 };
 use pointsman_testkit::{
@@ -109,6 +109,9 @@ async fn a_body_that_stops_is_408_and_its_connection_goes_on() {
 /// served, and in the end the streams are given up.
 #[tokio::test]
 async fn a_client_that_takes_nothing_costs_nothing() {
+    if !is_alone("stalls::a_client_that_takes_nothing_costs_nothing") {
+        return;
+    }
     let upstream = HttpUpstream::named("web")
         .on(
             "/endless",

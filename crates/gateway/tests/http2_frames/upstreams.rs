@@ -1,6 +1,6 @@
 //! Upstreams that speak HTTP/2 badly: their clients are told 502 or 503, or see a visible cut, and
 //! nobody waits for ever (RFC 9113 sections 8.1.1 and 10.5).
-use crate::common::{Gateway, SOON, plain, resident, service, settings, written};
+use crate::common::{Gateway, SOON, is_alone, plain, resident, service, settings, written};
 use pointsman_testkit::{
     RawHttp,
     frames::{
@@ -198,6 +198,9 @@ async fn both(web: SocketAddr, path: &str) -> [Result<Gets, String>; 2] {
 /// VS-H-134 for HTTP/2.
 #[tokio::test]
 async fn bad_answers_are_502_or_503_or_a_visible_cut() {
+    if !is_alone("upstreams::bad_answers_are_502_or_503_or_a_visible_cut") {
+        return;
+    }
     let mut wrong = Vec::new();
     let before = resident();
     for case in CASES {
