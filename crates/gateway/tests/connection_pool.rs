@@ -175,7 +175,7 @@ async fn waiting_for_a_connection_ends() {
     eventually(SOON, || async { web.requests() == 1 }).await;
     let ((status, _), took) = timed(get(at, "web", "/")).await;
     assert_eq!(status, 503);
-    assert!((0.3..2.0).contains(&took.as_secs_f64()), "{took:?}");
+    assert!((0.3..5.0).contains(&took.as_secs_f64()), "{took:?}");
     // VS-H-63: the rule's own time counts while it waits.
     assert_eq!(get(at, "web", "/short").await.0, 504);
     hit(&gateway, "timeouts.pending", 1.0).await;
@@ -259,21 +259,20 @@ async fn connections_of_bytes_are_counted_and_end() {
     .await;
 
     gateway.apply(&limited("{idleTimeout: 300ms}")).await;
-    let mut silent = connect(at).await;
-    let (_, took) = timed(silent.read_to_end()).await;
-    assert!((0.3..3.0).contains(&took.as_secs_f64()), "{took:?}");
+    let (_, took) = timed(async { connect(at).await.read_to_end().await }).await;
+    assert!((0.3..5.0).contains(&took.as_secs_f64()), "{took:?}");
 
     gateway
         .apply(&limited("{maxConnectionDuration: 400ms}"))
         .await;
-    let mut busy = connect(at).await;
     let (_, took) = timed(async {
+        let mut busy = connect(at).await;
         while busy.send("x").await.is_ok() && busy.read_exact(1).await.is_ok() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     })
     .await;
-    assert!((0.4..3.0).contains(&took.as_secs_f64()), "{took:?}");
+    assert!((0.4..5.0).contains(&took.as_secs_f64()), "{took:?}");
     gateway
         .metrics_until(|it| it.sum(CLOSED, &closed("DT")) == 1.0)
         .await;

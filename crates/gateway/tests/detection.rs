@@ -190,10 +190,10 @@ fn a_server_may_speak_first() {
         };
         let (said, took) = timed(greeting(AUTO)).await;
         assert_eq!(said, tcp::GREETING);
-        assert!(took < Duration::from_secs(2), "{took:?}");
+        assert!(took < Duration::from_secs(5), "{took:?}");
         let (said, took) = timed(greeting("10.0.0.40:6000")).await;
         assert_eq!(said, tcp::GREETING);
-        assert!(took < Duration::from_secs(1), "{took:?}");
+        assert!(took < Duration::from_secs(5), "{took:?}");
     });
 }
 

@@ -214,12 +214,16 @@ async fn a_mirror_that_misbehaves_is_not_noticed() {
         let pairs = Pairs::serve_with(settings.clone(), replies, &more).await;
         // More than a stream's first window of the mirror.
         let body = pattern(100_000);
-        for pair in PAIRS {
+        for (pair, count) in PAIRS.into_iter().zip(1..) {
             let ask = Ask::new("POST", "/").body(&body);
             let (got, took) = timed(pairs.ask(pair, &ask)).await;
             let got = got.expect("answered");
             assert_eq!(digest(&got.body), digest(&body), "{what} {pair:?}");
             assert!(took < SOON / 4, "{what} {took:?}");
+            if what == "cuts its body" {
+                // By closing a connection, which another copy might be on.
+                outcomes(&pairs.gateway, expected, count).await;
+            }
         }
         eprintln!("a mirror that {what}");
         outcomes(&pairs.gateway, expected, PAIRS.len()).await;

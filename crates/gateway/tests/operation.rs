@@ -222,7 +222,8 @@ async fn readiness_waits_for_every_source() {
 
 #[tokio::test]
 async fn told_to_stop_it_finishes_what_it_began_and_takes_nothing_new() {
-    let slow = Reply::text(200, "done").after(Duration::from_millis(1000));
+    const LONG: Duration = Duration::from_secs(3);
+    let slow = Reply::text(200, "done").after(LONG);
     let upstream = HttpUpstream::named("web").on("/slow", slow).start().await;
     let web = SocketAddr::from((fresh_ip(), free_port()));
     let text = http("web", web.ip(), web.port(), upstream.addr());
@@ -248,11 +249,8 @@ async fn told_to_stop_it_finishes_what_it_began_and_takes_nothing_new() {
     assert_eq!(process.page("/healthz/live").await, Some(200));
     // A connection between two requests is closed in order, and need not wait for the others.
     assert_eq!(idle.read_to_end().await.expect("closed in order"), b"");
-    assert!(
-        told.elapsed() < Duration::from_millis(900),
-        "{:?}",
-        told.elapsed()
-    );
+    let took = told.elapsed();
+    assert!(took < LONG * 9 / 10, "{took:?}");
     let reply = busy.read_response().await.expect("an answer");
     assert_eq!((reply.status, reply.text().as_str()), (200, "done"));
     assert!(
@@ -280,7 +278,7 @@ async fn what_does_not_end_in_time_is_cut_and_the_exit_is_still_in_order() {
     let (vip, port, tcp_port) = (fresh_ip(), free_port(), free_port());
     let text = http("web", vip, port, upstream.addr())
         + &service("db", vip, tcp_port, "tcp", &plain(&[echo.addr()]));
-    let mut process = Process::start(&text, &["--drain-time", "1s"]).await;
+    let mut process = Process::start(&text, &["--drain-time", "3s"]).await;
     let mut client = connect((vip, port).into()).await;
     client
         .send("GET /endless HTTP/1.1\r\nHost: web\r\n\r\n")
@@ -291,7 +289,7 @@ async fn what_does_not_end_in_time_is_cut_and_the_exit_is_still_in_order() {
     let told = Instant::now();
     process.signal("TERM");
     // Both go on until the time is over.
-    while told.elapsed() < Duration::from_millis(700) {
+    while told.elapsed() < Duration::from_millis(1500) {
         assert_eq!(
             client.read_chunk().await.expect("a chunk"),
             Some(b"tick".to_vec())
@@ -311,7 +309,7 @@ async fn what_does_not_end_in_time_is_cut_and_the_exit_is_still_in_order() {
     let took = told.elapsed();
     assert_eq!(status.code(), Some(0), "{}", process.log());
     assert!(
-        took >= Duration::from_secs(1) && took < Duration::from_secs(6),
+        took >= Duration::from_secs(3) && took < Duration::from_secs(8),
         "{took:?}"
     );
     assert!(process.log().contains("cut"), "{}", process.log());

@@ -267,7 +267,7 @@ async fn whoever_speaks_first_decides_on_an_undeclared_port() {
         assert_eq!(greeting.expect("greeted without a word"), GREETING);
         // After the 50 ms of silence that detection waits; the upper bound is for a busy machine.
         assert!(took >= Duration::from_millis(45), "{took:?}");
-        assert!(took < Duration::from_secs(2), "{took:?}");
+        assert!(took < Duration::from_secs(5), "{took:?}");
         client.send("login").await.expect("sent");
         assert_eq!(client.read_exact(5).await.expect("echoed"), b"login");
     }
@@ -384,8 +384,7 @@ async fn a_backend_that_refuses_or_does_not_answer_ends_the_connection() {
     let mut settings = settings();
     settings.timeouts.connect = written("300ms");
     let (_gateway, db) = tcp(settings, "tcp", deaf.addr()).await;
-    let mut client = connect(db).await;
-    let (end, took) = timed(client.read_to_end()).await;
+    let (end, took) = timed(async { connect(db).await.read_to_end().await }).await;
     assert!(
         end.as_ref().is_ok_and(Vec::is_empty) || is_reset(&end),
         "{end:?}"
@@ -401,19 +400,19 @@ async fn a_backend_that_refuses_or_does_not_answer_ends_the_connection() {
 async fn a_tunnel_is_cut_after_silence_and_not_before() {
     let upstream = TcpUpstream::echo().await;
     let mut settings = settings();
-    settings.timeouts.tunnel_idle = written("600ms");
+    settings.timeouts.tunnel_idle = written("1200ms");
     let (_gateway, db) = tcp(settings, "tcp", upstream.addr()).await;
     let mut client = connect(db).await;
     // Longer than the limit in all, never as long between two bytes.
     for _ in 0..10 {
-        tokio::time::sleep(Duration::from_millis(150)).await; // the pause is the test
+        tokio::time::sleep(Duration::from_millis(200)).await; // the pause is the test
         client.send("x").await.expect("sent");
         assert_eq!(client.read_exact(1).await.expect("echoed"), b"x");
     }
     let (end, took) = timed(client.read_to_end()).await;
     assert!(!matches!(end, Err(MessageError::TimedOut)), "never cut");
     assert!(
-        took >= Duration::from_millis(500) && took < Duration::from_secs(5),
+        took >= Duration::from_secs(1) && took < Duration::from_secs(5),
         "{took:?}"
     );
     eventually(SOON, || async { upstream.open_connections() == 0 }).await;

@@ -234,12 +234,15 @@ async fn a_hello_that_never_ends_is_let_go() {
     settings.timeouts.client_hello = written("300ms");
     let text = entry("one", &["one.example.com"], port, "TLS", upstream.addr());
     let _gateway = Gateway::serve_with(settings, &text).await;
-    let mut client: RawHttp = connect(SocketAddr::from(([127, 0, 0, 1], port))).await;
-    client
-        .send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
-        .await
-        .expect("sent");
-    let (end, took) = timed(client.read_to_end()).await;
+    let (end, took) = timed(async {
+        let mut client: RawHttp = connect(SocketAddr::from(([127, 0, 0, 1], port))).await;
+        client
+            .send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
+            .await
+            .expect("sent");
+        client.read_to_end().await
+    })
+    .await;
     assert!(
         end.as_ref().is_ok_and(Vec::is_empty) || is_reset(&end),
         "{end:?}"
