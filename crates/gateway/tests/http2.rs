@@ -829,8 +829,13 @@ async fn the_client_may_have_as_many_streams_as_was_said() {
     within(SOON, client.get(host, "/")).await.expect("answered");
     assert_eq!(client.allowed_streams(), 3);
     let mut streams = Vec::new();
-    for _ in 0..5 {
-        let request = Http2Request::get(host, "/hang");
+    let request = Http2Request::get(host, "/hang");
+    for _ in 0..3 {
+        let begun = within(SOON, client.begin(&request, true)).await;
+        streams.push(begun.expect("begun"));
+    }
+    eventually(SOON, || async { pairs.two.requests() - 1 == 3 }).await;
+    for _ in 0..2 {
         let begun = tokio::time::timeout(Duration::from_millis(300), client.begin(&request, true));
         if let Ok(begun) = begun.await {
             streams.push(begun.expect("begun"));

@@ -136,21 +136,21 @@ async fn streams_of_a_connection_are_as_many_as_the_policy_says() {
 async fn connections_end_by_their_age_and_streams_do_not() {
     // BE-63
     let web = upstream(100, 0).await;
-    let slow = Http2Reply::text(200, "slow").after(Duration::from_millis(1_200));
+    let slow = Http2Reply::text(200, "slow").after(Duration::from_secs(3));
     web.set("/slow", slow);
     let at = fresh();
     let text = pooled(
         at,
         "http2",
         &[web.addr()],
-        "{tcp: {maxConnectionDuration: 400ms}}",
+        "{tcp: {maxConnectionDuration: 1s}}",
     );
     let _gateway = Gateway::serve_with(one_shard(), &text).await;
     let slow = tokio::spawn(async move { get(at, "web", "/slow").await });
     eventually(SOON, || async { web.requests() == 1 }).await;
     assert_eq!(get(at, "web", "/").await.0, 200);
     assert_eq!(web.connections(), 1);
-    tokio::time::sleep(Duration::from_millis(450)).await;
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
     assert_eq!(get(at, "web", "/").await.0, 200);
     assert_eq!(web.connections(), 2);
     let (status, text) = slow.await.expect("ends");

@@ -791,7 +791,7 @@ async fn a_client_connection_ends_by_its_age() {
     let web = HttpUpstream::named("web").start().await;
     let at = fresh();
     let mut settings = settings();
-    settings.timeouts.connection_age = written("300ms");
+    settings.timeouts.connection_age = written("800ms");
     let text = http("web", at.ip(), at.port(), web.addr());
     let _gateway = Gateway::serve_with(settings, &text).await;
     let mut client = connect(at).await;
@@ -802,7 +802,7 @@ async fn a_client_connection_ends_by_its_age() {
             .expect("an answer")
             .keeps_alive()
     );
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    tokio::time::sleep(Duration::from_millis(900)).await;
     assert!(
         !client
             .get("web", "/")
