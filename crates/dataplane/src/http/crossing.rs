@@ -3,8 +3,8 @@ use super::{
     Context,
     attempts::{End, Failure, FailureKind, Outcome},
     body::WebSource,
+    body::{Accounts, Begun, begin, carry, reason_of},
     body::{Broken, Cut, Framing, Http1Sink, Http1Source, Http2Sink, Http2Source, Sink, Source},
-    body::{carry, reason_of},
     client::{Client, Head, pass_head},
     decide::Forward,
     download::{Download, Gate, MAX_INTERIM, head_limits, read_head},
@@ -59,12 +59,15 @@ impl Crossing<'_> {
                 framing: self.forward.facts.body.into(),
                 left: &self.progress.unsent,
             });
-            let end = {
-                let up = pin!(self.upload(body, &mut sink));
+            // Boxed, so that streams whose requests have no body are not as large as this is.
+            let end = Box::pin(async {
+                let begun = self.begin(body, &mut sink);
+                let up = pin!(self.upload(begun, body, &mut sink));
                 let down = pin!(self.http1_response(upstream, &mut input, client));
                 let copies = self.forward.copies.as_deref();
                 both_ways(self.cx, up, down, copies, self.progress).await
-            };
+            })
+            .await;
             buffers.give(out);
             end
         } else {
@@ -152,11 +155,24 @@ impl Crossing<'_> {
             to: &mut sending,
             left: &self.progress.unsent,
         });
-        let up = pin!(self.upload(body, &mut sink));
         let switched = RefCell::new(None);
-        let down = pin!(self.http2_response(&lease, response, &limits, client, &switched));
-        let copies = self.forward.copies.as_deref();
-        both_ways(self.cx, up, down, copies, self.progress).await
+        let begun = self.begin(body, &mut sink);
+        if let Ok(Begun::Done) = begun {
+            if let Some(copies) = self.forward.copies.as_deref() {
+                copies.pieces_end();
+                copies.send();
+            }
+            let down = pin!(self.http2_response(&lease, response, &limits, client, &switched));
+            return one_way(self.cx, down, self.progress).await;
+        }
+        // Boxed, so that streams whose bodies are here whole are not as large as this is.
+        Box::pin(async {
+            let up = pin!(self.upload(begun, body, &mut sink));
+            let down = pin!(self.http2_response(&lease, response, &limits, client, &switched));
+            let copies = self.forward.copies.as_deref();
+            both_ways(self.cx, up, down, copies, self.progress).await
+        })
+        .await
     }
 
     /// Does anything follow the head of the request? Whoever sends it has said so.
@@ -164,18 +180,46 @@ impl Crossing<'_> {
         self.gate.pieces.is_some()
     }
 
-    /// The request's body.
-    async fn upload(&self, body: &mut Source<'_>, sink: &mut Sink<'_>) -> Upload {
-        let copies = self.forward.copies.as_deref();
-        let received = &self.progress.received;
-        let trailed = |trailers: &_| {
-            if let Some(copies) = copies {
-                copies.trailed(trailers);
+    /// Who keeps account of the request's body.
+    fn accounts(&self) -> Accounts<'_> {
+        Accounts {
+            copies: self.forward.copies.as_deref(),
+            kept: self.gate.pieces,
+            moved: &self.progress.received,
+        }
+    }
+
+    /// What of the request's body can be sent at once.
+    fn begin(&self, body: &mut Source<'_>, sink: &mut Sink<'_>) -> Result<Begun, Cut> {
+        begin(body, sink, &self.accounts(), |trailers| {
+            self.trailed(trailers)
+        })
+    }
+
+    fn trailed(&self, trailers: &http::HeaderMap) {
+        if let Some(copies) = self.forward.copies.as_deref() {
+            copies.trailed(trailers);
+        }
+    }
+
+    /// The request's body, from where it has begun.
+    async fn upload(
+        &self,
+        begun: Result<Begun, Cut>,
+        body: &mut Source<'_>,
+        sink: &mut Sink<'_>,
+    ) -> Upload {
+        let accounts = self.accounts();
+        let carried = match begun {
+            Ok(begun) => {
+                let trailed = |trailers: &_| self.trailed(trailers);
+                carry(begun, body, sink, accounts, trailed).await
             }
+            Err(cut) => Err(cut),
         };
-        match carry(body, sink, copies, self.gate.pieces, received, trailed).await {
+        match carried {
             Ok(()) => {
-                if let Some(copies) = copies {
+                if let Some(copies) = accounts.copies {
                     copies.pieces_end();
                 }
                 Upload::Done
@@ -409,16 +453,14 @@ impl Crossing<'_> {
                 grpc_status.set(Some(grpc::status(status.as_bytes())));
             }
         };
-        // Pinned where it is made, which spares it two moves.
-        let carried = pin!(carry(
-            body,
-            &mut sink,
-            None,
-            None,
-            &self.progress.sent,
-            trailed
-        ));
-        match carried.await {
+        let accounts = Accounts::of(&self.progress.sent);
+        let carried = match begin(body, &mut sink, &accounts, trailed) {
+            Ok(Begun::Done) => Ok(()),
+            // Boxed: most bodies do not come to this, and a stream is not to be as large as it is.
+            Ok(begun) => Box::pin(carry(begun, body, &mut sink, accounts, trailed)).await,
+            Err(cut) => Err(cut),
+        };
+        match carried {
             Ok(()) => done(head),
             Err(Cut::Sink) => Download::ClientGone { status },
             Err(Cut::Source(broken)) => {

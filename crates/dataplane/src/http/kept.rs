@@ -190,6 +190,11 @@ impl Pieces {
         }
     }
 
+    /// Was nothing taken yet?
+    pub(super) fn is_empty(&self) -> bool {
+        self.pieces.borrow().is_empty() && !self.ended.get()
+    }
+
     /// The next of the pieces has left us, and its sender knows.
     pub(super) fn delivered(&self) {
         self.delivered.set(self.delivered.get() + 1);

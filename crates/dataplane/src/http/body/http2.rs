@@ -136,6 +136,24 @@ pub(in crate::http) struct Http2Sink<'a> {
 }
 
 impl Http2Sink<'_> {
+    /// Sends a whole body, if there is room for it; else gives it back.
+    pub(super) fn all(&mut self, bytes: Bytes) -> Result<Option<Bytes>, Closed> {
+        if self.room(bytes.len()) < bytes.len() {
+            return Ok(Some(bytes));
+        }
+        let sent = self.to.send_data(bytes, true);
+        sent.map(|()| None).map_err(|_| Closed)
+    }
+
+    /// Asks for room for this many bytes, and says how much there is now.
+    fn room(&mut self, bytes: usize) -> usize {
+        // h2 tells whoever has waited for this stream that there is room now. That is this task, which
+        // is about to use it, and would be polled once more for each body.
+        let _ = self.to.poll_reset(&mut Context::from_waker(Waker::noop()));
+        self.to.reserve_capacity(bytes);
+        self.to.capacity()
+    }
+
     pub(super) async fn data(&mut self, mut bytes: Bytes, last: bool) -> Result<(), Closed> {
         loop {
             if bytes.is_empty() {
@@ -144,11 +162,7 @@ impl Http2Sink<'_> {
                     false => Ok(()),
                 };
             }
-            // h2 tells whoever has waited for this stream that there is room now. That is this task, which
-            // is about to use it, and would be polled once more for each body.
-            let _ = self.to.poll_reset(&mut Context::from_waker(Waker::noop()));
-            self.to.reserve_capacity(bytes.len());
-            let mut room = self.to.capacity();
+            let mut room = self.room(bytes.len());
             if room == 0 {
                 self.left.set(bytes.len());
                 room = match poll_fn(|cx| self.to.poll_capacity(cx)).await {

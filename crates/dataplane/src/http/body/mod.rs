@@ -158,53 +158,122 @@ pub(super) enum Cut {
     Sink,
 }
 
-/// Carries a body to its end. `moved` counts its bytes as they are delivered; `trailed` is shown its
-/// trailers, if it has any.
-pub(super) async fn carry(
-    source: &mut Source<'_>,
-    sink: &mut Sink<'_>,
-    copies: Option<&Copies>,
-    kept: Option<&Pieces>,
-    moved: &Cell<u64>,
-    trailed: impl FnOnce(&HeaderMap),
-) -> Result<(), Cut> {
-    if let Some(kept) = kept {
-        for piece in kept.again() {
-            let (bytes, last, delivered) = match piece {
-                Kind::Data(bytes, last, delivered) => (bytes, last, delivered),
-                Kind::End(trailers) => {
-                    let end = sink.end(trailers).await;
-                    return end.map_err(|Closed| Cut::Sink);
-                }
-            };
-            let length = bytes.len();
-            sink.data(bytes, last).await.map_err(|Closed| Cut::Sink)?;
-            if !delivered {
-                kept.delivered();
-                moved.set(moved.get() + length as u64);
-                source.delivered(length);
-            }
-            if last {
-                return Ok(());
-            }
+/// Who keeps account of the pieces that pass.
+#[derive(Clone, Copy)]
+pub(super) struct Accounts<'a> {
+    /// Mirrors.
+    pub(super) copies: Option<&'a Copies>,
+    /// Another try.
+    pub(super) kept: Option<&'a Pieces>,
+    /// Bytes delivered.
+    pub(super) moved: &'a Cell<u64>,
+}
+
+impl<'a> Accounts<'a> {
+    /// Bytes are counted, and nothing else.
+    pub(super) fn of(moved: &'a Cell<u64>) -> Self {
+        Self {
+            copies: None,
+            kept: None,
+            moved,
         }
     }
-    // In the same breath as the source gives it up: between that and here nothing may end this, or
-    // the piece is lost to the next try.
-    let taken = |piece: Result<Piece, Broken>| {
+
+    /// In the same breath as the source gives it up: between that and here nothing may end the
+    /// exchange, or the piece is lost to the next try.
+    fn taken(&self, piece: Result<Piece, Broken>) -> Result<Piece, Cut> {
         let piece = piece.map_err(Cut::Source)?;
-        if let Some(kept) = kept {
+        if let Some(kept) = self.kept {
             kept.add(&piece);
         }
-        if let (Some(copies), Piece::Data(bytes, _)) = (copies, &piece) {
+        if let (Some(copies), Piece::Data(bytes, _)) = (self.copies, &piece) {
             copies.piece(bytes);
         }
-        Ok::<_, Cut>(piece)
+        Ok(piece)
+    }
+
+    fn delivered(&self, source: &mut Source<'_>, bytes: usize) {
+        self.moved.set(self.moved.get() + bytes as u64);
+        source.delivered(bytes);
+        if let Some(kept) = self.kept {
+            kept.delivered();
+        }
+    }
+}
+
+/// How far a body came without waiting for anybody.
+pub(super) enum Begun {
+    /// To its end.
+    Done,
+    /// This piece was taken, and is to be sent.
+    Taken(Piece),
+    /// Nothing of it is here yet.
+    Waits,
+    /// What an earlier try has taken comes first.
+    Again,
+}
+
+/// Sends a body to a stream if it is here whole and the stream has room: that is most bodies, and
+/// spares them the future that [`carry`] is. `trailed` is shown the trailers, if there are any.
+pub(super) fn begin(
+    source: &mut Source<'_>,
+    sink: &mut Sink<'_>,
+    accounts: &Accounts<'_>,
+    trailed: impl FnOnce(&HeaderMap),
+) -> Result<Begun, Cut> {
+    if accounts.kept.is_some_and(|kept| !kept.is_empty()) {
+        return Ok(Begun::Again);
+    }
+    let Some(piece) = source.next().now_or_never() else {
+        return Ok(Begun::Waits);
     };
+    let piece = accounts.taken(piece)?;
+    let Sink::Http2(sink) = sink else {
+        return Ok(Begun::Taken(piece));
+    };
+    let sent = match piece {
+        Piece::Data(bytes, true) => {
+            let length = bytes.len();
+            let sent = sink.all(bytes);
+            if let Ok(None) = sent {
+                accounts.delivered(source, length);
+            }
+            sent.map(|left| left.map(|bytes| Piece::Data(bytes, true)))
+        }
+        Piece::End(trailers) => {
+            if let Some(trailers) = &trailers {
+                trailed(trailers);
+            }
+            sink.end(trailers).map(|()| None)
+        }
+        piece @ Piece::Data(_, false) => Ok(Some(piece)),
+    };
+    match sent {
+        Ok(left) => Ok(left.map_or(Begun::Done, Begun::Taken)),
+        Err(Closed) => Err(Cut::Sink),
+    }
+}
+
+/// Carries a body to its end from where it has [begun](begin).
+pub(super) async fn carry(
+    begun: Begun,
+    source: &mut Source<'_>,
+    sink: &mut Sink<'_>,
+    accounts: Accounts<'_>,
+    trailed: impl FnOnce(&HeaderMap),
+) -> Result<(), Cut> {
     // What is there already goes out with the head; what is not must not hold the head up.
-    let mut ready = match source.next().now_or_never() {
-        Some(piece) => Some(taken(piece)?),
-        None => None,
+    let mut ready = match begun {
+        Begun::Done => return Ok(()),
+        Begun::Taken(piece) => Some(piece),
+        Begun::Waits => None,
+        Begun::Again => {
+            if again(source, sink, &accounts).await? {
+                return Ok(());
+            }
+            let next = source.next().now_or_never();
+            next.map(|piece| accounts.taken(piece)).transpose()?
+        }
     };
     if ready.is_none() {
         sink.flush().await.map_err(|Closed| Cut::Sink)?;
@@ -220,7 +289,7 @@ pub(super) async fn carry(
                     Poll::Ready(()) => Poll::Ready(Err(Cut::Sink)),
                     Poll::Pending => next.as_mut().poll(cx).map(Ok),
                 });
-                taken(next.await?)?
+                accounts.taken(next.await?)?
             }
         };
         match piece {
@@ -238,11 +307,7 @@ pub(super) async fn carry(
                     .await
                     .map_err(|Closed| Cut::Sink)?;
                 }
-                moved.set(moved.get() + length as u64);
-                source.delivered(length);
-                if let Some(kept) = kept {
-                    kept.delivered();
-                }
+                accounts.delivered(source, length);
                 if last {
                     return Ok(());
                 }
@@ -256,4 +321,31 @@ pub(super) async fn carry(
             }
         }
     }
+}
+
+/// Sends what an earlier try has taken; `true`: that was all.
+async fn again(
+    source: &mut Source<'_>,
+    sink: &mut Sink<'_>,
+    accounts: &Accounts<'_>,
+) -> Result<bool, Cut> {
+    for piece in accounts.kept.map(Pieces::again).unwrap_or_default() {
+        match piece {
+            Kind::Data(bytes, last, delivered) => {
+                let length = bytes.len();
+                sink.data(bytes, last).await.map_err(|Closed| Cut::Sink)?;
+                if !delivered {
+                    accounts.delivered(source, length);
+                }
+                if last {
+                    return Ok(true);
+                }
+            }
+            Kind::End(trailers) => {
+                let end = sink.end(trailers).await;
+                return end.map(|()| true).map_err(|Closed| Cut::Sink);
+            }
+        }
+    }
+    Ok(false)
 }

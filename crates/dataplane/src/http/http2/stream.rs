@@ -15,6 +15,7 @@ use super::{
         serve::{details_of_cut, record, record_exchange},
         watched::watched,
     },
+    serve::Peer,
     workers::{Opened, Workers},
 };
 use crate::{
@@ -25,6 +26,7 @@ use crate::{
     tunnel::Progress,
 };
 use h2::{Reason, RecvStream};
+use http::request::Parts;
 use pointsman_telemetry::Flags;
 use pointsman_wire::{http1::BodyLength, http2};
 use std::{
@@ -61,21 +63,9 @@ pub(super) async fn serve(lease: &Lease, workers: &Workers) {
     };
     let answering = Answering::new(respond);
     let mut out = peer.shard.buffers.small();
-    let (mut parts, body) = request.into_parts();
-    http2::join_cookies(&mut parts.headers);
+    let (parts, body) = request.into_parts();
     let ended = body.is_end_stream();
-    let mut step = {
-        let mut slots = http2::field_slots();
-        let protocol = parts.extensions.get::<h2::ext::Protocol>();
-        let protocol = protocol.map(h2::ext::Protocol::as_str);
-        match http2::request_head(&parts, protocol, ended, &mut slots, &head_limits(&cx)) {
-            Ok(head) => decide_head(&cx, &mut peer.cache.borrow_mut(), &head, &mut out, false),
-            Err(refusal) => Step::refused(refusal, grpc::asks_in(&parts)),
-        }
-    };
-    if let Some(request) = step.http2() {
-        request.complete(|| parts.headers);
-    }
+    let step = route(&cx, peer, parts, ended, &mut out);
     peer.lease.hold(lease.generation());
     let stream = Stream {
         cx: &cx,
@@ -84,6 +74,25 @@ pub(super) async fn serve(lease: &Lease, workers: &Workers) {
     };
     stream.handle(&step, &mut out, body).await;
     peer.shard.buffers.give(out);
+}
+
+/// What to do with the request. A function of its own, so that a stream is not as large as what only
+/// this needs.
+fn route(cx: &Context<'_>, peer: &Peer, mut parts: Parts, ended: bool, out: &mut Vec<u8>) -> Step {
+    http2::join_cookies(&mut parts.headers);
+    let mut step = {
+        let mut slots = http2::field_slots();
+        let protocol = parts.extensions.get::<h2::ext::Protocol>();
+        let protocol = protocol.map(h2::ext::Protocol::as_str);
+        match http2::request_head(&parts, protocol, ended, &mut slots, &head_limits(cx)) {
+            Ok(head) => decide_head(cx, &mut peer.cache.borrow_mut(), &head, out, false),
+            Err(refusal) => Step::refused(refusal, grpc::asks_in(&parts)),
+        }
+    };
+    if let Some(request) = step.http2() {
+        request.complete(|| parts.headers);
+    }
+    step
 }
 
 struct Stream<'a> {

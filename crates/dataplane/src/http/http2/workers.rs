@@ -126,6 +126,6 @@ mod tests {
     #[test]
     fn a_stream_is_small() {
         let size = size_of_future(work);
-        assert!(size <= 6656, "{size} bytes");
+        assert!(size <= 4608, "{size} bytes");
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     context::Context,
     http::{
         attempts::{End, Outcome},
-        body::{Cut, Framing, Http1Sink, Http2Sink, Sink, Source, carry},
+        body::{Accounts, Cut, Framing, Http1Sink, Http2Sink, Sink, Source, begin, carry},
         client::Client,
         crossing::Crossing,
         watched::watched,
@@ -16,7 +16,7 @@ use crate::{
 };
 use pointsman_telemetry::{ClusterStats, Flags};
 use pointsman_wire::http1::Version;
-use std::{future::poll_fn, pin::pin, rc::Rc};
+use std::{cell::Cell, future::poll_fn, pin::pin, rc::Rc};
 
 /// From HTTP/1 to HTTP/1: from socket to socket, to the end. The error says why it was cut. `first` was
 /// received of the client before it could know, `reply` came from the endpoint behind its 101.
@@ -120,15 +120,9 @@ impl Crossing<'_> {
         };
         let idle = self.cx.shard.settings.timeouts.tunnel_idle.0;
         let both = async {
-            let up = carry(from_client, &mut up, None, None, &progress.received, |_| {});
-            let down = carry(
-                &mut from_endpoint,
-                &mut down,
-                None,
-                None,
-                &progress.sent,
-                |_| {},
-            );
+            let (sent, received) = (&progress.sent, &progress.received);
+            let up = whole(from_client, &mut up, received);
+            let down = whole(&mut from_endpoint, &mut down, sent);
             let up = async { up.await.map_err(|cut| matches!(cut, Cut::Source(_))) };
             let down = async { down.await.map_err(|cut| matches!(cut, Cut::Sink)) };
             tokio::try_join!(up, down)
@@ -150,4 +144,11 @@ impl Crossing<'_> {
             Err(flags) => End::Other(Outcome::Abort { status, flags }),
         }
     }
+}
+
+/// Carries one direction from its beginning.
+async fn whole(source: &mut Source<'_>, sink: &mut Sink<'_>, moved: &Cell<u64>) -> Result<(), Cut> {
+    let accounts = Accounts::of(moved);
+    let begun = begin(source, sink, &accounts, |_| {})?;
+    carry(begun, source, sink, accounts, |_| {}).await
 }
