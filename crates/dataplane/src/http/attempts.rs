@@ -200,9 +200,19 @@ async fn attempts(
             .per_try_timeout()
             .map(|it| Instant::now() + it);
         let (upstream, end, reused) = if forward.http2.is_some() {
-            let (end, reused) = match deadline {
-                None => by_http2(cx, forward, endpoint, attempt, &tries).await,
-                Some(deadline) => {
+            let lease = match deadline {
+                None => endpoint.http2().try_open(forward.http2_limits(cx)),
+                Some(_) => None,
+            };
+            let (end, reused) = match (lease, deadline) {
+                (Some(lease), _) => {
+                    cx.access.connected(lease.socket());
+                    let reused = lease.is_reused();
+                    (attempt.http2(lease, &tries).await, reused)
+                }
+                // Boxed, as all that is rare.
+                (None, None) => Box::pin(by_http2(cx, forward, endpoint, attempt, &tries)).await,
+                (None, Some(deadline)) => {
                     let one = async {
                         let one = by_http2(cx, forward, endpoint, attempt, &tries);
                         one.await.0
@@ -336,19 +346,10 @@ async fn by_http2(
     attempt: &mut impl Attempt,
     tries: &Tries<'_>,
 ) -> (End, bool) {
-    let backend = forward.backend();
-    let policy = backend.map(|it| &it.cluster.policy.pool);
-    let limits = ConnectionLimits::of(policy, &cx.shard.settings);
-    let counted = backend.and_then(|it| it.limits.as_ref());
-    let pool = endpoint.http2();
-    let opened = match pool.try_open(&limits) {
-        Some(lease) => Ok(lease),
-        // Boxed, as all that is rare.
-        None => {
-            let open = pool.open(endpoint, cx.shard, &limits, counted);
-            Box::pin(gathering(|cx| attempt.gather(cx), open)).await
-        }
-    };
+    let limits = forward.http2_limits(cx);
+    let counted = forward.backend().and_then(|it| it.limits.as_ref());
+    let open = endpoint.http2().open(endpoint, cx.shard, limits, counted);
+    let opened = gathering(|cx| attempt.gather(cx), open).await;
     let local = match opened {
         Ok(lease) => {
             cx.access.connected(lease.socket());
@@ -437,6 +438,14 @@ impl Forward {
         match self.retries().repeats_sent() {
             true => settings.limits.retry_body_bytes,
             false => 0,
+        }
+    }
+
+    /// What holds for connections of HTTP/2 for it.
+    fn http2_limits<'a>(&'a self, cx: &'a Context<'_>) -> &'a ConnectionLimits {
+        match self.backend() {
+            Some(backend) => backend.http2_limits(&cx.shard.settings),
+            None => &cx.shard.passthrough_http2,
         }
     }
 

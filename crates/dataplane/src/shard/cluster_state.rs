@@ -1,15 +1,16 @@
 //! A backend as a shard uses it: the compiled cluster, the state of its endpoints, whose turn it is.
 use super::{
     endpoint_state::{EndpointState, InFlight},
+    http2_pool::ConnectionLimits,
     pool_limits::{Lifetime, PoolLimits},
 };
-use crate::extension::CustomBalancer;
+use crate::{extension::CustomBalancer, settings::Settings};
 use pointsman_balance::{Algorithm, Candidates};
 use pointsman_route::{Cluster, ClusterKind, EndpointAddress, Health};
 use pointsman_telemetry::ClusterStats;
 use smallvec::SmallVec;
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     net::SocketAddr,
     rc::Rc,
     sync::Arc,
@@ -37,6 +38,8 @@ pub struct ClusterState {
     pub(crate) limits: Option<Rc<PoolLimits>>,
     /// How long its connections are used.
     pub(crate) lifetime: Lifetime,
+    /// Made on first use, as most backends speak HTTP/1.
+    http2: OnceCell<Box<ConnectionLimits>>,
     /// Requests of this shard that are sent again, after something was sent, where no limit is
     /// written.
     pub(crate) repeating: Rc<Cell<u32>>,
@@ -129,6 +132,7 @@ impl ClusterState {
         Self {
             limits: limits.map(Rc::new),
             lifetime: Lifetime::of(&cluster.policy.pool),
+            http2: OnceCell::new(),
             repeating: predecessor.map_or_else(Rc::default, |old| old.repeating.clone()),
             stats: predecessor.map_or_else(stats, |old| old.stats.clone()),
             cluster,
@@ -137,6 +141,13 @@ impl ClusterState {
             custom,
             equal_weights,
         }
+    }
+
+    /// What holds for its connections of HTTP/2.
+    pub(crate) fn http2_limits(&self, settings: &Settings) -> &ConnectionLimits {
+        let policy = Some(&self.cluster.policy.pool);
+        self.http2
+            .get_or_init(|| Box::new(ConnectionLimits::of(policy, settings)))
     }
 
     /// Requests in flight to its endpoints from this shard, also those of other backends that have

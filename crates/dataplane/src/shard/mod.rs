@@ -16,6 +16,7 @@ use crate::{
 use buffers::Buffers;
 use cluster_state::ClusterState;
 use endpoint_state::EndpointState;
+use http2_pool::ConnectionLimits;
 use ourselves::Ourselves;
 use pointsman_route::{Cluster, ClusterId, EndpointAddress, Snapshot, Table, Via};
 use pointsman_runtime::Watch;
@@ -78,6 +79,8 @@ pub struct Shard {
     pub(crate) access: Option<Ring>,
     /// Unmatched traffic.
     pub passthrough: Rc<ClusterStats>,
+    /// What holds for connections of HTTP/2 to where unmatched traffic goes.
+    pub(crate) passthrough_http2: ConnectionLimits,
     /// Refused unmatched traffic.
     pub blackhole: Rc<ClusterStats>,
     /// Requests that rules answer by themselves.
@@ -287,6 +290,7 @@ impl Shard {
         let access = extensions
             .has_sinks()
             .then(|| Ring::new(settings.limits.access_log_ring));
+        let passthrough_http2 = ConnectionLimits::of(None, &settings);
         Rc::new(Self {
             index,
             settings,
@@ -303,6 +307,7 @@ impl Shard {
             extensions,
             access,
             passthrough: stats(ClusterLabels::PASSTHROUGH),
+            passthrough_http2,
             blackhole: stats(ClusterLabels::BLACK_HOLE),
             local: stats(LOCAL),
             live: RefCell::default(),

@@ -2,10 +2,8 @@
 use crate::{
     http::body::{Http2Sink, Sink},
     shard::{
-        Shard,
-        cluster_state::ClusterState,
-        endpoint_state::EndpointState,
-        http2_pool::{ConnectionLimits, Http2OpenError},
+        Shard, cluster_state::ClusterState, endpoint_state::EndpointState,
+        http2_pool::Http2OpenError,
     },
 };
 use bytes::{Bytes, BytesMut};
@@ -74,9 +72,9 @@ pub(super) async fn send(
     request: Request<()>,
     body: Body,
 ) -> &'static str {
-    let limits = ConnectionLimits::of(Some(&cluster.cluster.policy.pool), &shard.settings);
+    let limits = cluster.http2_limits(&shard.settings);
     let counted = cluster.limits.as_ref();
-    let open = endpoint.http2().open(endpoint, shard, &limits, counted);
+    let open = endpoint.http2().open(endpoint, shard, limits, counted);
     let mut lease = match open.await {
         Ok(lease) => lease,
         Err(
