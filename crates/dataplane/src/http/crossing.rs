@@ -302,14 +302,15 @@ impl Crossing<'_> {
     ) -> Download {
         let mut interims = 0;
         let (head, body) = loop {
-            let next = poll_fn(|cx| {
-                if let Poll::Ready(Some(interim)) = response.poll_informational(cx) {
-                    return Poll::Ready(interim.map(|head| (head, None)));
-                }
-                Pin::new(&mut response).poll(cx).map_ok(|response| {
+            let next = poll_fn(|cx| match response.poll_informational(cx) {
+                Poll::Ready(Some(interim)) => Poll::Ready(interim.map(|head| (head, None))),
+                // There is none, or its end is at hand.
+                Poll::Ready(None) => Pin::new(&mut response).poll(cx).map_ok(|response| {
                     let (parts, body) = response.into_parts();
                     (http::Response::from_parts(parts, ()), Some(body))
-                })
+                }),
+                // Then there is no response either, and who comes is told to this task.
+                Poll::Pending => Poll::Pending,
             });
             let (mut response, body) = match next.await {
                 Ok(next) => next,

@@ -218,15 +218,25 @@ impl Stream<'_> {
                 answering: self.answering,
             };
             let mut exchange = pin!(attempts::exchange(cx, forward, &mut request, &progress));
+            let given_up = |cx: &mut task::Context<'_>| self.answering.poll_reset(cx).is_ready();
+            let abort = || Outcome::Abort {
+                status: 0,
+                flags: Flags::DC,
+            };
+            let mut begun = false;
             poll_fn(|cx| {
-                // Once the head is sent, whoever sends the body notices.
-                if !progress.answering.get() && self.answering.poll_reset(cx).is_ready() {
-                    return Poll::Ready(Outcome::Abort {
-                        status: 0,
-                        flags: Flags::DC,
-                    });
+                // Before the first step, as a stream that is opened and reset at once is to cost its
+                // endpoint nothing (CVE-2023-44487).
+                if !begun && given_up(cx) {
+                    return Poll::Ready(abort());
                 }
-                exchange.as_mut().poll(cx)
+                let polled = exchange.as_mut().poll(cx);
+                // Once the head is sent, whoever sends the body notices.
+                if begun && polled.is_pending() && !progress.answering.get() && given_up(cx) {
+                    return Poll::Ready(abort());
+                }
+                begun = true;
+                polled
             })
             .await
         };

@@ -43,6 +43,9 @@ pub(super) struct Connection {
     /// `None` once it takes no more streams: h2 closes a connection that nobody can use any more,
     /// as soon as its streams have ended.
     send: RefCell<Option<SendRequest<Bytes>>>,
+    /// Streams the peer allows, `None` once it takes no more. Looked up when frames have been read:
+    /// h2 has it behind locks.
+    allowed: Cell<Option<u32>>,
     driver: RefCell<Option<AbortHandle>>,
     pings: Pings,
     /// Where the backend's connections are counted.
@@ -111,6 +114,7 @@ impl Connection {
             pool: Rc::downgrade(pool),
             wire,
             send: RefCell::new(Some(send)),
+            allowed: Cell::default(),
             driver: RefCell::default(),
             pings: Pings::new(http2.ping_pong(), shard),
             permit,
@@ -122,6 +126,7 @@ impl Connection {
             idle_limit: Cell::new(limits.idle),
             total: Cell::new(limits.total),
         });
+        connection.look();
         let driver = actix::spawn(drive(http2, Driven(connection.clone())));
         *connection.driver.borrow_mut() = Some(driver.abort_handle());
         Ok(connection)
@@ -134,9 +139,11 @@ impl Connection {
         let Some(send) = send.as_ref() else {
             return Room::Over;
         };
-        let in_use = self.in_use.get();
-        if in_use >= limits.streams || in_use as usize >= send.current_max_send_streams() {
-            return Room::Full;
+        let (in_use, allowed) = (self.in_use.get(), self.allowed.get());
+        match allowed {
+            None => return Room::Over,
+            Some(allowed) if in_use >= allowed.min(limits.streams) => return Room::Full,
+            Some(_) => {}
         }
         // An idle connection may have ended without its task having been told yet.
         if in_use == 0 && !looked {
@@ -146,8 +153,7 @@ impl Connection {
                 Peer::Ended | Peer::Gone => return Room::Over,
             }
         }
-        let mut send = send.clone();
-        if is_usable(&mut send).is_err() || self.is_stale(limits) {
+        if self.is_stale(limits) {
             return Room::Over;
         }
         self.in_use.set(in_use + 1);
@@ -163,7 +169,7 @@ impl Connection {
             self.pings.begin(self, pings);
         }
         Room::Free(Http2Lease {
-            send,
+            send: send.clone(),
             written: self.wire.written(),
             reused: self.served.get() > 1,
             stream: InUse(self.clone()),
@@ -199,11 +205,17 @@ impl Connection {
 
     /// Streams the peer allows on it at present.
     pub(super) fn allowed(&self) -> u32 {
-        let send = self.send.borrow();
-        let allowed = send
-            .as_ref()
-            .map_or(0, SendRequest::current_max_send_streams);
-        u32::try_from(allowed).unwrap_or(u32::MAX)
+        self.allowed.get().unwrap_or(0)
+    }
+
+    /// Sees whether the peer still takes streams, and how many.
+    fn look(&self) {
+        let mut send = self.send.borrow_mut();
+        let allowed = send.as_mut().and_then(|send| {
+            is_usable(send).ok()?;
+            Some(u32::try_from(send.current_max_send_streams()).unwrap_or(u32::MAX))
+        });
+        self.allowed.set(allowed);
     }
 
     /// Takes no streams from now on: it closes when the present ones have ended.
@@ -242,9 +254,8 @@ impl Connection {
     /// Does it take streams?
     #[cfg(test)]
     pub(super) fn takes(&self) -> bool {
-        let send = self.send.borrow();
-        send.as_ref()
-            .is_some_and(|send| is_usable(&mut send.clone()).is_ok())
+        self.look();
+        self.allowed.get().is_some()
     }
 
     /// Has it no stream, and still not ended, `limit` after it was retired or its last stream ended?
@@ -330,7 +341,8 @@ async fn settled(
 async fn drive(mut http2: Http2, driven: Driven) {
     let ended = poll_fn(|cx| {
         let polled = Pin::new(&mut http2).poll(cx);
-        // The peer may allow more streams than before.
+        // The peer may allow more streams than before, or none any more.
+        driven.0.look();
         if let Some(pool) = driven.0.pool.upgrade() {
             pool.serve();
         }
