@@ -59,7 +59,7 @@ impl Row {
                 &HTTP1
             }
             Row::Http1Mib | Row::Http100Mib | Row::Upload1Mib => &LARGE,
-            Row::H2H1 | Row::H2H2 | Row::GrpcUnary => &HTTP2,
+            Row::H2H1 | Row::H2Realistic | Row::H2H2 | Row::GrpcUnary => &HTTP2,
             Row::LatencyH1 | Row::LatencyH2 => &TAIL,
             Row::Idle10k => &IDLE,
             Row::TcpConnect => &CONNECT,

@@ -40,6 +40,9 @@ pub enum Row {
     /// h2load, 10 connections of 10 streams; the upstream speaks HTTP/1.
     #[value(name = "h2-h1")]
     H2H1,
+    /// As `h2-h1`, with the fields of `http-realistic` and an answer of 1 KiB.
+    #[value(name = "h2-realistic")]
+    H2Realistic,
     /// h2load, 10 connections of 10 streams; the upstream speaks HTTP/2.
     #[value(name = "h2-h2")]
     H2H2,
@@ -80,7 +83,7 @@ pub enum Unit {
 
 impl Row {
     /// All of them, in order.
-    pub const ALL: [Row; 18] = [
+    pub const ALL: [Row; 19] = [
         Row::HttpSmall,
         Row::HttpRealistic,
         Row::Rules1,
@@ -90,6 +93,7 @@ impl Row {
         Row::Http100Mib,
         Row::Upload1Mib,
         Row::H2H1,
+        Row::H2Realistic,
         Row::H2H2,
         Row::GrpcUnary,
         Row::LatencyH1,
@@ -114,6 +118,7 @@ impl Row {
             Row::Http100Mib => "http-100mib",
             Row::Upload1Mib => "upload-1mib",
             Row::H2H1 => "h2-h1",
+            Row::H2Realistic => "h2-realistic",
             Row::H2H2 => "h2-h2",
             Row::GrpcUnary => "grpc-unary",
             Row::LatencyH1 => "latency-h1",
@@ -136,6 +141,7 @@ impl Row {
             | Row::Rules10
             | Row::Rules100
             | Row::H2H1
+            | Row::H2Realistic
             | Row::H2H2
             | Row::GrpcUnary
             | Row::Hosts100k => Unit::Request,
@@ -166,7 +172,7 @@ impl Row {
             Row::Rules10 => Some(rules_10),
             Row::Rules100 => Some(rules_100),
             Row::Http1Mib | Row::Http100Mib | Row::Upload1Mib => Some(fronts.large),
-            Row::H2H1 | Row::LatencyH2 => fronts.h2_h1,
+            Row::H2H1 | Row::H2Realistic | Row::LatencyH2 => fronts.h2_h1,
             Row::H2H2 => fronts.h2_h2,
             Row::GrpcUnary => fronts.grpc,
             Row::TcpConnect => Some(fronts.tcp),
@@ -197,6 +203,14 @@ impl Row {
                 fields: &[],
                 body: &[],
                 answer: traffic::SMALL_BODY,
+                connections: 10,
+                streams: 10,
+            }),
+            Row::H2Realistic => Load::Http2(Http2 {
+                path: traffic::REALISTIC_PATH,
+                fields: &traffic::REALISTIC_FIELDS,
+                body: &[],
+                answer: traffic::REALISTIC_BODY,
                 connections: 10,
                 streams: 10,
             }),

@@ -84,25 +84,48 @@ fn small_request_for(host: &str, path: &str) -> Vec<u8> {
     .into_bytes()
 }
 
+/// The path of the realistic request.
+pub const REALISTIC_PATH: &str = "/reviews/0123456789abcdef?page=2&sort=newest";
+
+/// The fields of the realistic request, beside its host.
+pub const REALISTIC_FIELDS: [(&str, &str); 11] = [
+    (
+        "User-Agent",
+        "Mozilla/5.0 (X11; Linux x86_64; rv:139.0) Gecko/20100101 Firefox/139.0",
+    ),
+    (
+        "Accept",
+        "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+    ),
+    ("Accept-Language", "en-GB,en;q=0.7,de;q=0.3"),
+    ("Accept-Encoding", "gzip, deflate, br"),
+    ("Referer", "https://shop.example/products/0123456789"),
+    (
+        "Cookie",
+        "session=8f14e45fceea167a5a36dedd4bea2543; theme=dark; consent=all",
+    ),
+    ("X-Request-Id", "2f1c0e9a-6f0b-4c56-9d7e-3a1b5c7d9e0f"),
+    (
+        "traceparent",
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    ),
+    ("X-Forwarded-Proto", "https"),
+    ("Cache-Control", "no-cache"),
+    (
+        "Authorization",
+        "Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJl",
+    ),
+];
+
 /// About 700 bytes and 12 fields: what a browser or a traced service call sends.
 #[must_use]
 pub fn realistic_request(host: &str) -> Vec<u8> {
-    format!(
-        "GET /reviews/0123456789abcdef?page=2&sort=newest HTTP/1.1\r\n\
-         Host: {host}\r\n\
-         User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:139.0) Gecko/20100101 Firefox/139.0\r\n\
-         Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n\
-         Accept-Language: en-GB,en;q=0.7,de;q=0.3\r\n\
-         Accept-Encoding: gzip, deflate, br\r\n\
-         Referer: https://shop.example/products/0123456789\r\n\
-         Cookie: session=8f14e45fceea167a5a36dedd4bea2543; theme=dark; consent=all\r\n\
-         X-Request-Id: 2f1c0e9a-6f0b-4c56-9d7e-3a1b5c7d9e0f\r\n\
-         traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n\
-         X-Forwarded-Proto: https\r\n\
-         Cache-Control: no-cache\r\n\
-         Authorization: Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJl\r\n\r\n"
-    )
-    .into_bytes()
+    let mut request = format!("GET {REALISTIC_PATH} HTTP/1.1\r\nHost: {host}\r\n");
+    for (name, value) in REALISTIC_FIELDS {
+        request.extend([name, ": ", value, "\r\n"]);
+    }
+    request.push_str("\r\n");
+    request.into_bytes()
 }
 
 /// The upstream's answer with a body of this size.
