@@ -16,6 +16,7 @@ mod context;
 pub mod extension;
 mod http;
 pub mod message;
+mod outbox;
 pub mod settings;
 pub mod shard;
 pub mod socket;

@@ -59,7 +59,7 @@ pub struct Shard {
     /// Each connection holds a guard of it, so that a drain knows when it is done.
     pub drain: Watch,
     /// Free buffers.
-    pub buffers: Buffers,
+    pub buffers: Rc<Buffers>,
     /// Addresses that are this gateway itself.
     pub(crate) ourselves: Ourselves,
     /// Open connections.
@@ -296,7 +296,7 @@ impl Shard {
             settings,
             capture,
             drain,
-            buffers: Buffers::default(),
+            buffers: Rc::default(),
             ourselves: Ourselves::default(),
             registry: Rc::new(Registry::new()),
             arriving: Arc::default(),

@@ -2,7 +2,7 @@
 use super::{
     super::{age::Age, decide::TableCache},
     floods::Floods,
-    socket::Socket,
+    socket::{Out, Socket},
     workers::Workers,
 };
 use crate::{
@@ -32,6 +32,7 @@ pub(super) struct Peer {
     pub(super) accepted: Accepted,
     pub(super) cache: RefCell<TableCache>,
     pub(super) floods: Floods,
+    pub(super) out: Out,
     pub(super) workers: Workers,
     /// Streams that are being served.
     active: Cell<u32>,
@@ -92,6 +93,7 @@ enum Next {
 pub(crate) async fn serve(shard: Rc<Shard>, lease: Lease, accepted: Accepted, received: Vec<u8>) {
     let peer = Rc::new(Peer {
         floods: Floods::new(&shard.settings.http2, lease.now()),
+        out: Out::new(&shard),
         shard,
         lease,
         accepted,
@@ -109,6 +111,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, lease: Lease, accepted: Accepted, re
         peer.shard.counts.refuse("http2_preface");
         return;
     };
+    peer.gather();
     let most = settings.limits.requests_per_connection;
     let age = Age::new(&peer.shard);
     let (mut served, mut leaving, mut flooded): (u32, bool, bool) = (0, false, false);
@@ -139,6 +142,9 @@ pub(crate) async fn serve(shard: Rc<Shard>, lease: Lease, accepted: Accepted, re
             }
             if idle != (peer.active.get() == 0) || head != peer.floods.head_since() {
                 return Poll::Ready(Next::Recount);
+            }
+            if let Poll::Ready(Err(_)) = peer.poll_out(cx) {
+                return Poll::Ready(Next::Over(None)); // the client is gone
             }
             *peer.waker.borrow_mut() = Some(cx.waker().clone());
             Poll::Pending

@@ -1,6 +1,6 @@
 //! A client's socket as HTTP/2 reads and writes it.
 use super::serve::Peer;
-use crate::stream::Turn;
+use crate::{outbox::Outbox, shard::Shard, stream::Turn};
 use std::{
     cell::{Cell, RefCell},
     io::{self, ErrorKind, IoSlice},
@@ -16,8 +16,6 @@ pub(super) struct Socket {
     /// Received before HTTP/2 was recognised.
     received: RefCell<Vec<u8>>,
     turn: Turn,
-    /// What is to be written has let the others go first.
-    waited: Cell<bool>,
 }
 
 impl Socket {
@@ -26,19 +24,7 @@ impl Socket {
             peer,
             received: RefCell::new(received),
             turn: Turn::default(),
-            waited: Cell::new(false),
         }
-    }
-
-    /// Lets everybody else who is ready have their turn before something is written, as
-    /// [`behind_others`](crate::stream::behind_others) does: streams that are about to be answered
-    /// are answered in the same write, and connections write one after the other.
-    fn poll_turn(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.waited.replace(true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
     }
 }
 
@@ -91,25 +77,73 @@ impl AsyncRead for Socket {
     }
 }
 
+/// What a connection has written is here until everybody else who is ready has had a turn, as
+/// [`behind_others`](crate::stream::behind_others) has it: streams that are about to be answered are
+/// answered in the same write, and connections write one after the other.
+pub(super) struct Out {
+    outbox: Outbox,
+    waited: Cell<bool>,
+}
+
+impl Out {
+    pub(super) fn new(shard: &Shard) -> Self {
+        Self {
+            outbox: Outbox::new(&shard.buffers),
+            waited: Cell::new(false),
+        }
+    }
+}
+
+impl Peer {
+    /// From now on [`Peer::poll_out`] is called whenever the connection has nothing else to do.
+    pub(super) fn gather(&self) {
+        self.out.outbox.gather();
+    }
+
+    /// Writes what the connection has written, once the others had their turn.
+    pub(super) fn poll_out(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Out { outbox, waited } = &self.out;
+        if !outbox.is_empty() && !waited.replace(true) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        ready!(self.poll_all_out(cx))?;
+        waited.set(false);
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_all_out(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let outbox = &self.out.outbox;
+        outbox.poll_out(cx, |cx, pieces| self.poll_write(cx, pieces))
+    }
+
+    fn poll_write(&self, cx: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let stream = &self.accepted.stream;
+        loop {
+            ready!(stream.poll_write_ready(cx))?;
+            let written = match pieces {
+                [one] => stream.try_write(one),
+                pieces => stream.try_write_vectored(pieces),
+            };
+            match written {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Ok(written) => {
+                    self.floods.sent(pieces, written);
+                    return Poll::Ready(Ok(written));
+                }
+                other => return Poll::Ready(other),
+            }
+        }
+    }
+}
+
 impl AsyncWrite for Socket {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_turn(cx));
-        let stream = &self.peer.accepted.stream;
-        loop {
-            ready!(stream.poll_write_ready(cx))?;
-            match stream.try_write(bytes) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Ok(written) => {
-                    self.peer.floods.sent(&[IoSlice::new(bytes)], written);
-                    return Poll::Ready(Ok(written));
-                }
-                other => return Poll::Ready(other),
-            }
-        }
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -117,32 +151,21 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_turn(cx));
-        let stream = &self.peer.accepted.stream;
-        loop {
-            ready!(stream.poll_write_ready(cx))?;
-            match stream.try_write_vectored(pieces) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Ok(written) => {
-                    self.peer.floods.sent(pieces, written);
-                    return Poll::Ready(Ok(written));
-                }
-                other => return Poll::Ready(other),
-            }
-        }
+        let outbox = &self.peer.out.outbox;
+        outbox.poll_put(cx, pieces, |cx, pieces| self.peer.poll_write(cx, pieces))
     }
 
     fn is_write_vectored(&self) -> bool {
         true
     }
 
+    /// Nobody waits for what is gathered: the connection's task writes it.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // All is written: what comes next waits once more.
-        self.waited.set(false);
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.peer.poll_all_out(cx))?;
         crate::stream::half_close(&self.peer.accepted.stream);
         Poll::Ready(Ok(()))
     }

@@ -97,7 +97,7 @@ impl Connection {
                 }
             })?;
             stage.set(Http2OpenError::HandshakeTimeout);
-            let wire = Wire::new(socket);
+            let wire = Wire::new(socket, shard);
             let (send, http2) = builder(&shard.settings)
                 .handshake::<_, Bytes>(Socket::new(wire.clone()))
                 .await
@@ -339,19 +339,30 @@ async fn settled(
 
 /// Carries a connection until it ends.
 async fn drive(mut http2: Http2, driven: Driven) {
-    let ended = poll_fn(|cx| {
+    let wire = &driven.0.wire;
+    wire.gather();
+    poll_fn(|cx| {
         let polled = Pin::new(&mut http2).poll(cx);
         // The peer may allow more streams than before, or none any more.
         driven.0.look();
         if let Some(pool) = driven.0.pool.upgrade() {
             pool.serve();
         }
-        polled
+        match polled {
+            Poll::Ready(Ok(())) => return Poll::Ready(()),
+            Poll::Ready(Err(error)) => ended(&error),
+            Poll::Pending => match wire.poll_out(cx) {
+                Poll::Ready(Err(error)) => ended(&error),
+                _ => return Poll::Pending,
+            },
+        }
+        Poll::Ready(())
     })
     .await;
-    if let Err(error) = ended {
-        tracing::debug!(%error, "an HTTP/2 connection to an endpoint ended");
-    }
+}
+
+fn ended(error: &dyn std::error::Error) {
+    tracing::debug!(%error, "an HTTP/2 connection to an endpoint ended");
 }
 
 /// Takes a connection out of the pool when its task ends, however that is.

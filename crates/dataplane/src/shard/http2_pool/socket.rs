@@ -1,6 +1,6 @@
 //! The socket under an HTTP/2 connection: it can be looked at while the connection owns it, and
 //! knows what was written to it.
-use crate::{socket, stream::Turn};
+use crate::{outbox::Outbox, shard::Shard, socket, stream::Turn};
 use std::{
     cell::Cell,
     io::{self, ErrorKind, IoSlice},
@@ -15,14 +15,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 #[derive(Debug)]
 pub(super) struct Wire {
     pub(super) stream: socket::Socket,
+    outbox: Outbox,
     written: Cell<u64>,
     stalled: Cell<Option<Instant>>,
 }
 
 impl Wire {
-    pub(super) fn new(stream: socket::Socket) -> Rc<Self> {
+    pub(super) fn new(stream: socket::Socket, shard: &Shard) -> Rc<Self> {
         Rc::new(Self {
             stream,
+            outbox: Outbox::new(&shard.buffers),
             written: Cell::new(0),
             stalled: Cell::new(None),
         })
@@ -32,6 +34,44 @@ impl Wire {
     /// meanwhile can have reached the peer.
     pub(super) fn written(&self) -> u64 {
         self.written.get()
+    }
+
+    /// From now on [`Wire::poll_out`] is called at the end of each turn of the connection.
+    pub(super) fn gather(&self) {
+        self.outbox.gather();
+    }
+
+    /// Writes what the connection has written.
+    pub(super) fn poll_out(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.outbox
+            .poll_out(cx, |cx, pieces| self.poll_write(cx, pieces))
+    }
+
+    fn poll_write(&self, cx: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        loop {
+            match self.stream.poll_write_ready(cx) {
+                Poll::Ready(ready) => ready?,
+                Poll::Pending => {
+                    if self.stalled.get().is_none() {
+                        self.stalled.set(Some(Instant::now()));
+                    }
+                    return Poll::Pending;
+                }
+            }
+            let written = match pieces {
+                [one] => self.stream.try_write(one),
+                pieces => self.stream.try_write_vectored(pieces),
+            };
+            match written {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Ok(count) => {
+                    self.written.set(self.written.get() + count as u64);
+                    self.stalled.set(None);
+                    return Poll::Ready(Ok(count));
+                }
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
     }
 
     /// Since when the peer takes nothing of what is to be written to it.
@@ -52,34 +92,6 @@ impl Socket {
         Self {
             wire,
             turn: Turn::default(),
-        }
-    }
-
-    fn poll_write_with(
-        &self,
-        cx: &mut Context<'_>,
-        write: impl Fn(&socket::Socket) -> io::Result<usize>,
-    ) -> Poll<io::Result<usize>> {
-        let wire = &*self.wire;
-        loop {
-            match wire.stream.poll_write_ready(cx) {
-                Poll::Ready(ready) => ready?,
-                Poll::Pending => {
-                    if wire.stalled.get().is_none() {
-                        wire.stalled.set(Some(Instant::now()));
-                    }
-                    return Poll::Pending;
-                }
-            }
-            match write(&wire.stream) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Ok(count) => {
-                    wire.written.set(wire.written.get() + count as u64);
-                    wire.stalled.set(None);
-                    return Poll::Ready(Ok(count));
-                }
-                Err(error) => return Poll::Ready(Err(error)),
-            }
         }
     }
 }
@@ -118,7 +130,7 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll_write_with(cx, |stream| stream.try_write(bytes))
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -126,18 +138,21 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll_write_with(cx, |stream| stream.try_write_vectored(pieces))
+        let outbox = &self.wire.outbox;
+        outbox.poll_put(cx, pieces, |cx, pieces| self.wire.poll_write(cx, pieces))
     }
 
     fn is_write_vectored(&self) -> bool {
         true
     }
 
+    /// Nobody waits for what is gathered: the connection's task writes it.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.wire.poll_out(cx))?;
         crate::stream::half_close(&self.wire.stream);
         Poll::Ready(Ok(()))
     }
