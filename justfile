@@ -118,7 +118,7 @@ guided seconds="2":
     }
     build "-Cprofile-generate=$folder/raw" -instrumented
     # Every kind of traffic for a moment; the runner stops the gateway as an operator would, which writes the profile.
-    rows=(http-small http-realistic rules-10 http-1mib upload-1mib http-100mib h2-h1 h2-h2 grpc-unary tcp-connect tcp-bulk sni)
+    rows=(http-small http-realistic rules-10 http-1mib upload-1mib http-100mib h2-h1 h2-realistic h2-h2 grpc-unary tcp-connect tcp-bulk sni)
     LLVM_PROFILE_FILE="$folder/raw/%p.profraw" cargo run --locked --release -q -p pointsman-benches -- \
         --pointsman "$folder/pointsman-instrumented" --proxy pointsman --strict \
         --rounds 1 --seconds {{seconds}} --warm-up 0.2 $(printf -- '--row %s ' "${rows[@]}")
