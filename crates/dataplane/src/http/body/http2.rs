@@ -32,11 +32,6 @@ const SMALL: usize = 1024;
 /// Until there are as many bytes as these.
 const ENOUGH: usize = 16 * 1024;
 
-/// A body of this many bytes may wait in h2 for its window to open, beyond the end of its request:
-/// hardly more than the head that it goes with. All streams of a connection together are a hundredth
-/// of what they may hold otherwise.
-const TINY: usize = 1024;
-
 impl Http2Source {
     pub(in crate::http) fn new(stream: RecvStream) -> Self {
         Self {
@@ -142,11 +137,8 @@ pub(in crate::http) struct Http2Sink<'a> {
 
 impl Http2Sink<'_> {
     /// Sends a whole body, if there is room for it; else gives it back.
-    ///
-    /// A tiny one is sent unasked: h2 keeps what the peer's window has no room for, and is asked
-    /// three times less.
     pub(super) fn all(&mut self, bytes: Bytes) -> Result<Option<Bytes>, Closed> {
-        if bytes.len() > TINY && self.room(bytes.len()) < bytes.len() {
+        if self.room(bytes.len()) < bytes.len() {
             return Ok(Some(bytes));
         }
         let sent = self.to.send_data(bytes, true);
