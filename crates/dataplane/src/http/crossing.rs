@@ -455,6 +455,13 @@ impl Crossing<'_> {
             }
         };
         let accounts = Accounts::of(&self.progress.sent);
+        // What an endpoint sends behind a head that is all is no part of the answer (RFC 9110 section
+        // 6.4.1): not 502, as towards a stream the head is on its way by then.
+        let mut nothing = Source::Empty;
+        let body = match head.to_client {
+            ResponseBody::None => &mut nothing,
+            _ => body,
+        };
         let carried = match begin(body, &mut sink, &accounts, trailed) {
             Ok(Begun::Done) => Ok(()),
             // Boxed: most bodies do not come to this, and a stream is not to be as large as it is.

@@ -80,6 +80,9 @@ const CASES: &[Case] = &[
     Case { name: "two lengths", rfc: "8.1.1", gets: Failure, says: |id| head(id, &[(":status", "200"), ("content-length", "0"), ("content-length", "1")]).encode() },
     Case { name: "a body shorter than told", rfc: "8.1.1", gets: Cut, says: |id| some(&[head(id, &[(":status", "200"), ("content-length", "10")]), Frame::data(id, *b"short").end_stream()]) },
     Case { name: "a body longer than told", rfc: "8.1.1", gets: Cut, says: |id| some(&[head(id, &[(":status", "200"), ("content-length", "2")]), Frame::data(id, *b"longHTTP/1.1 200 OK").end_stream()]) },
+    // What stands behind a head that is all is no part of the answer.
+    Case { name: "a body behind 204", rfc: "RFC 9110 6.4.1", gets: Status(204), says: |id| some(&[head(id, &[(":status", "204")]), Frame::data(id, *b"HTTP/1.1 200 OK").end_stream()]) },
+    Case { name: "a body behind 304", rfc: "RFC 9110 6.4.1", gets: Status(304), says: |id| some(&[head(id, &[(":status", "304")]), Frame::data(id, *b"HTTP/1.1 200 OK").end_stream()]) },
     Case { name: "trailers with line feeds", rfc: "8.2.1", gets: Cut, says: |id| some(&[good(id), Frame::data(id, *b"x"), head(id, &[("x-a", "b\r\nsmuggled: 1")]).end_stream()]) },
     Case { name: "trailers without an end", rfc: "8.1", gets: Cut, says: |id| some(&[good(id), Frame::data(id, *b"x"), head(id, &[("x-a", "b")])]) },
     Case { name: "two answers", rfc: "8.1", gets: Cut, says: |id| some(&[good(id), Frame::data(id, *b"x"), good(id)]) },

@@ -170,6 +170,9 @@ impl Http2Sink<'_> {
                     Some(Err(_)) | None => return Err(Closed),
                 };
                 self.left.set(0);
+                if room == 0 {
+                    continue; // an empty frame would say nothing
+                }
             }
             let piece = bytes.split_to(room.min(bytes.len()));
             let end = last && bytes.is_empty();
