@@ -11,7 +11,7 @@ use std::{
     io::{self, ErrorKind, IoSlice},
     net::SocketAddr,
     os::fd::{AsFd, BorrowedFd},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 use tokio::{
     io::{Interest, ReadBuf, unix::AsyncFd},
@@ -257,6 +257,26 @@ impl Socket {
     /// As `Socket::try_read_buf`.
     pub(crate) fn try_write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         self.never_hushed(|stream| stream.try_write_vectored(pieces))
+    }
+
+    /// Writes once, as soon as there is room: the pieces one behind the other, and says how many bytes
+    /// went.
+    pub(crate) fn poll_write(
+        &self,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.poll_write_ready(cx))?;
+            let written = match pieces {
+                [one] => self.try_write(one),
+                pieces => self.try_write_vectored(pieces),
+            };
+            match written {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
+        }
     }
 
     fn never_hushed<R>(&self, io: impl FnOnce(&TcpStream) -> io::Result<R>) -> io::Result<R> {

@@ -2,9 +2,10 @@
 use super::{
     Context,
     attempts::{End, Failure, FailureKind, Outcome},
-    body::WebSource,
-    body::{Accounts, Begun, begin, carry, reason_of},
-    body::{Broken, Cut, Framing, Http1Sink, Http1Source, Http2Sink, Http2Source, Sink, Source},
+    body::{
+        Accounts, Begun, Broken, Cut, Framing, Http1Sink, Http1Source, Http2Sink, Http2Source,
+        Sink, Source, WebSource, begin, carry, reason_of,
+    },
     client::{Client, Head, pass_head},
     decide::Forward,
     download::{Download, Gate, MAX_INTERIM, head_limits, read_head},

@@ -118,22 +118,9 @@ impl Peer {
     }
 
     fn poll_write(&self, cx: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let stream = &self.accepted.stream;
-        loop {
-            ready!(stream.poll_write_ready(cx))?;
-            let written = match pieces {
-                [one] => stream.try_write(one),
-                pieces => stream.try_write_vectored(pieces),
-            };
-            match written {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Ok(written) => {
-                    self.floods.sent(pieces, written);
-                    return Poll::Ready(Ok(written));
-                }
-                other => return Poll::Ready(other),
-            }
-        }
+        let written = ready!(self.accepted.stream.poll_write(cx, pieces))?;
+        self.floods.sent(pieces, written);
+        Poll::Ready(Ok(written))
     }
 }
 

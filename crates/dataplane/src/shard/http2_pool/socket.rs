@@ -48,30 +48,16 @@ impl Wire {
     }
 
     fn poll_write(&self, cx: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        loop {
-            match self.stream.poll_write_ready(cx) {
-                Poll::Ready(ready) => ready?,
-                Poll::Pending => {
-                    if self.stalled.get().is_none() {
-                        self.stalled.set(Some(Instant::now()));
-                    }
-                    return Poll::Pending;
-                }
+        let Poll::Ready(written) = self.stream.poll_write(cx, pieces) else {
+            if self.stalled.get().is_none() {
+                self.stalled.set(Some(Instant::now()));
             }
-            let written = match pieces {
-                [one] => self.stream.try_write(one),
-                pieces => self.stream.try_write_vectored(pieces),
-            };
-            match written {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Ok(count) => {
-                    self.written.set(self.written.get() + count as u64);
-                    self.stalled.set(None);
-                    return Poll::Ready(Ok(count));
-                }
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
+            return Poll::Pending;
+        };
+        let written = written?;
+        self.written.set(self.written.get() + written as u64);
+        self.stalled.set(None);
+        Poll::Ready(Ok(written))
     }
 
     /// Since when the peer takes nothing of what is to be written to it.

@@ -331,6 +331,15 @@ fn requests_wait_for_room_at_the_limit_of_connections_but_not_for_ever() {
     });
 }
 
+/// Makes them endpoints of one backend, which may have so many connections.
+fn of_one_backend([one, two]: [&mut World; 2], most: u32) {
+    let mut policy = pointsman_route::Policy::default();
+    policy.pool.max_connections = Some(most);
+    let limits = one.shard.shared.limits(&"web".into(), &policy);
+    one.backend = limits.map(Rc::new);
+    (two.shard, two.backend) = (one.shard.clone(), one.backend.clone());
+}
+
 /// BE-60: what is idle elsewhere makes room for who waits, and a pool without any connection may have
 /// one in any case.
 #[test]
@@ -338,11 +347,7 @@ fn an_idle_connection_of_another_pool_makes_room() {
     on_a_shard(async {
         let (mut one, _) = peer(1, Duration::ZERO).await;
         let (mut two, seen) = peer(1, Duration::ZERO).await;
-        let mut policy = pointsman_route::Policy::default();
-        policy.pool.max_connections = Some(1);
-        let limits = one.shard.shared.limits(&"web".into(), &policy);
-        one.backend = limits.map(Rc::new);
-        (two.shard, two.backend) = (one.shard.clone(), one.backend.clone());
+        of_one_backend([&mut one, &mut two], 1);
         assert_eq!(one.get().await, Ok(200));
         let _held = two.open().await.expect("its only one");
         let mut wanted = one.shard.shared.wanted();
@@ -371,11 +376,7 @@ fn who_finds_no_room_on_a_connection_that_was_begun_waits_for_another() {
     on_a_shard(async {
         let (mut one, seen) = peer(1, Duration::ZERO).await;
         let (mut two, _) = peer(1, Duration::ZERO).await;
-        let mut policy = pointsman_route::Policy::default();
-        policy.pool.max_connections = Some(2);
-        let limits = one.shard.shared.limits(&"web".into(), &policy);
-        one.backend = limits.map(Rc::new);
-        (two.shard, two.backend) = (one.shard.clone(), one.backend.clone());
+        of_one_backend([&mut one, &mut two], 2);
         assert_eq!(two.get().await, Ok(200));
         let mut wanted = one.shard.shared.wanted();
         let room = async {
