@@ -146,13 +146,16 @@ pub(crate) async fn arrival(stream: &Socket) -> io::Result<()> {
     .await
 }
 
-/// Lets everybody else who is ready have their turn first: those who read do so one after the other,
-/// and then all write.
+/// Lets everybody else who is ready have their turn first: requests that are read are all read,
+/// and then all sent on.
 ///
 /// A write wakes its peer if that sleeps, which is dearer than the read before it (an interrupt to
 /// another processor). A peer that gets one message after the other stays awake for all of them,
 /// one that gets a message in the time of two has slept again by then. With 64 busy connections a
 /// third as many writes have to wake somebody; alone, a connection goes on at once.
+///
+/// For requests only: responses that waited for their turn as well woke no fewer, and a turn of a task
+/// is another 500 instructions.
 pub(crate) fn behind_others() -> impl Future<Output = ()> {
     let mut waited = false;
     poll_fn(move |cx| {
@@ -163,6 +166,13 @@ pub(crate) fn behind_others() -> impl Future<Output = ()> {
         cx.waker().wake_by_ref();
         Poll::Pending
     })
+}
+
+/// Writes once: what is left to be written, if anything is. An error shows when it is tried again, or
+/// read.
+pub(crate) fn write_now<'a>(stream: &Socket, bytes: &'a [u8]) -> Option<&'a [u8]> {
+    let written = try_write(stream, bytes).unwrap_or(0);
+    bytes.get(written..).filter(|rest| !rest.is_empty())
 }
 
 /// Writes all of `bytes`.

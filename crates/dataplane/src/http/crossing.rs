@@ -9,10 +9,9 @@ use super::{
     client::{Client, Head, pass_head},
     decide::Forward,
     download::{Download, Gate, MAX_INTERIM, head_limits, read_head},
-    exchange::{both_ways, one_way},
+    exchange::{both_ways, one_way, send_head},
     grpc, local,
     upload::Upload,
-    watched::Stall,
 };
 use crate::{
     shard::http2_pool::{Http2Lease, StreamFault},
@@ -50,7 +49,8 @@ impl Crossing<'_> {
         upstream: &Socket,
     ) -> End {
         let buffers = &self.cx.shard.buffers;
-        let mut input = buffers.small();
+        // Taken when there is something to read, as from clients.
+        let mut input = Vec::new();
         let end = if self.has_body() {
             let mut out = buffers.small();
             out.extend_from_slice(head);
@@ -72,38 +72,33 @@ impl Crossing<'_> {
             buffers.give(out);
             end
         } else {
-            stream::behind_others().await;
-            let limit = self.cx.shard.settings.timeouts.write.0;
-            let sent = stream::write_all(upstream, head);
-            match self.cx.lease.within(limit, sent).await {
-                // A closed peer may have said why before it closed: read on.
-                Ok(_) => {
-                    let end = {
-                        let down = pin!(self.http1_response(upstream, &mut input, client));
-                        one_way(self.cx, down, self.progress).await
-                    };
-                    match end {
-                        End::Upgraded(_) => {
-                            let mut out = buffers.small();
-                            let up = Sink::Http1(Http1Sink {
-                                to: upstream,
-                                out: &mut out,
-                                framing: Framing::Tunnel,
-                                left: &self.progress.unsent,
-                            });
-                            let body_down = ResponseBody::UntilClose;
-                            let reply = &mut input;
-                            let down = Http1Source::response(upstream, buffers, reply, body_down);
-                            // Boxed, as all that is rare: a stream is not to be as large as this.
-                            let tunnel = self.tunnel(body, up, Source::Http1(down), client);
-                            let end = Box::pin(tunnel).await;
-                            buffers.give(out);
-                            end
-                        }
-                        end => end,
-                    }
+            if let Err(stall) = send_head(self.cx, upstream, head).await {
+                buffers.give(input);
+                return stall.end(self.cx, self.progress, local::RESPONSE_IDLE);
+            }
+            let end = {
+                let down = pin!(self.http1_response(upstream, &mut input, client));
+                one_way(self.cx, down, self.progress).await
+            };
+            match end {
+                End::Upgraded(_) => {
+                    let mut out = buffers.small();
+                    let up = Sink::Http1(Http1Sink {
+                        to: upstream,
+                        out: &mut out,
+                        framing: Framing::Tunnel,
+                        left: &self.progress.unsent,
+                    });
+                    let body_down = ResponseBody::UntilClose;
+                    let reply = &mut input;
+                    let down = Http1Source::response(upstream, buffers, reply, body_down);
+                    // Boxed, as all that is rare: a stream is not to be as large as this.
+                    let tunnel = self.tunnel(body, up, Source::Http1(down), client);
+                    let end = Box::pin(tunnel).await;
+                    buffers.give(out);
+                    end
                 }
-                Err(_) => Stall::Unread.end(self.cx, self.progress, local::RESPONSE_IDLE),
+                end => end,
             }
         };
         buffers.give(input);

@@ -169,7 +169,6 @@ async fn receive(
         progress,
     };
     progress.grpc_status.set(head.grpc_status);
-    stream::behind_others().await;
     let end = match head.body {
         ResponseBody::None => body.send(out).await,
         ResponseBody::Length(length) => body.fixed(length, input, out).await,

@@ -214,19 +214,8 @@ async fn attempt(
     taken: &Taken<'_>,
 ) -> End {
     let progress = taken.progress;
-    stream::behind_others().await;
-    match cx
-        .lease
-        .within(
-            cx.shard.settings.timeouts.write.0,
-            stream::write_all(upstream, out),
-        )
-        .await
-    {
-        Ok(Ok(())) => {}
-        // A closed peer may have said why before it closed: read on.
-        Ok(Err(_)) => {}
-        Err(_) => return Stall::Unread.end(cx, progress, local::RESPONSE_IDLE),
+    if let Err(stall) = send_head(cx, upstream, out).await {
+        return stall.end(cx, progress, local::RESPONSE_IDLE);
     }
     let operations = gate.forward.changes.levels();
     if body == BodyLength::None {
@@ -241,6 +230,26 @@ async fn attempt(
         both_ways(cx, up, down, taken.copies, progress).await
     })
     .await
+}
+
+/// Sends the head of a request, and what stands behind it. An endpoint that takes none of it may have
+/// said why before it closed: that is for whoever reads the response.
+pub(super) async fn send_head(
+    cx: &Context<'_>,
+    upstream: &Socket,
+    head: &[u8],
+) -> Result<(), Stall> {
+    stream::behind_others().await;
+    let Some(rest) = stream::write_now(upstream, head) else {
+        return Ok(());
+    };
+    // Boxed, as it is rare.
+    let limit = cx.shard.settings.timeouts.write.0;
+    let written = cx.lease.within(limit, stream::write_all(upstream, rest));
+    match Box::pin(written).await {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Stall::Unread),
+    }
 }
 
 /// The response to a request that is sent whole.

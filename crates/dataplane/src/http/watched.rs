@@ -82,12 +82,12 @@ pub(crate) async fn watched<T>(
     let mut ended: Option<Instant> = None;
     loop {
         // Who is waited for may change meanwhile, so the shorter limit sets the pace.
-        let nearest = [limit(), timeouts.write.0]
+        let pace = [limit(), timeouts.write.0]
             .into_iter()
             .filter(|limit| !limit.is_zero())
             .map(|limit| limit.saturating_sub(still))
-            .min();
-        let pace = nearest.unwrap_or(LOOK).clamp(registry::TICK, LOOK);
+            .fold(LOOK, Duration::min)
+            .max(registry::TICK);
         if let Ok(output) = cx.lease.within(pace, future.as_mut()).await {
             return Ok(output);
         }

@@ -194,7 +194,7 @@ impl Lease {
             return Deadline(NEVER);
         }
         let tick = TICK.as_millis() as u64;
-        let limit = u64::try_from(limit.as_millis()).unwrap_or(NEVER / 2);
+        let limit = milliseconds(limit);
         // The clock is up to one tick behind: add it, so that no deadline is early.
         Deadline(
             self.registry
@@ -284,6 +284,12 @@ impl Lease {
     pub fn now(&self) -> Instant {
         self.registry.swept.get()
     }
+}
+
+/// Asked several times for each request, so without the 128 bits of `Duration::as_millis`.
+fn milliseconds(limit: Duration) -> u64 {
+    let whole = limit.as_secs().saturating_mul(1000);
+    whole.saturating_add(limit.subsec_millis().into())
 }
 
 /// A point in time on the registry's clock.
