@@ -73,7 +73,6 @@ impl Crossing<'_> {
             end
         } else {
             if let Err(stall) = send_head(self.cx, upstream, head).await {
-                buffers.give(input);
                 return stall.end(self.cx, self.progress, local::RESPONSE_IDLE);
             }
             let end = {
