@@ -494,6 +494,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_not_taken_at_once_is_what_is_left() {
+        let (socket, mut peer) = pair().await;
+        assert_eq!(stream::write_now(&socket, b"head"), None);
+        let bytes = (0..251_u8).collect::<Vec<_>>().repeat(1 << 18);
+        let rest = stream::write_now(&socket, &bytes).expect("more than a socket takes");
+        assert!(!rest.is_empty() && rest.len() < bytes.len() && bytes.ends_with(rest));
+        // A socket that is full takes nothing.
+        assert_eq!(stream::write_now(&socket, rest), Some(rest));
+        let mut got = vec![0; 4 + bytes.len()];
+        let (written, read) =
+            tokio::join!(stream::write_all(&socket, rest), peer.read_exact(&mut got));
+        written.unwrap();
+        read.unwrap();
+        assert!(got.starts_with(b"head") && got.ends_with(&bytes));
+        // Nor does one whose peer is gone, which is told to whoever writes on.
+        drop(peer);
+        while stream::write_now(&socket, b"more").is_none() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(stream::write_now(&socket, b"more"), Some(&b"more"[..]));
+        assert!(stream::write_all(&socket, b"more").await.is_err());
+    }
+
+    #[tokio::test]
     async fn a_lost_socket_is_broken_not_silent() {
         let socket = Socket::from(State::Lost);
         assert_eq!(stream::peek(&socket), Peer::Gone);
@@ -501,6 +525,7 @@ mod tests {
         assert!(!stream::is_quiet(&socket));
         assert!(stream::read(&socket, &mut Vec::new()).await.is_err());
         assert!(stream::write_all(&socket, b"x").await.is_err());
+        assert_eq!(stream::write_now(&socket, b"x"), Some(&b"x"[..]));
         assert!(stream::readable(&socket).await.is_err());
         assert!(poll_fn(|cx| socket.poll_write_ready(cx)).await.is_err());
         assert!(socket.peer_addr().is_err());
