@@ -1,14 +1,15 @@
-//! A safe, thin face on epoll; sockets made non-blocking in as few system calls as possible.
+//! A safe, thin face on epoll; a timer for it; sockets made non-blocking in as few system calls as possible.
 
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 
 pub use rustix::event::epoll::EventFlags as Interest;
 
@@ -87,16 +88,14 @@ impl Poller {
         )?)
     }
 
-    /// Waits until something is ready, for this long at most, and puts it into `ready`.
+    /// Waits until something is ready, for this long at most, and puts it into `ready`. The limit is
+    /// kept to the millisecond; whoever needs it closer registers a [`Ticker`].
     ///
     /// # Errors
     /// As `epoll_wait`; an interrupted wait is an empty one.
     pub fn wait(&self, ready: &mut Vec<Ready>, limit: Option<Duration>) -> io::Result<()> {
         ready.clear();
-        let limit = limit.map(|limit| rustix::time::Timespec {
-            tv_sec: limit.as_secs().cast_signed(),
-            tv_nsec: limit.subsec_nanos().into(),
-        });
+        let limit = limit.map(timespec);
         let mut buffer = [const { MaybeUninit::uninit() }; BATCH];
         let events = match epoll::wait(&self.epoll, &mut buffer[..], limit.as_ref()) {
             Ok((events, _)) => events,
@@ -111,6 +110,48 @@ impl Poller {
             })
         }));
         Ok(())
+    }
+}
+
+/// Becomes readable again and again, to the microsecond.
+#[derive(Debug)]
+pub struct Ticker {
+    timer: OwnedFd,
+}
+
+impl Ticker {
+    /// The first tick comes after one interval.
+    ///
+    /// # Errors
+    /// When the process is out of file descriptors.
+    pub fn every(interval: Duration) -> io::Result<Ticker> {
+        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+        let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags)?;
+        let times = Itimerspec {
+            it_interval: timespec(interval),
+            it_value: timespec(interval),
+        };
+        rustix::time::timerfd_settime(&timer, TimerfdTimerFlags::empty(), &times)?;
+        Ok(Ticker { timer })
+    }
+
+    /// Takes the ticks so far: only another makes it readable again.
+    pub fn take(&self) {
+        // Fails when there was none, which is as well.
+        let _ = rustix::io::read(&self.timer, &mut [0_u8; 8]);
+    }
+}
+
+impl AsFd for Ticker {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.timer.as_fd()
+    }
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    Timespec {
+        tv_sec: duration.as_secs().cast_signed(),
+        tv_nsec: duration.subsec_nanos().into(),
     }
 }
 
@@ -166,4 +207,31 @@ pub fn pin(cpu: usize) -> io::Result<()> {
     let mut set = CpuSet::new();
     set.set(cpu);
     Ok(sched_setaffinity(None, &set)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    /// A limit would be rounded up to a millisecond, and so would every request's time in the rows
+    /// that measure it.
+    #[test]
+    fn ticks_come_more_than_once_a_millisecond() {
+        let poller = Poller::new().expect("epoll");
+        let ticker = Ticker::every(Duration::from_micros(200)).expect("a timer");
+        poller.add(&ticker, 7, Interest::IN).expect("registered");
+        let mut ready = Vec::new();
+        let mut next = || {
+            let since = Instant::now();
+            let limit = Some(Duration::from_secs(10));
+            poller.wait(&mut ready, limit).expect("epoll");
+            assert!(matches!(ready[..], [Ready { token: 7, .. }]));
+            ticker.take();
+            since.elapsed()
+        };
+        // The machine may be late, but not always.
+        let soonest = (0..100).map(|_| next()).min();
+        assert!(soonest < Some(Duration::from_micros(600)), "{soonest:?}");
+    }
 }

@@ -9,7 +9,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::{Paced, Progress};
-use crate::epoll::{Interest, Poller};
+use crate::epoll::{Interest, Poller, Ticker};
 
 mod http1;
 mod http2;
@@ -39,8 +39,6 @@ struct Client {
 }
 
 pub(super) fn run(front: SocketAddr, job: &Paced, progress: &Progress) -> io::Result<()> {
-    // The kernel lets timers be 50 microseconds late, unless told otherwise.
-    let _ = std::fs::write("/proc/thread-self/timerslack_ns", "1");
     let poller = Poller::new()?;
     let mut clients = Vec::new();
     for token in 0..job.connections {
@@ -55,6 +53,8 @@ pub(super) fn run(front: SocketAddr, job: &Paced, progress: &Progress) -> io::Re
         free.extend(0..clients.len());
     }
     let every = Duration::from_secs(1) / job.rate;
+    let ticker = Ticker::every(every)?;
+    poller.add(&ticker, clients.len(), Interest::IN)?;
     let mut next = Instant::now() + every;
     let mut due = VecDeque::new();
     let mut latencies = Vec::new();
@@ -76,12 +76,10 @@ pub(super) fn run(front: SocketAddr, job: &Paced, progress: &Progress) -> io::Re
             // Requests of this size fit a socket's buffer.
             client.stream.write_all(&out)?;
         }
-        poller.wait(
-            &mut ready,
-            Some(next.saturating_duration_since(Instant::now())),
-        )?;
+        poller.wait(&mut ready, Some(Duration::from_millis(20)))?;
         for event in &ready {
             let Some(client) = clients.get_mut(event.token) else {
+                ticker.take();
                 continue;
             };
             out.clear();
