@@ -2,6 +2,7 @@
 //! machine does hits all of them alike; a figure is the median over rounds.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,6 +19,10 @@ use crate::rows::{Row, Unit};
 
 /// How much longer a load runs that has to be told its end beforehand.
 const MARGIN: Duration = Duration::from_millis(300);
+
+/// In which a tail is looked at by itself: a few hundred requests, and shorter than the time between
+/// most disturbances.
+const WINDOW: Duration = Duration::from_millis(50);
 
 /// How long and how often.
 #[derive(Debug, Clone, Copy)]
@@ -214,9 +219,7 @@ fn sample(
     #[expect(clippy::cast_precision_loss)]
     let units = units as f64 / row.unit().units_per_rate();
     let cost = if row.unit() == Unit::Tail {
-        let within = |(due, _): &&(Instant, Duration)| (before.at..after.at).contains(due);
-        let took = latencies.iter().filter(within).map(|(_, took)| *took);
-        slowest_hundredth(took.collect()).ok_or("no request was measured")?
+        undisturbed_tail(&latencies, before.at..after.at).ok_or("no request was measured")?
     } else {
         cpu * row.unit().costs_per_second() / units
     };
@@ -226,6 +229,29 @@ fn sample(
         busy: cpu / wall,
         others: (others / wall).max(0.0),
     })
+}
+
+/// What a proxy does to the slowest hundredth of requests while nothing else disturbs it, in
+/// microseconds: the 99th percentile of each [`WINDOW`], of which the first quartile. The host of a
+/// virtual machine stops its processors for milliseconds dozens of times a second, and over all
+/// requests that would be what is measured, of whichever proxy.
+fn undisturbed_tail(latencies: &[(Instant, Duration)], measured: Range<Instant>) -> Option<f64> {
+    let length = measured.end.saturating_duration_since(measured.start);
+    let windows = usize::try_from(length.as_nanos() / WINDOW.as_nanos()).ok()?;
+    let mut took = vec![Vec::new(); windows];
+    for (due, it) in latencies {
+        let Some(at) = due.checked_duration_since(measured.start) else {
+            continue;
+        };
+        let window = usize::try_from(at.as_nanos() / WINDOW.as_nanos()).ok()?;
+        // The last window is not a whole one.
+        if let Some(took) = took.get_mut(window) {
+            took.push(*it);
+        }
+    }
+    let mut tails: Vec<_> = took.into_iter().filter_map(slowest_hundredth).collect();
+    tails.sort_by(f64::total_cmp);
+    tails.get(tails.len() / 4).copied()
 }
 
 /// The 99th percentile in microseconds.
@@ -293,6 +319,28 @@ mod tests {
         assert_eq!(ours.against(&theirs), Some(0.8));
         assert_eq!(ours.against(&of(&[])), None);
         assert_eq!(of(&[3.0, 1.0, 2.0]).cost_range(), Some((1.0, 3.0)));
+    }
+
+    #[test]
+    fn a_machine_that_stops_is_not_the_tail_of_a_proxy() {
+        let start = Instant::now();
+        let micros = Duration::from_micros;
+        // One in a hundred takes long in each window, and nobody is served in half of them.
+        let at = |number: u64| start + micros(200 * number);
+        let took = |number: u64| match (number / 250 % 2, number % 100) {
+            (1, _) => 4_000,
+            (_, 0) => 150,
+            _ => 100,
+        };
+        let all = |took: &dyn Fn(u64) -> u64| -> Vec<_> {
+            (0..2_000).map(|it| (at(it), micros(took(it)))).collect()
+        };
+        let measured = start..at(2_000);
+        assert_eq!(undisturbed_tail(&all(&took), measured.clone()), Some(150.0));
+        // What a proxy does in every window is its own.
+        let stalls = |number: u64| if number % 250 < 5 { 4_000 } else { 100 };
+        assert_eq!(undisturbed_tail(&all(&stalls), measured), Some(4_000.0));
+        assert_eq!(undisturbed_tail(&[], start..start), None);
     }
 
     #[test]

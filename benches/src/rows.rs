@@ -75,7 +75,7 @@ pub enum Unit {
     Connection,
     /// CPU time of a gigabyte.
     Byte,
-    /// The 99th percentile of what requests take.
+    /// The 99th percentile of what requests take while nothing disturbs them.
     Tail,
     /// Memory of a connection.
     Memory,
