@@ -53,9 +53,32 @@ pub struct Registry {
 
 struct Slot {
     deadline: Cell<u64>,
+    /// Somebody waits until then, or for ever.
+    waits: Cell<bool>,
     fired: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     generation: Cell<u64>,
+}
+
+/// The one wait of a slot, until it ends or is given up.
+struct Wait<'a>(&'a Slot);
+
+impl<'a> Wait<'a> {
+    fn begin(slot: &'a Slot, deadline: Deadline) -> Self {
+        // Whichever of two ended first would take the other's deadline away.
+        let two = slot.waits.replace(true);
+        debug_assert!(!two, "two waits at a time on one lease");
+        slot.fired.set(false);
+        slot.deadline.set(deadline.0);
+        Self(slot)
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        self.0.waits.set(false);
+        self.0.deadline.set(NEVER);
+    }
 }
 
 /// Membership of one connection, or of one of its streams; leaving is dropping it.
@@ -92,6 +115,7 @@ impl Registry {
     fn lease(self: &Rc<Self>, generation: u64, stream: bool) -> Lease {
         let slot = Rc::new(Slot {
             deadline: Cell::new(NEVER),
+            waits: Cell::new(false),
             fired: Cell::new(false),
             waker: RefCell::new(None),
             generation: Cell::new(generation),
@@ -205,16 +229,16 @@ impl Lease {
         )
     }
 
-    /// Waits for `future` until `deadline`. Not to be nested: a connection has one deadline at a time.
+    /// Waits for `future` until `deadline`. Neither nested nor beside another wait of the same lease: it
+    /// has one deadline at a time. Who needs two takes a [`Lease::stream`].
     pub async fn until<F: Future>(
         &self,
         deadline: Deadline,
         future: F,
     ) -> Result<F::Output, Elapsed> {
         let mut future = pin!(future);
-        self.slot.fired.set(false);
-        self.slot.deadline.set(deadline.0);
-        let output = poll_fn(|cx| {
+        let _wait = Wait::begin(&self.slot, deadline);
+        poll_fn(|cx| {
             if let Poll::Ready(output) = future.as_mut().poll(cx) {
                 return Poll::Ready(Ok(output));
             }
@@ -224,9 +248,7 @@ impl Lease {
             self.slot.register(cx.waker());
             Poll::Pending
         })
-        .await;
-        self.slot.deadline.set(NEVER);
-        output
+        .await
     }
 
     /// [`Lease::until`] with a limit from now.
@@ -368,6 +390,20 @@ mod tests {
         registry.drain();
         assert_eq!(idle.as_mut().now_or_never(), Some(Err(IdleEnd::Draining)));
         assert!(busy.as_mut().now_or_never().is_none());
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    #[should_panic(expected = "two waits")]
+    #[cfg(debug_assertions)]
+    async fn two_waits_at_a_time_are_a_mistake() {
+        let registry = Rc::new(Registry::new());
+        let lease = registry.join(1);
+        let hour = Duration::from_secs(3600);
+        // What is given up is no wait any more.
+        let given_up = lease.within(hour, pending::<()>()).now_or_never();
+        assert_eq!(given_up, None);
+        let nested = lease.within(Duration::ZERO, pending::<()>());
+        let _ = lease.within(hour, nested).now_or_never();
     }
 
     #[test]
