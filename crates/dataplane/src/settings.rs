@@ -164,7 +164,8 @@ pub struct Timeouts {
     pub client_hello: Duration,
     /// Between two requests of one client connection.
     pub keep_alive: Duration,
-    /// Without one byte of an unfinished request body.
+    /// Without one byte of an unfinished request body. A stream that goes on as a stream of HTTP/2, and
+    /// told no length, has as long as a response (VS-H-66).
     pub request_body: Duration,
     /// Without one byte of an unfinished response, its head included.
     pub response: Duration,

@@ -252,6 +252,76 @@ async fn an_endpoint_that_does_not_read_is_504() {
     }
 }
 
+/// VS-H-66: a stream that goes on as a stream, and has told no length, may be silent on both sides for as
+/// long as an endpoint may. Who has said that there is more to come is late with it.
+#[tokio::test]
+async fn a_stream_without_a_length_may_be_silent() {
+    let web = HttpUpstream::named("web").start().await;
+    let silent = FrameUpstream::start(|mut peer, _| async move {
+        peer.accept(&[]).await?;
+        peer.drain().await
+    })
+    .await;
+    let post = || Block::request("POST", "web", "/");
+    let call = || post().literal("content-type", "application/grpc");
+    let sized = || post().literal("content-length", "9");
+    for (port_name, endpoint, head, piece, limit, status) in [
+        ("grpc", silent.addr(), call(), "x", "timeouts.response", 200),
+        ("grpc", silent.addr(), call(), "", "timeouts.response", 200),
+        (
+            "http2",
+            silent.addr(),
+            post(),
+            "x",
+            "timeouts.response",
+            504,
+        ),
+        (
+            "http2",
+            silent.addr(),
+            sized(),
+            "x",
+            "timeouts.request_body",
+            408,
+        ),
+        (
+            "http2",
+            silent.addr(),
+            sized(),
+            "",
+            "timeouts.request_body",
+            408,
+        ),
+        (
+            "http",
+            web.addr(),
+            post(),
+            "x",
+            "timeouts.request_body",
+            408,
+        ),
+    ] {
+        let mut settings = settings();
+        settings.timeouts.request_body = written("300ms");
+        settings.timeouts.response = written("900ms");
+        let world = world(settings, port_name, endpoint).await;
+        let (stream, own) = dial(world.web).await;
+        let mut client = FrameClient::over(stream);
+        client.preface(&[]).await.expect("HTTP/2");
+        client.send(&[Frame::headers(1, head)]).await;
+        if !piece.is_empty() {
+            client.send(&[Frame::data(1, piece)]).await;
+        }
+        let what = format!("{port_name} {piece} {limit}");
+        assert_eq!(client.fate(1).await, Fate::Status(status), "{what}");
+        let details = match limit {
+            "timeouts.response" => "stream_idle_timeout",
+            _ => "request_body_timeout",
+        };
+        world.hit(limit, own, status, details, "SI").await;
+    }
+}
+
 /// RFC 9112 section 9.3: a connection on which nothing is asked is closed without a word.
 #[tokio::test]
 async fn an_idle_client_is_let_go() {

@@ -65,8 +65,7 @@ impl Crossing<'_> {
                 let begun = self.begin(body, &mut sink);
                 let up = pin!(self.upload(begun, body, &mut sink));
                 let down = pin!(self.http1_response(upstream, &mut input, client));
-                let copies = self.forward.copies.as_deref();
-                both_ways(self.cx, up, down, copies, self.progress).await
+                both_ways(self.cx, up, down, self.forward, self.progress).await
             })
             .await;
             buffers.give(out);
@@ -164,8 +163,7 @@ impl Crossing<'_> {
         Box::pin(async {
             let up = pin!(self.upload(begun, body, &mut sink));
             let down = pin!(self.http2_response(&lease, response, &limits, client, &switched));
-            let copies = self.forward.copies.as_deref();
-            both_ways(self.cx, up, down, copies, self.progress).await
+            both_ways(self.cx, up, down, self.forward, self.progress).await
         })
         .await
     }

@@ -24,8 +24,8 @@ use pointsman_wire::{
     forwarded::{FieldList, Forwarded, request_id},
     grpc::Dialect,
     http1::{
-        ConnectionOption, FieldSet, HeadLimits, Refusal, RequestHead, RequestKind, RequestRewrite,
-        Version, field_slots, parse_request, write_request,
+        BodyLength, ConnectionOption, FieldSet, HeadLimits, Refusal, RequestHead, RequestKind,
+        RequestRewrite, Version, field_slots, parse_request, write_request,
     },
     http2::{self, Outgoing},
     path,
@@ -141,6 +141,13 @@ impl Forward {
     /// How the client speaks gRPC-Web, if it does, to an endpoint of gRPC.
     pub(super) fn grpc_web(&self) -> Option<GrpcWeb> {
         GrpcWeb::of(self.facts.grpc)
+    }
+
+    /// Does it go from stream to stream, and tells no length? Both sides speak when they have
+    /// something to say then, as in calls of gRPC: a client that sends nothing is not late (VS-H-66).
+    pub(super) fn is_open(&self) -> bool {
+        let facts = &self.facts;
+        self.http2.is_some() && facts.version == Version::Http2 && facts.body == BodyLength::Chunked
     }
 
     /// The counters of the backend.

@@ -227,7 +227,7 @@ async fn attempt(
     Box::pin(async {
         let down = pin!(download(cx, &operations, upstream, out, gate, progress));
         let up = pin!(upload(cx.client, upstream, cx.shard, body, input, taken));
-        both_ways(cx, up, down, taken.copies, progress).await
+        both_ways(cx, up, down, gate.forward, progress).await
     })
     .await
 }
@@ -273,10 +273,15 @@ pub(super) async fn both_ways(
     cx: &Context<'_>,
     mut up: Pin<&mut impl Future<Output = Upload>>,
     mut down: Pin<&mut impl Future<Output = Download>>,
-    copies: Option<&Copies>,
+    forward: &Forward,
     progress: &Progress,
 ) -> End {
+    let copies = forward.copies.as_deref();
     let uploaded = Cell::new(false);
+    let waits_for_client = || {
+        let owes = !(uploaded.get() || forward.is_open());
+        owes && !progress.answering.get() && progress.unsent.get() == 0
+    };
     let end = {
         let mut upstream_gone = false;
         let both = poll_fn(|cx| {
@@ -300,12 +305,9 @@ pub(super) async fn both_ways(
             down.as_mut().poll(cx).map(Ok)
         });
         let timeouts = &cx.shard.settings.timeouts;
-        let limit = || {
-            if uploaded.get() || progress.answering.get() || progress.unsent.get() > 0 {
-                timeouts.response.0
-            } else {
-                timeouts.request_body.0
-            }
+        let limit = || match waits_for_client() {
+            true => timeouts.request_body.0,
+            false => timeouts.response.0,
         };
         watched(cx, progress, limit, both).await
     };
@@ -313,10 +315,8 @@ pub(super) async fn both_ways(
         Ok(Ok(end)) => finish(cx, end, uploaded.get()),
         Ok(Err(Some(refusal))) => End::Other(Outcome::Refused(refusal)),
         Ok(Err(None)) => client_gone(progress),
-        Err(stall) if uploaded.get() || progress.answering.get() || progress.unsent.get() > 0 => {
-            stall.end(cx, progress, local::RESPONSE_IDLE)
-        }
-        Err(stall) => stall.end(cx, progress, local::BODY_IDLE),
+        Err(stall) if waits_for_client() => stall.end(cx, progress, local::BODY_IDLE),
+        Err(stall) => stall.end(cx, progress, local::RESPONSE_IDLE),
     }
 }
 
