@@ -105,6 +105,43 @@ async fn a_connection_that_comes_free_is_used_by_who_waits() {
 }
 
 #[tokio::test]
+async fn what_nobody_asked_for_answers_nobody_who_waits() {
+    // BE-60: a body that is spliced, and another response behind its last bytes.
+    const LENGTH: usize = 1 << 20;
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n");
+    let most = [head.as_bytes(), &vec![b'x'; LENGTH - 9]].concat();
+    let rest = b"xxxxxxxxxHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison";
+    let web = HttpUpstream::named("web")
+        .on(
+            "/large",
+            Reply::raw(&most).then(Reply::raw(rest).after(Duration::from_millis(500))),
+        )
+        .otherwise(Reply::text(200, "good"))
+        .start()
+        .await;
+    let at = fresh();
+    let mut settings = settings();
+    settings.process.shards = 1;
+    let text = pooled(at, "http", &[web.addr()], "{tcp: {maxConnections: 1}}");
+    let _gateway = Gateway::serve_with(settings, &text).await;
+    let mut large = connect(at).await;
+    large
+        .send("GET /large HTTP/1.1\r\nHost: web\r\n\r\n")
+        .await
+        .expect("sent");
+    eventually(SOON, || async { web.requests() == 1 }).await;
+    let (large, first, second) = tokio::join!(
+        large.read_response(),
+        get(at, "web", "/"),
+        get(at, "web", "/")
+    );
+    assert_eq!(large.expect("an answer").body.len(), LENGTH);
+    let good = (200, "good".to_owned());
+    assert_eq!((&first, &second), (&good, &good));
+    assert_eq!((web.requests(), web.connections()), (3, 2));
+}
+
+#[tokio::test]
 async fn an_idle_connection_elsewhere_makes_room() {
     // On another shard or to another endpoint: nobody waits for it to time out.
     let one = HttpUpstream::named("one").at(fresh()).start().await;

@@ -95,7 +95,10 @@ async fn room(
     let first = async {
         tokio::select! {
             biased;
-            Ok(upstream) = line => Room::Used(upstream),
+            Ok(upstream) = line => match upstream.still_sound() {
+                Ok(upstream) => Room::Used(upstream),
+                Err(permit) => Room::New(permit),
+            },
             permit = permit => Room::New(permit),
         }
     };

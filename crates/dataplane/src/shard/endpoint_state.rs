@@ -107,6 +107,9 @@ impl EndpointState {
         }
         let upstream = match upstream.permit().map(ConnectionPermit::wanted_by) {
             None | Some(0) => upstream,
+            // What stands behind a response that was spliced is with the kernel, and would answer the
+            // next request. Who gets the connection looks again.
+            Some(1..) if stream::is_disturbed(&upstream) => return,
             Some(wanted_by) => match self.hand_on(upstream, lifetime, wanted_by) {
                 Some(upstream) => upstream,
                 None => return,
@@ -277,7 +280,7 @@ impl Drop for InFlight {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shard::pool_limits::SharedCounts;
+    use crate::shard::pool_limits::{PoolLimits, SharedCounts};
     use futures_util::FutureExt;
     use pointsman_route::Policy;
     use tokio::{
@@ -377,18 +380,60 @@ mod tests {
         assert_eq!(state.active(), 0);
     }
 
-    #[tokio::test(flavor = "current_thread")]
-    async fn who_waits_elsewhere_is_not_hidden_by_a_place_that_was_left() {
-        // BE-60
+    /// A backend that may have one connection, and the connection.
+    async fn one_of_one(shared: &SharedCounts) -> (PoolLimits, Upstream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let state = EndpointState::new(EndpointAddress::Socket(listener.local_addr().unwrap()));
-        let shared = SharedCounts::default();
         let mut policy = Policy::default();
         policy.pool.max_connections = Some(1);
         let limits = shared.limits(&"web".into(), &policy).expect("limited");
         let permit = limits.connection().expect("room");
-        let (ours, _peer) = pair(&listener).await;
-        let upstream = Upstream::new(ours, &ANY, permit);
+        let (ours, peer) = pair(&listener).await;
+        (limits, Upstream::new(ours, &ANY, permit), peer)
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn what_nobody_asked_for_is_not_handed_on() {
+        // BE-60
+        let state = EndpointState::new(EndpointAddress::Socket(([127, 0, 0, 1], 1).into()));
+        let shared = SharedCounts::default();
+        let (limits, upstream, mut peer) = one_of_one(&shared).await;
+        let mut line = state.queue();
+        let mut right = Box::pin(limits.wait(&shared));
+        assert!(right.as_mut().now_or_never().is_none());
+        peer.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        settle(&[&upstream]).await;
+        state.keep(upstream, &ANY, 8, Instant::now());
+        assert!(line.try_recv().is_err(), "it was handed on");
+        assert!(right.now_or_never().is_some(), "it is open still");
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn what_comes_on_its_way_to_who_waits_closes_a_connection() {
+        // BE-60
+        let state = EndpointState::new(EndpointAddress::Socket(([127, 0, 0, 1], 1).into()));
+        let shared = SharedCounts::default();
+        let (limits, upstream, mut peer) = one_of_one(&shared).await;
+        let mut line = state.queue();
+        let mut right = Box::pin(limits.wait(&shared));
+        assert!(right.as_mut().now_or_never().is_none());
+        state.keep(upstream, &ANY, 8, Instant::now());
+        let upstream = line.try_recv().expect("handed on");
+        let upstream = upstream.still_sound().expect("silent");
+        peer.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        settle(&[&upstream]).await;
+        let permit = upstream.still_sound().expect_err("it has talked");
+        assert!(permit.is_some());
+        assert!(right.as_mut().now_or_never().is_none(), "who waited has it");
+        drop(permit);
+        assert!(right.now_or_never().is_some());
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn who_waits_elsewhere_is_not_hidden_by_a_place_that_was_left() {
+        // BE-60
+        let state = EndpointState::new(EndpointAddress::Socket(([127, 0, 0, 1], 1).into()));
+        let shared = SharedCounts::default();
+        let (limits, upstream, _peer) = one_of_one(&shared).await;
         // One joined the line and left it; another one waits on another shard.
         drop(state.queue());
         let mut elsewhere = Box::pin(limits.wait(&shared));

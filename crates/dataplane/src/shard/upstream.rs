@@ -86,6 +86,20 @@ impl Upstream {
         self.limited.as_ref()?.opened.checked_add(total)
     }
 
+    /// Itself, if nothing has come on it since it was given back: that would answer the next request.
+    /// Else it is closed, and what is left is the right to another one.
+    pub(crate) fn still_sound(self) -> Result<Self, Option<ConnectionPermit>> {
+        match stream::is_disturbed(&self) {
+            false => Ok(self),
+            true => Err(self.into_permit()),
+        }
+    }
+
+    /// Closes it, and keeps the right to have one open.
+    pub(crate) fn into_permit(self) -> Option<ConnectionPermit> {
+        self.limited?.permit
+    }
+
     /// The right by which it is open.
     pub(super) fn permit(&self) -> Option<&ConnectionPermit> {
         self.limited.as_ref()?.permit.as_ref()
