@@ -142,6 +142,26 @@ async fn what_nobody_asked_for_answers_nobody_who_waits() {
 }
 
 #[tokio::test]
+async fn a_connection_that_was_closed_when_it_was_handed_on_counts_as_no_try() {
+    // BE-60: each is closed behind its first response, which says nothing of it.
+    let closing = || {
+        let ok = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+        Reply::raw(ok).after(Duration::from_millis(100))
+    };
+    let web = HttpUpstream::named("web")
+        .otherwise(closing().then(Reply::close()))
+        .start()
+        .await;
+    let at = fresh();
+    let mut settings = settings();
+    settings.process.shards = 1;
+    let text = pooled(at, "http", &[web.addr()], "{tcp: {maxConnections: 1}}");
+    let _gateway = Gateway::serve_with(settings, &text).await;
+    assert_eq!(at_once(at, 10).await, [200; 10]);
+    assert_eq!(web.open_connections(), 0);
+}
+
+#[tokio::test]
 async fn an_idle_connection_elsewhere_makes_room() {
     // On another shard or to another endpoint: nobody waits for it to time out.
     let one = HttpUpstream::named("one").at(fresh()).start().await;

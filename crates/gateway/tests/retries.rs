@@ -3,8 +3,8 @@ mod common;
 
 use common::*;
 use pointsman_testkit::{
-    Http2Client, Http2Reply, Http2Request, Http2Upstream, HttpUpstream, RawHttp, free_port,
-    fresh_ip, http::Reply,
+    Http2Client, Http2Reply, Http2Request, Http2Upstream, HttpUpstream, RawHttp, eventually,
+    frames::FrameUpstream, free_port, fresh_ip, http::Reply,
 };
 use std::{net::SocketAddr, time::Duration};
 
@@ -783,6 +783,108 @@ async fn calls_of_http2_are_tried_again_with_their_bodies() {
     for one in bodies.chain(calls.seen().into_iter().map(|it| it.body)) {
         assert_eq!(digest(&one), digest(&body));
     }
+}
+
+/// `web` at an endpoint of HTTP/2 that answers everything but what it drops its connection for: `/drop` always,
+/// `/stale` if that was answered on before, and `/slow` not at all the first time.
+async fn dropping() -> FrameUpstream {
+    FrameUpstream::start(|mut peer, connection| async move {
+        peer.accept(&[]).await?;
+        for number in 0.. {
+            let asked = peer.request().await?;
+            match asked.field(":path") {
+                Some("/drop") => break,
+                Some("/stale") if number > 0 => break,
+                Some("/slow") if connection == 0 => {}
+                _ => peer.answer(asked.stream, 200, b"ok").await?,
+            }
+        }
+        Ok(())
+    })
+    .await
+}
+
+fn asked(upstream: &FrameUpstream, path: &str) -> usize {
+    let asked = upstream.asked();
+    let of = asked.iter().filter(|it| it.field(":path") == Some(path));
+    of.count()
+}
+
+/// `web` speaks HTTP/2, and its requests have these retries.
+fn http2(at: SocketAddr, endpoint: SocketAddr, retries: &str) -> String {
+    let rule = format!("- route: [{{destination: {{host: web}}}}]\n  retries: {retries}");
+    let web = service("web", at.ip(), at.port(), "http2", &plain(&[endpoint]));
+    [web, rules("web", &rule)].concat()
+}
+
+#[tokio::test]
+async fn an_idle_connection_of_http2_that_was_closed_counts_as_no_try() {
+    // VS-H-75: a time for each try changes nothing about it.
+    for retries in ["{attempts: 0}", "{attempts: 1, perTryTimeout: 5s}"] {
+        let web = dropping().await;
+        let at = fresh();
+        let mut settings = settings();
+        settings.process.shards = 1;
+        let _gateway = Gateway::serve_with(settings, &http2(at, web.addr(), retries)).await;
+        let mut client = Http2Client::connect(at).await.expect("connects");
+        for path in ["/first", "/stale"] {
+            let reply = client.get("web", path).await.expect("an answer");
+            assert_eq!(reply.status, 200, "{path} with {retries}");
+        }
+        assert_eq!((asked(&web, "/stale"), web.connections()), (2, 2));
+        // Nor is it sent on and on: the connection was idle once more, and the next one is new.
+        let reply = client.get("web", "/drop").await.expect("an answer");
+        assert_eq!((reply.status, asked(&web, "/drop")), (503, 2), "{retries}");
+    }
+}
+
+#[tokio::test]
+async fn who_was_not_alone_on_a_connection_of_http2_is_not_sent_again() {
+    let web = dropping().await;
+    let at = fresh();
+    let mut settings = settings();
+    settings.process.shards = 1;
+    let _gateway = Gateway::serve_with(settings, &http2(at, web.addr(), "{attempts: 0}")).await;
+    let mut client = Http2Client::connect(at).await.expect("connects");
+    assert_eq!(client.get("web", "/").await.expect("an answer").status, 200);
+    let slow = tokio::spawn(async move { client.get("web", "/slow").await });
+    eventually(SOON, || async { asked(&web, "/slow") == 1 }).await;
+    assert_eq!(get(at, "web", "/drop").await.0, 503);
+    assert_eq!(asked(&web, "/drop"), 1);
+    // The one that came first may have met a connection that was closed already.
+    let slow = slow.await.expect("ends").expect("an answer");
+    assert_eq!((slow.status, asked(&web, "/slow")), (200, 2));
+}
+
+#[tokio::test]
+async fn what_an_endpoint_of_http2_reads_and_drops_is_sent_once() {
+    const REQUESTS: usize = 40;
+    let web = FrameUpstream::start(|mut peer, _| async move {
+        peer.accept(&[]).await?;
+        // All that comes in one burst.
+        loop {
+            let next = tokio::time::timeout(Duration::from_millis(50), peer.request());
+            match next.await {
+                Ok(asked) => drop(asked?),
+                Err(_) => return Ok(()),
+            }
+        }
+    })
+    .await;
+    let at = fresh();
+    let mut settings = settings();
+    settings.process.shards = 1;
+    let _gateway = Gateway::serve_with(settings, &http2(at, web.addr(), "{attempts: 0}")).await;
+    let mut client = Http2Client::connect(at).await.expect("connects");
+    let mut streams = Vec::new();
+    for _ in 0..REQUESTS {
+        let stream = client.begin(&Http2Request::get("web", "/"), true).await;
+        streams.push(stream.expect("begins"));
+    }
+    for mut stream in streams {
+        assert_eq!(stream.status().await.expect("an answer"), 503);
+    }
+    assert!(web.asked().len() <= REQUESTS, "{}", web.asked().len());
 }
 
 /// `timeouts.connection_age`: the response behind it is the last one.

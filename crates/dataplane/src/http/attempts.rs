@@ -4,7 +4,7 @@ use super::{
     Context,
     again::Tries,
     body::gathering,
-    connecting::{NoConnection, connection},
+    connecting::{Found, NoConnection, connection},
     decide::{Forward, To},
     local::{self, Local},
 };
@@ -14,7 +14,7 @@ use crate::{
         cluster_state::{ClusterState, Dialled, Tried},
         endpoint_state::{EndpointState, InFlight},
         http2_pool::{ConnectionLimits, Http2Lease, Http2OpenError},
-        pool_limits::{Counted, Full, Lifetime, PoolLimits},
+        pool_limits::{ConnectionPermit, Counted, Full, Lifetime, PoolLimits},
         upstream::Upstream,
     },
     socket::Socket,
@@ -24,6 +24,7 @@ use pointsman_route::{Happened, RetriesInForce};
 use pointsman_telemetry::Flags;
 use pointsman_wire::http1::Refusal;
 use std::{
+    cell::Cell,
     future::poll_fn,
     pin::{Pin, pin},
     rc::Rc,
@@ -184,7 +185,9 @@ async fn attempts(
     };
     let tries = Tries::new(cx.shard, forward.retries(), backend);
     let mut tried = Tried::new();
-    let mut fresh_only = false;
+    // The one repetition that no policy has to grant was made; the others take no chances either.
+    let mut repeated = false;
+    let mut freed = None;
     loop {
         let in_flight = match pick(cx, forward, &tried) {
             Ok(in_flight) => in_flight,
@@ -213,26 +216,32 @@ async fn attempts(
                 // Boxed, as all that is rare.
                 (None, None) => Box::pin(by_http2(cx, forward, endpoint, attempt, &tries)).await,
                 (None, Some(deadline)) => {
+                    let reused = Cell::new(false);
                     let one = async {
                         let one = by_http2(cx, forward, endpoint, attempt, &tries);
-                        one.await.0
+                        let (end, was) = one.await;
+                        reused.set(was);
+                        end
                     };
                     let end = Box::pin(in_time(deadline, progress, one)).await;
-                    (end, false)
+                    (end, reused.get())
                 }
             };
             (None, end, reused)
         } else {
-            let repeated = forward.facts.idempotent && attempt.in_one_piece();
-            let pooled = match fresh_only {
+            let repeatable = forward.facts.idempotent && attempt.in_one_piece();
+            let pooled = match repeated {
                 true => None,
-                false => endpoint.take_idle(forward.lifetime(), repeated),
+                false => endpoint.take_idle(forward.lifetime(), repeatable),
             };
             let (upstream, reused) = match pooled {
                 Some(pooled) => (Ok(pooled), true),
                 None => {
-                    let opened = opened(cx, forward, endpoint, deadline);
-                    (gathering(|cx| attempt.gather(cx), opened).await, false)
+                    let opened = opened(cx, forward, endpoint, freed.take(), deadline);
+                    match gathering(|cx| attempt.gather(cx), opened).await {
+                        Ok((upstream, used)) => (Ok(upstream), used),
+                        Err(none) => (Err(none), false),
+                    }
                 }
             };
             let end = match (&upstream, deadline) {
@@ -284,8 +293,10 @@ async fn attempts(
             End::Failed(Failure {
                 kind: FailureKind::Silent,
                 ..
-            }) if reused && forward.facts.idempotent && attempt.replayable() => {
-                fresh_only = true;
+            }) if reused && !repeated && forward.facts.idempotent && attempt.replayable() => {
+                repeated = true;
+                // Who has waited for it already does not wait again.
+                freed = upstream.and_then(Upstream::into_permit);
                 attempt.rewind();
                 continue;
             }
@@ -323,9 +334,10 @@ fn opened<'a>(
     cx: &'a Context<'_>,
     forward: &'a Forward,
     endpoint: &'a EndpointState,
+    freed: Option<ConnectionPermit>,
     deadline: Option<Instant>,
-) -> Pin<Box<dyn Future<Output = Result<Upstream, NoConnection>> + 'a>> {
-    Box::pin(connection(cx, forward, endpoint, deadline))
+) -> Pin<Box<dyn Future<Output = Found> + 'a>> {
+    Box::pin(connection(cx, forward, endpoint, freed, deadline))
 }
 
 /// An exchange that is given up if its response has not begun by the end of its try (VS-H-75).
@@ -338,7 +350,7 @@ async fn in_time(deadline: Instant, progress: &Progress, one: impl Future<Output
     }
 }
 
-/// Over a connection to an endpoint that speaks HTTP/2; and whether that had served others before.
+/// Over a connection to an endpoint that speaks HTTP/2; and whether that was idle before.
 async fn by_http2(
     cx: &Context<'_>,
     forward: &Forward,

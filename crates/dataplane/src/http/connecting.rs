@@ -26,6 +26,9 @@ pub(super) enum NoConnection {
     Full(Local),
 }
 
+/// A connection, and whether others have used it.
+pub(super) type Found = Result<(Upstream, bool), NoConnection>;
+
 impl NoConnection {
     /// The end of the try.
     pub(super) fn end(&self) -> End {
@@ -38,17 +41,19 @@ impl NoConnection {
     }
 }
 
-/// A connection to an HTTP/1 endpoint, by the end of the try.
+/// A connection to an HTTP/1 endpoint, by the end of the try. Where they are counted, the right to one
+/// may have been `freed` by the try before.
 pub(super) async fn connection(
     cx: &Context<'_>,
     forward: &Forward,
     endpoint: &EndpointState,
+    freed: Option<ConnectionPermit>,
     deadline: Option<Instant>,
-) -> Result<Upstream, NoConnection> {
+) -> Found {
     let found = async {
         match forward.backend().and_then(|it| it.limits.as_deref()) {
             None => opened(cx, forward, endpoint, None).await,
-            Some(limits) => limited(cx, forward, endpoint, limits).await,
+            Some(limits) => limited(cx, forward, endpoint, limits, freed).await,
         }
     };
     match deadline {
@@ -67,13 +72,14 @@ async fn limited(
     forward: &Forward,
     endpoint: &EndpointState,
     limits: &PoolLimits,
-) -> Result<Upstream, NoConnection> {
+    freed: Option<ConnectionPermit>,
+) -> Found {
     let full = |full| NoConnection::Full(overflow(cx, full));
     let _pending = limits.pending().map_err(full)?;
-    let permit = match limits.connection() {
+    let permit = match freed.map_or_else(|| limits.connection(), |freed| Ok(Some(freed))) {
         Ok(permit) => permit,
         Err(_) => match room(cx, endpoint, limits).await? {
-            Room::Used(upstream) => return Ok(upstream),
+            Room::Used(upstream) => return Ok((upstream, true)),
             Room::New(permit) => permit,
         },
     };
@@ -114,9 +120,9 @@ async fn opened(
     forward: &Forward,
     endpoint: &EndpointState,
     permit: Option<ConnectionPermit>,
-) -> Result<Upstream, NoConnection> {
+) -> Found {
     match connect(cx, forward, endpoint).await {
-        Ok(stream) => Ok(Upstream::new(stream, forward.lifetime(), permit)),
+        Ok(stream) => Ok((Upstream::new(stream, forward.lifetime(), permit), false)),
         Err(local) => Err(NoConnection::Failed(local)),
     }
 }

@@ -156,6 +156,8 @@ impl Connection {
         if self.is_stale(limits) {
             return Room::Over;
         }
+        // Where streams are in flight nobody closes for idleness: this request may be what ended it.
+        let reused = in_use == 0 && self.served.get() > 0;
         self.in_use.set(in_use + 1);
         self.served.set(self.served.get().saturating_add(1));
         self.idle_limit.set(limits.idle);
@@ -171,7 +173,7 @@ impl Connection {
         Room::Free(Http2Lease {
             send: send.clone(),
             written: self.wire.written(),
-            reused: self.served.get() > 1,
+            reused,
             stream: InUse(self.clone()),
         })
     }
@@ -418,8 +420,8 @@ impl Http2Lease {
         }
     }
 
-    /// Has the connection served requests before? Then it may have been closed by the endpoint for
-    /// being idle, at the very time this request was sent.
+    /// Had the connection served requests, and none when this was taken? Then it may have been closed
+    /// by the endpoint for being idle, at the very time this request was sent.
     pub(crate) fn is_reused(&self) -> bool {
         self.reused
     }
