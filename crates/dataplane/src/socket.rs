@@ -518,9 +518,34 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_waits_to_be_sent_shows() {
+        let (socket, mut peer) = pair().await;
+        assert!(stream::is_sent(&socket));
+        let bytes = vec![7; 16 << 20];
+        let rest = stream::write_now(&socket, &bytes).expect("more than a socket takes");
+        let mut got = vec![0; bytes.len() - rest.len()];
+        for _ in 0..2 {
+            assert!(!stream::is_sent(&socket));
+        }
+        peer.read_exact(&mut got).await.unwrap();
+        while !stream::is_sent(&socket) {
+            tokio::task::yield_now().await;
+        }
+        // It takes as much as before.
+        let again = stream::write_now(&socket, &bytes).expect("more than a socket takes");
+        assert!(bytes.len() - again.len() > 64 * 1024);
+        drop(peer);
+        poll_fn(|cx| socket.poll_read_ready(cx)).await.unwrap();
+        while !stream::is_sent(&socket) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
     async fn a_lost_socket_is_broken_not_silent() {
         let socket = Socket::from(State::Lost);
         assert_eq!(stream::peek(&socket), Peer::Gone);
+        assert!(stream::is_sent(&socket));
         assert!(stream::is_disturbed(&socket));
         assert!(!stream::is_quiet(&socket));
         assert!(stream::read(&socket, &mut Vec::new()).await.is_err());

@@ -6,6 +6,7 @@ use crate::socket::Socket;
 use pointsman_model::policy::TcpKeepalive;
 use rustix::{
     buffer::spare_capacity,
+    event::{PollFd, PollFlags, Timespec},
     io::Errno,
     net::{RecvFlags, SendFlags},
 };
@@ -230,6 +231,30 @@ pub(crate) fn keep_alive(stream: &Socket, probes: &TcpKeepalive) {
     }
     // A socket that is closed already takes no options, and needs none.
     let _ = stream.ask(|fd| SockRef::from(&fd).set_tcp_keepalive(&asked));
+}
+
+/// Has the kernel give the connection up, with an error for whoever reads, once its peer takes nothing
+/// of what was written for `limit`.
+pub(crate) fn give_up_after(stream: &Socket, limit: Duration) {
+    // As in `keep_alive`.
+    let _ = stream.ask(|fd| SockRef::from(&fd).set_tcp_user_timeout(Some(limit)));
+}
+
+/// Has everything been sent that was written? Not to be asked once our side is ended.
+///
+/// A socket of which no byte may wait to be sent can be written to as soon as none does. There is a
+/// call that says how many bytes wait (`SIOCOUTQ`), but no safe way to it.
+pub(crate) fn is_sent(stream: &Socket) -> bool {
+    let asked = stream.ask(|fd| {
+        let socket = SockRef::from(&fd);
+        socket.set_tcp_notsent_lowat(1)?;
+        let mut asked = [PollFd::new(&fd, PollFlags::OUT)];
+        let writable = rustix::event::poll(&mut asked, Some(&Timespec::default()))?;
+        socket.set_tcp_notsent_lowat(0)?; // as the system has it
+        Ok::<_, io::Error>(writable > 0)
+    });
+    // Of one that is gone, nothing is.
+    !matches!(asked, Ok(Ok(false)))
 }
 
 /// Sends FIN; reading goes on.

@@ -9,7 +9,8 @@ use pointsman_testkit::{
     frames::{Block, Fate, Frame, FrameClient, PREFACE, code, flag, setting},
     free_port, fresh_ip,
 };
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
+use tokio::{net::TcpSocket, time::timeout};
 
 /// RFC 9113 section 3.4: every beginning of a connection has to be gone on with in time.
 #[tokio::test]
@@ -89,6 +90,93 @@ async fn an_idle_connection_is_let_go_in_order() {
         let codes: Vec<_> = client.heard.goaways.iter().map(|it| it.1).collect();
         assert!(codes.last() == Some(&code::NO_ERROR), "{:?}", client.heard);
     }
+}
+
+/// A client whose socket takes little at a time, with these windows.
+async fn small_client(at: SocketAddr, window: u32) -> FrameClient {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(8 * 1024).expect("set");
+    let stream = socket.connect(at).await.expect("connects");
+    let mut client = FrameClient::over(stream).with_deadline(SOON);
+    client
+        .preface(&[(setting::INITIAL_WINDOW_SIZE, window)])
+        .await
+        .expect("HTTP/2");
+    client.send(&[Frame::window_update(0, (1 << 30) - 1)]).await;
+    client
+}
+
+/// The last response of a connection is with the kernel before its client has read it: what the client
+/// says meanwhile must not have the rest thrown away.
+#[tokio::test]
+async fn the_last_response_of_a_connection_arrives_whole() {
+    let length = 3_000_000;
+    let upstream = HttpUpstream::named("web")
+        .otherwise(Reply::sized(length))
+        .start()
+        .await;
+    let mut settings = settings();
+    settings.limits.requests_per_connection = 1;
+    let (gateway, web) = web(settings, &upstream).await;
+    let mut client = small_client(web, (1 << 31) - 1).await;
+    client.send(&[get(1)]).await;
+    let mut got = 0;
+    while client.heard.fate(1).is_none() {
+        let more = got + 1;
+        let read = |heard: &pointsman_testkit::frames::Heard| {
+            let answer = heard.streams.get(&1);
+            heard.fate(1).is_some() || answer.is_some_and(|it| it.body.len() >= more)
+        };
+        assert!(client.until(read).await, "after {got} bytes");
+        got = client.heard.streams.get(&1).map_or(0, |it| it.body.len());
+        client.send(&[Frame::window_update(0, 1000)]).await;
+        // A reader that takes its time.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(client.heard.fate(1), Some(Fate::Status(200)), "{got} bytes");
+    assert_eq!(client.answer(1).body.len(), length);
+    // One that has everything and does not close is not waited for.
+    assert!(client.to_end().await);
+    gateway
+        .metrics_until(|it| it.sum("pointsman_connections_open", &[]) == 0.0)
+        .await;
+}
+
+/// What the client has not taken yet is waited for as any other write, also when the connection is to
+/// end and no stream is served any more.
+#[tokio::test]
+async fn the_end_of_a_connection_waits_for_its_reader() {
+    let (streams, length) = (100, 60_000);
+    let upstream = HttpUpstream::named("web")
+        .otherwise(Reply::sized(length))
+        .start()
+        .await;
+    let served = async |write, reads| {
+        let mut settings = settings();
+        settings.limits.requests_per_connection = streams;
+        settings.timeouts.write = written(write);
+        let (gateway, web) = web(settings, &upstream).await;
+        let mut client = small_client(web, (1 << 31) - 1).await;
+        let all: Vec<_> = (0..streams).map(|turn| get(1 + 2 * turn)).collect();
+        client.send(&all).await;
+        gateway
+            .metrics_until(|it| it.sum("istio_requests_total", &[]) == f64::from(streams))
+            .await;
+        let gone = gateway.metrics_until(|it| it.sum("pointsman_connections_open", &[]) == 0.0);
+        if reads {
+            // Longer than one that has everything may take to go.
+            let gone = timeout(Duration::from_secs(7), gone).await;
+            assert!(gone.is_err(), "it was let go");
+            for turn in 0..streams {
+                assert_eq!(client.fate(1 + 2 * turn).await, Fate::Status(200));
+                assert_eq!(client.answer(1 + 2 * turn).body.len(), length);
+            }
+            assert!(client.to_end().await);
+        } else {
+            gone.await;
+        }
+    };
+    tokio::join!(served("60s", true), served("3s", false));
 }
 
 /// RFC 9113 section 8.1: a body that stops.

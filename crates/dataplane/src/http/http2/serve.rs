@@ -2,6 +2,7 @@
 use super::{
     super::{age::Age, decide::TableCache},
     floods::Floods,
+    goodbye::GOODBYE,
     socket::{Out, Socket},
     workers::Workers,
 };
@@ -74,9 +75,6 @@ impl Drop for End<'_> {
     }
 }
 
-/// How long a connection that is told to go may take to do so once its last stream has ended.
-const GOODBYE: Duration = Duration::from_secs(5);
-
 /// What the connection's task has waited for.
 enum Next {
     /// The client opened a stream, which is being served.
@@ -86,7 +84,11 @@ enum Next {
     Recount,
     /// There are too many frames of a kind.
     Flood(Flood),
-    Over(Option<h2::Error>),
+    /// Everything is said, or the client has ended.
+    Over,
+    /// The client broke the protocol, or is gone.
+    Broken(h2::Error),
+    Gone,
 }
 
 /// Serves streams until the connection ends. `received` holds bytes received already.
@@ -132,8 +134,8 @@ pub(crate) async fn serve(shard: Rc<Shard>, lease: Lease, accepted: Accepted, re
                     }
                     return Poll::Ready(Next::Request);
                 }
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Next::Over(Some(error))),
-                Poll::Ready(None) => return Poll::Ready(Next::Over(None)),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Next::Broken(error)),
+                Poll::Ready(None) => return Poll::Ready(Next::Over),
                 Poll::Pending => {}
             }
             // Seen just now; nothing is read any more, so nothing would wake this task for it.
@@ -144,7 +146,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, lease: Lease, accepted: Accepted, re
                 return Poll::Ready(Next::Recount);
             }
             if let Poll::Ready(Err(_)) = peer.poll_out(cx) {
-                return Poll::Ready(Next::Over(None)); // the client is gone
+                return Poll::Ready(Next::Gone);
             }
             *peer.waker.borrow_mut() = Some(cx.waker().clone());
             Poll::Pending
@@ -184,6 +186,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, lease: Lease, accepted: Accepted, re
                         let counts = &peer.shard.counts;
                         counts.limit("limits.requests_per_connection");
                     }
+                    peer.tell();
                     connection.graceful_shutdown();
                 }
             }
@@ -195,9 +198,13 @@ pub(crate) async fn serve(shard: Rc<Shard>, lease: Lease, accepted: Accepted, re
                 flooded = true;
                 connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
             }
-            Ok(Next::Over(_)) if flooded => return,
-            Ok(Next::Over(None)) => return,
-            Ok(Next::Over(Some(error))) => return ended(&peer, &error),
+            Ok(Next::Over | Next::Broken(_)) if flooded => return,
+            Ok(Next::Over) => {
+                drop(connection);
+                return peer.part().await;
+            }
+            Ok(Next::Broken(error)) => return ended(&peer, &error),
+            Ok(Next::Gone) => return,
             // A head that never ends (VS-H-142).
             Err(IdleEnd::Elapsed) if slow.is_some() => {
                 tracing::debug!(peer = %peer.accepted.peer, "a field block that does not end");
@@ -209,8 +216,10 @@ pub(crate) async fn serve(shard: Rc<Shard>, lease: Lease, accepted: Accepted, re
             // Streams that are being opened now are still served (RFC 9113 section 6.8).
             Err(_) if !leaving => {
                 leaving = true;
+                peer.tell();
                 connection.graceful_shutdown();
             }
+            Err(_) if !flooded && peer.is_behind() => {}
             Err(_) => return,
         }
     }

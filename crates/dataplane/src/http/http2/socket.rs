@@ -112,6 +112,11 @@ impl Peer {
         Poll::Ready(Ok(()))
     }
 
+    /// Is nothing left here to be written?
+    pub(super) fn is_written(&self) -> bool {
+        self.out.outbox.is_empty()
+    }
+
     fn poll_all_out(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let outbox = &self.out.outbox;
         outbox.poll_out(cx, |cx, pieces| self.poll_write(cx, pieces))
@@ -151,9 +156,8 @@ impl AsyncWrite for Socket {
         Poll::Ready(Ok(()))
     }
 
+    /// Our side ends once all is sent, see `Peer::part`.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.peer.poll_all_out(cx))?;
-        crate::stream::half_close(&self.peer.accepted.stream);
-        Poll::Ready(Ok(()))
+        self.peer.poll_all_out(cx)
     }
 }
