@@ -16,6 +16,7 @@ use std::{
     future::{Future, poll_fn},
     io::{self, ErrorKind},
     net::{Shutdown, SocketAddr},
+    os::fd::BorrowedFd,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -261,6 +262,77 @@ pub(crate) fn is_sent(stream: &Socket) -> bool {
 pub(crate) fn half_close(stream: &Socket) {
     // The peer may be gone already, which is what was wanted.
     let _ = stream.ask(|fd| SockRef::from(&fd).shutdown(Shutdown::Write));
+}
+
+/// Is anything to be read, or anything that was written not sent yet? Closing then would lose it, or what
+/// comes meanwhile would. For a stream whose side is not ended.
+pub(crate) fn is_unsettled(stream: &Socket) -> bool {
+    let events = stream.ask(|fd| events(fd, 0));
+    !matches!(events, Ok(events) if events == PollFlags::OUT)
+}
+
+/// How much of what was written the kernel has not sent yet, as the peer takes no more: to a few KiB, and
+/// exactly if it is nothing. While the socket's buffer is full for the most part, that much.
+///
+/// Not by `SIOCOUTQ`, which cannot be asked without `unsafe`: a socket is writable as long as less than a
+/// mark waits in it to be sent (`TCP_NOTSENT_LOWAT`), and the mark can be moved.
+pub(crate) fn unsent(stream: &Socket) -> usize {
+    const NEAR: usize = 4096;
+    let found = stream.ask(|fd| {
+        let waits = |bytes| !events(fd, bytes).contains(PollFlags::OUT);
+        if !waits(0) {
+            return 0;
+        }
+        let (mut least, mut most) = (1, SockRef::from(&fd).send_buffer_size().unwrap_or(NEAR));
+        while most.saturating_sub(least) > NEAR {
+            let half = least + (most - least) / 2;
+            match waits(half) {
+                true => least = half,
+                false => most = half,
+            }
+        }
+        least
+    });
+    found.unwrap_or(0)
+}
+
+/// Waits until the kernel has sent all that was written.
+pub(crate) fn all_sent(stream: &Socket) -> impl Future<Output = ()> {
+    poll_fn(|cx| {
+        loop {
+            let sent = stream.try_io(Interest::WRITABLE, |fd| match events(fd, 0) {
+                events if events.contains(PollFlags::OUT) => Ok(()),
+                _ => Err(ErrorKind::WouldBlock.into()),
+            });
+            match sent {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if ready!(stream.poll_write_ready(cx)).is_err() {
+                        return Poll::Ready(());
+                    }
+                }
+                _ => return Poll::Ready(()),
+            }
+        }
+    })
+}
+
+/// From now on what was sent, and may still be lost, counts as not sent, but for a last small packet: a
+/// socket is writable only if no more than two thirds of its buffer wait for being acknowledged, and now
+/// that is the smallest there is. For what has little of it to come.
+pub(crate) fn count_what_is_under_way(stream: &Socket) {
+    let _ = stream.ask(|fd| SockRef::from(&fd).set_send_buffer_size(1));
+}
+
+/// What a socket is ready for; to be written to only if at most `unsent` bytes wait in it to be sent.
+fn events(fd: BorrowedFd<'_>, unsent: usize) -> PollFlags {
+    // The kernel compares twice what waits, so that it does not wake writers for little.
+    let mark = u32::try_from(unsent.saturating_mul(2) + 1).unwrap_or(u32::MAX);
+    // A kernel without marks says that all is sent.
+    let _ = SockRef::from(&fd).set_tcp_notsent_lowat(mark);
+    let mut asked = [PollFd::from_borrowed_fd(fd, PollFlags::IN | PollFlags::OUT)];
+    let _ = rustix::event::poll(&mut asked, Some(&Timespec::default()));
+    let [asked] = asked;
+    asked.revents()
 }
 
 /// Makes closing the stream send RST: a reset on one side of a tunnel is a reset on the other, and

@@ -1,21 +1,22 @@
 //! A request body that nobody wants: read and thrown away, so that the connection can be kept
 //! behind an answer that was made without it (VS-H-51).
 use super::Context;
-use crate::stream;
+use crate::{shard::registry::Lease, stream};
 use pointsman_wire::http1::{BodyLength, ChunkDecoder, ChunkEvent, ChunkLimits};
 use tokio::task::coop::consume_budget;
 
 /// Reads at most `most` bytes of body and chunk framing. `input` holds what was received behind the
 /// head, and afterwards what was received behind the body. False if the connection cannot be used
-/// any more: the body is longer, malformed, or its sender is gone or too slow.
+/// any more: the body is longer, malformed, or its sender is gone or too slow. Waits by `lease`.
 pub(crate) async fn discard(
     cx: &Context<'_>,
+    lease: &Lease,
     body: BodyLength,
     input: &mut Vec<u8>,
     most: u64,
 ) -> bool {
     let limit = cx.shard.settings.timeouts.request_body.0;
-    cx.lease
+    lease
         .within(limit, read(cx, body, input, most))
         .await
         .unwrap_or(false)

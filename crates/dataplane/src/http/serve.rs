@@ -11,14 +11,23 @@ use super::{
     watched::watched,
     websocket,
 };
-use crate::{access::pending::Ending, shard::registry::IdleEnd, stream, tunnel::Progress};
+use crate::{
+    access::pending::Ending,
+    shard::registry::{Elapsed, IdleEnd},
+    stream,
+    tunnel::Progress,
+};
 use pointsman_telemetry::{ClusterStats, Flags, RequestProtocol};
 use pointsman_wire::http1::{BodyLength, first_line_ends, head_may_be_complete};
-use std::time::Duration;
+use std::{
+    cell::Cell,
+    pin::{Pin, pin},
+    time::Duration,
+};
 use tokio::task::coop::consume_budget;
 
-/// How long a connection that we close with an error is read from, so that the peer gets the reply
-/// instead of a reset for the bytes it still sends (RFC 9112 section 9.6).
+/// How long a connection that we close is read from once the peer's kernel has all, so that the peer
+/// gets the answer instead of a reset for the bytes it still sends (RFC 9112 section 9.6).
 const LINGER: Duration = Duration::from_millis(500);
 /// And at most this many bytes.
 const LINGER_BYTES: usize = 256 * 1024;
@@ -38,15 +47,28 @@ pub(crate) async fn serve(cx: &Context<'_>, mut input: Vec<u8>) {
     loop {
         if input.is_empty() {
             let first = first_bytes(cx, &mut input);
-            if !matches!(cx.lease.idle(patience, first).await, Ok(Ok(1..))) {
-                break;
+            match cx.lease.idle(patience, first).await {
+                Ok(Ok(1..)) => {}
+                Ok(Ok(0) | Err(_)) => break,
+                Err(_) => {
+                    close(cx, &input, false).await;
+                    break;
+                }
             }
         }
         // Boxed, and let go in every pause: what a request needs is most of what a connection is.
         match Box::pin(requests(cx, &mut connection, &mut input)).await {
             End::Pause if timeouts.keep_alive.0.is_zero() => patience = Duration::ZERO,
             End::Pause if timeouts.keep_alive.0 > PAUSE => patience = timeouts.keep_alive.0 - PAUSE,
-            End::Pause | End::Silent | End::Late => break,
+            End::Pause => {
+                close(cx, &input, false).await;
+                break;
+            }
+            End::Close { unread } => {
+                close(cx, &input, unread).await;
+                break;
+            }
+            End::Gone => break,
         }
     }
     cx.shard.buffers.give(input);
@@ -75,20 +97,26 @@ async fn requests(cx: &Context<'_>, connection: &mut Connection, input: &mut Vec
         let mut out = Vec::new();
         let step = match next_head(cx, &mut connection.cache, input, &mut out, &last).await {
             Ok(step) => step,
-            Err(End::Late) => {
+            Err(NoHead::Late) => {
                 local::HEAD_TIMEOUT.write(&mut out, None, false);
                 cx.shard.counts.limit("timeouts.request_head");
                 cx.access.finish(&Ending::of(&local::HEAD_TIMEOUT));
-                send_and_close(cx, &out).await;
-                return End::Late;
+                return match answer(cx, &out).await {
+                    true => End::Close { unread: true },
+                    false => End::Gone,
+                };
             }
-            Err(end) => return end,
+            Err(NoHead::Other(end)) => return end,
         };
         connection.served = connection.served.saturating_add(1);
-        let keep = handle(cx, &step, input, &mut out).await;
+        let then = handle(cx, &step, input, &mut out).await;
         buffers.give(out);
-        if !keep || cx.lease.is_draining() {
-            return End::Silent;
+        match then {
+            Then::Next if cx.lease.is_draining() => return End::Close { unread: false },
+            Then::Next => {}
+            Then::Close => return End::Close { unread: false },
+            Then::CloseUnread => return End::Close { unread: true },
+            Then::Cut => return End::Gone,
         }
         if input.is_empty() {
             // An idle connection holds no buffer.
@@ -100,10 +128,41 @@ async fn requests(cx: &Context<'_>, connection: &mut Connection, input: &mut Vec
 enum End {
     /// Nothing has come for [`PAUSE`].
     Pause,
-    /// The client closed, was idle for too long, or the process drains: nothing to say.
-    Silent,
-    /// A head was begun and not finished in time.
+    /// To be closed, so that what was answered arrives; `unread`: the client may still be sending what
+    /// nobody will read.
+    Close { unread: bool },
+    /// The client closed, or is to be cut off: nothing to say.
+    Gone,
+}
+
+/// Why there is no head.
+enum NoHead {
+    /// It was begun and not finished in time.
     Late,
+    Other(End),
+}
+
+/// What becomes of a connection behind a request.
+enum Then {
+    /// It carries the next one.
+    Next,
+    /// It is closed.
+    Close,
+    /// The same; the client may still be sending what nobody will read.
+    CloseUnread,
+    /// The client is gone, or must see a cut.
+    Cut,
+}
+
+impl Then {
+    /// Behind an answer that was sent whole, or not.
+    fn behind(sent: bool, keep: bool) -> Self {
+        match (sent, keep) {
+            (false, _) => Self::Cut,
+            (true, true) => Self::Next,
+            (true, false) => Self::CloseUnread,
+        }
+    }
 }
 
 /// Reads until a head is complete and decided.
@@ -113,7 +172,7 @@ async fn next_head(
     input: &mut Vec<u8>,
     out: &mut Vec<u8>,
     last: &impl Fn() -> bool,
-) -> Result<Step, End> {
+) -> Result<Step, NoHead> {
     let timeouts = &cx.shard.settings.timeouts;
     let most = cx.shard.settings.limits.head_bytes;
     // Method, blanks and version around the longest target fit into 64 bytes.
@@ -122,8 +181,9 @@ async fn next_head(
         let first = first_bytes(cx, input);
         match cx.lease.idle(PAUSE, first).await {
             Ok(Ok(1..)) => {}
-            Err(IdleEnd::Elapsed) => return Err(End::Pause),
-            Ok(Ok(0) | Err(_)) | Err(IdleEnd::Draining) => return Err(End::Silent),
+            Err(IdleEnd::Elapsed) => return Err(NoHead::Other(End::Pause)),
+            Err(IdleEnd::Draining) => return Err(NoHead::Other(End::Close { unread: false })),
+            Ok(Ok(0) | Err(_)) => return Err(NoHead::Other(End::Gone)),
         }
     }
     *out = cx.shard.buffers.small();
@@ -148,10 +208,10 @@ async fn next_head(
             .until(deadline, stream::read(cx.client, input))
             .await
         {
-            Ok(Ok(0) | Err(_)) => return Err(End::Silent),
+            Ok(Ok(0) | Err(_)) => return Err(NoHead::Other(End::Gone)),
             Ok(Ok(_)) => {}
-            Err(_) if input.is_empty() => return Err(End::Silent),
-            Err(_) => return Err(End::Late),
+            Err(_) if input.is_empty() => return Err(NoHead::Other(End::Gone)),
+            Err(_) => return Err(NoHead::Late),
         }
     }
 }
@@ -173,19 +233,18 @@ async fn first_bytes(cx: &Context<'_>, input: &mut Vec<u8>) -> std::io::Result<u
     }
 }
 
-/// Carries out one decided request; false when the connection is to be closed. The request stays
-/// with the caller: a future holds its arguments twice.
-async fn handle(cx: &Context<'_>, step: &Step, input: &mut Vec<u8>, out: &mut Vec<u8>) -> bool {
+/// Carries out one decided request. The request stays with the caller: a future holds its arguments
+/// twice.
+async fn handle(cx: &Context<'_>, step: &Step, input: &mut Vec<u8>, out: &mut Vec<u8>) -> Then {
     match step {
-        Step::NeedMore => false,
+        Step::NeedMore => Then::Cut,
         Step::Refuse(refused) => {
             let reason = refused.refusal.reason;
             cx.shard.counts.refuse_for(reason);
             tracing::debug!(reason = reason.as_str(), "request refused");
             cx.access.finish(&Ending::refused(refused));
             refused.write(out);
-            send_and_close(cx, out).await;
-            false
+            Then::behind(answer(cx, out).await, false)
         }
         Step::Reply(Reply {
             facts,
@@ -244,7 +303,7 @@ async fn handle_after(
     step: &Step,
     input: &mut Vec<u8>,
     out: &mut Vec<u8>,
-) -> bool {
+) -> Then {
     // The runtime's own timer: the shard's clock is accurate to a tenth of a second.
     let wait = tokio::time::sleep(delay);
     // Nothing is to move, so nothing can stall.
@@ -259,7 +318,7 @@ async fn handle_after(
             };
             record(cx, stats, facts, ending, None);
         }
-        return false;
+        return Then::Cut;
     }
     handle(cx, step, input, out).await
 }
@@ -269,7 +328,7 @@ async fn proxy(
     forward: &Forward,
     input: &mut Vec<u8>,
     out: &mut Vec<u8>,
-) -> bool {
+) -> Then {
     let progress = Progress::default();
     let outcome = {
         let mut request = Http1Request::new(cx, forward, out, input, &progress);
@@ -286,11 +345,12 @@ async fn proxy(
             flags,
         } => {
             record(status, flags, "via_upstream");
-            if !keep && facts.has_body() {
+            match keep {
+                true => Then::Next,
                 // The body may not have been read to its end.
-                linger(cx).await;
+                false if facts.has_body() => Then::CloseUnread,
+                false => Then::Close,
             }
-            keep
         }
         Outcome::Reply(local) => {
             let keep = facts.keeps_unread() && !cx.lease.is_draining();
@@ -300,14 +360,14 @@ async fn proxy(
             let (status, grpc) = grpc::told(local.status, facts);
             progress.grpc_status.set(grpc);
             record(status, local.flags, local.details);
-            answer(cx, out, keep).await
+            Then::behind(answer(cx, out).await, keep)
         }
         Outcome::Refused(refusal) if progress.answering.get() => {
             cx.shard.counts.refuse_for(refusal.reason);
             let (status, details) = (progress.status.get(), refusal.reason.as_str());
             record(status, Flags::DPE, details);
             stream::reset_on_close(cx.client);
-            false
+            Then::Cut
         }
         Outcome::Refused(refusal) => {
             let grpc = facts.grpc;
@@ -318,14 +378,13 @@ async fn proxy(
             cx.shard.counts.refuse_for(refusal.reason);
             out.clear();
             refused.write(out);
-            send_and_close(cx, out).await;
-            false
+            Then::behind(answer(cx, out).await, false)
         }
         Outcome::Abort { status, flags } => {
             record(status, flags, details_of_cut(flags));
             // A cut response must never look whole.
             stream::reset_on_close(cx.client);
-            false
+            Then::Cut
         }
         Outcome::Upgraded {
             upstream,
@@ -340,7 +399,7 @@ async fn proxy(
                 Ok(()) => record(101, Flags::EMPTY, "via_upstream"),
                 Err(flags) => record(101, flags, details_of_cut(flags)),
             }
-            false
+            Then::Cut
         }
     }
 }
@@ -452,66 +511,117 @@ async fn answer_unread(
     facts: &RequestFacts,
     input: &mut Vec<u8>,
     out: &[u8],
-) -> bool {
+) -> Then {
     let most = cx.shard.settings.limits.discarded_body_bytes;
     let keep = facts.keeps_discarding(most);
     if matches!(facts.body, BodyLength::Length(length) if length > most) {
         cx.shard.counts.limit("limits.discarded_body_bytes");
     }
     if !keep || !facts.has_body() {
-        return answer(cx, out, keep).await;
+        return Then::behind(answer(cx, out).await, keep);
     }
     // At the same time: a client may send all of its request before it reads. Boxed, since few
     // connections ever come here.
-    let both = async { tokio::join!(answer(cx, out, true), discard(cx, facts.body, input, most)) };
-    let (sent, discarded) = Box::pin(both).await;
-    if sent && !discarded {
-        linger(cx).await;
-    }
-    sent && discarded
-}
-
-async fn answer(cx: &Context<'_>, out: &[u8], keep: bool) -> bool {
-    if keep {
-        let limit = cx.shard.settings.timeouts.write.0;
-        let write = cx.lease.within(limit, stream::write_all(cx.client, out));
-        matches!(write.await, Ok(Ok(())))
-    } else {
-        send_and_close(cx, out).await;
-        false
-    }
-}
-
-/// Sends the last reply of a connection, then reads on for a moment: closing with unread bytes in
-/// the socket would send a reset that can overtake the reply.
-async fn send_and_close(cx: &Context<'_>, out: &[u8]) {
-    let limit = cx.shard.settings.timeouts.write.0;
-    let sent = cx
-        .lease
-        .within(limit, stream::write_all(cx.client, out))
-        .await;
-    if !matches!(sent, Ok(Ok(()))) {
-        return;
-    }
-    linger(cx).await;
-}
-
-/// Ends our side, then reads on for a moment.
-async fn linger(cx: &Context<'_>) {
-    stream::half_close(cx.client);
-    let drain = async {
-        let mut left = LINGER_BYTES;
-        let mut scratch = cx.shard.buffers.small();
-        while let Ok(read @ 1..) = stream::read(cx.client, &mut scratch).await {
-            left = left.saturating_sub(read);
-            if left == 0 {
-                break;
-            }
-            scratch.clear();
-        }
-        cx.shard.buffers.give(scratch);
+    let both = async {
+        let sent = async { answer(cx, out).await.then_some(()).ok_or(()) };
+        let discarded = async { Ok(discard(cx, cx.lease, facts.body, input, most).await) };
+        tokio::try_join!(sent, discarded)
     };
-    let _ = cx.lease.within(LINGER, drain).await;
+    match Box::pin(both).await {
+        Ok(((), discarded)) => Then::behind(true, discarded),
+        Err(()) => Then::Cut,
+    }
+}
+
+/// Sends an answer; false if the client does not take it.
+async fn answer(cx: &Context<'_>, out: &[u8]) -> bool {
+    let limit = cx.shard.settings.timeouts.write.0;
+    let write = cx.lease.within(limit, stream::write_all(cx.client, out));
+    matches!(write.await, Ok(Ok(())))
+}
+
+/// Closes a connection that was answered on. A client of which nothing is unread, and which has been
+/// sent all, costs two system calls here.
+async fn close(cx: &Context<'_>, input: &[u8], unread: bool) {
+    let unread = unread || !input.is_empty();
+    if unread || stream::is_unsettled(cx.client) {
+        // Boxed, since few connections ever come here.
+        Box::pin(linger(cx)).await;
+    }
+}
+
+/// Reads on as long as the client takes what the kernel has still to send, then ends our side and reads
+/// on for a moment: to close with unread bytes in the socket sends a reset, which overtakes an answer
+/// and takes what is not sent yet with it.
+async fn linger(cx: &Context<'_>) {
+    let most = Cell::new(usize::MAX);
+    let mut discarded = pin!(discard_all(cx, &most));
+    let limit = cx.shard.settings.timeouts.write.0;
+    let mut unsent = stream::unsent(cx.client);
+    let mut since = cx.lease.now();
+    while unsent > 0 {
+        match settled(cx, LINGER, discarded.as_mut()).await {
+            Ok(Settled::Ended) => return,
+            Ok(Settled::Sent) => break,
+            Err(_) => {}
+        }
+        let before = std::mem::replace(&mut unsent, stream::unsent(cx.client));
+        if unsent != before {
+            since = cx.lease.now();
+        } else if !limit.is_zero() && cx.lease.now().saturating_duration_since(since) >= limit {
+            cx.shard.counts.limit("timeouts.write");
+            return;
+        }
+    }
+    // What is under way may still be lost, and is sent again only by an open connection.
+    stream::count_what_is_under_way(cx.client);
+    match settled(cx, limit, discarded.as_mut()).await {
+        Ok(Settled::Ended) => return,
+        Ok(Settled::Sent) => {}
+        Err(_) => {
+            cx.shard.counts.limit("timeouts.write");
+            return;
+        }
+    }
+    stream::half_close(cx.client);
+    most.set(LINGER_BYTES);
+    let _ = cx.lease.within(LINGER, discarded).await;
+}
+
+enum Settled {
+    /// The client has ended its side: nothing can come that would cause a reset.
+    Ended,
+    /// All is sent.
+    Sent,
+}
+
+async fn settled(
+    cx: &Context<'_>,
+    limit: Duration,
+    ended: Pin<&mut impl Future<Output = ()>>,
+) -> Result<Settled, Elapsed> {
+    let either = async {
+        tokio::select! {
+            biased;
+            () = ended => Settled::Ended,
+            () = stream::all_sent(cx.client) => Settled::Sent,
+        }
+    };
+    cx.lease.within(limit, either).await
+}
+
+/// Reads and throws away until the client has ended its side, or there was more than `most`.
+async fn discard_all(cx: &Context<'_>, most: &Cell<usize>) {
+    let mut scratch = cx.shard.buffers.small();
+    while let Ok(read @ 1..) = stream::read(cx.client, &mut scratch).await {
+        consume_budget().await;
+        scratch.clear();
+        let Some(left) = most.get().checked_sub(read) else {
+            break;
+        };
+        most.set(left);
+    }
+    cx.shard.buffers.give(scratch);
 }
 
 #[cfg(test)]

@@ -1,0 +1,137 @@
+//! How an HTTP/1 connection ends that the gateway closes: the last answer arrives whole, and says that it
+//! is the last (RFC 9112 section 9.6).
+mod common;
+
+use common::*;
+use pointsman_testkit::{HttpUpstream, Reply, eventually, free_port, fresh_ip, within};
+use std::{net::SocketAddr, time::Duration};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpSocket, TcpStream},
+};
+
+/// More than a client takes that does not read, and less than the kernel keeps for it.
+const LARGE: usize = 3_000_000;
+
+/// A client whose kernel takes little that it does not read.
+async fn small_client(to: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(32 * 1024).expect("a size");
+    within(SOON, socket.connect(to)).await.expect("connects")
+}
+
+/// Reads to the end, not as fast as it could. The bytes behind the head, if the end was in order.
+async fn body(client: &mut (impl AsyncReadExt + Unpin)) -> Result<usize, String> {
+    let mut all = Vec::new();
+    loop {
+        match within(SOON, client.read_buf(&mut all)).await {
+            Ok(0) => break,
+            Ok(_) => tokio::time::sleep(Duration::from_micros(100)).await,
+            Err(error) => return Err(format!("{error} behind {} bytes", all.len())),
+        }
+    }
+    let head = all.windows(4).position(|it| it == b"\r\n\r\n");
+    Ok(all.len() - head.expect("a head") - 4)
+}
+
+/// A client that sends a request behind the last one: what it was answered must not be lost for that.
+#[tokio::test]
+async fn a_last_answer_is_whole_though_something_was_sent_behind_its_request() {
+    let large = Reply::sized(LARGE).after(Duration::from_millis(200));
+    let upstream = HttpUpstream::named("web").otherwise(large).start().await;
+    let mut one = settings();
+    one.limits.requests_per_connection = 1;
+    let plain = "GET / HTTP/1.1\r\nHost: web\r\n\r\n";
+    let last = "GET / HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n";
+    for (settings, first) in [(settings(), last), (one, plain)] {
+        let (vip, port) = (fresh_ip(), free_port());
+        let documents = http("web", vip, port, upstream.addr());
+        let _gateway = Gateway::serve_with(settings, &documents).await;
+        let mut client = small_client((vip, port).into()).await;
+        let before = upstream.requests();
+        client.write_all(first.as_bytes()).await.expect("sent");
+        eventually(SOON, || async { upstream.requests() > before }).await;
+        client.write_all(plain.as_bytes()).await.expect("sent");
+        assert_eq!(body(&mut client).await, Ok(LARGE), "{first}");
+    }
+}
+
+/// The same where the process drains.
+#[tokio::test]
+async fn the_last_answer_of_a_drain_is_whole_though_requests_stand_behind_it() {
+    let large = Reply::sized(LARGE).after(Duration::from_secs(1));
+    let upstream = HttpUpstream::named("web").otherwise(large).start().await;
+    let web = SocketAddr::from((fresh_ip(), free_port()));
+    let text = http("web", web.ip(), web.port(), upstream.addr());
+    let mut process = Process::start(&text, &["--drain-time", "15s"]).await;
+    let mut client = small_client(web).await;
+    let get = "GET / HTTP/1.1\r\nHost: web\r\n\r\n";
+    client.write_all(get.as_bytes()).await.expect("sent");
+    eventually(SOON, || async { upstream.requests() == 1 }).await;
+    process.signal("TERM");
+    client.write_all(get.as_bytes()).await.expect("sent");
+    assert_eq!(body(&mut client).await, Ok(LARGE));
+    drop(client);
+    let status = process.ended(SOON).await;
+    assert_eq!(status.code(), Some(0), "{}", process.log());
+}
+
+/// A client that goes on uploading, much more than is read for nothing, takes its early answer meanwhile.
+#[tokio::test]
+async fn an_early_answer_is_whole_though_the_upload_goes_on() {
+    let endpoint = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
+    let at = endpoint.local_addr().expect("an address");
+    // It answers at once, reads nothing more, and closes nothing.
+    let answering = tokio::spawn(async move {
+        let (mut stream, _) = endpoint.accept().await.expect("a connection");
+        let read = stream.read(&mut [0; 512]).await.expect("a head");
+        let head = format!("HTTP/1.1 413 Too Large\r\nContent-Length: {LARGE}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        stream.write_all(&vec![b'x'; LARGE]).await.expect("sent");
+        (stream, read)
+    });
+    let (vip, port) = (fresh_ip(), free_port());
+    let _gateway = Gateway::serve(&http("web", vip, port, at)).await;
+    let (mut reader, mut writer) = small_client((vip, port).into()).await.into_split();
+    let upload = tokio::spawn(async move {
+        let head = "POST / HTTP/1.1\r\nHost: web\r\nContent-Length: 1000000000\r\n\r\n";
+        writer.write_all(head.as_bytes()).await.expect("sent");
+        while writer.write_all(&[b'x'; 8 * 1024]).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    let mut all = Vec::new();
+    while all.len() < LARGE {
+        let read = within(SOON, reader.read_buf(&mut all)).await;
+        let behind = all.len();
+        assert!(matches!(read, Ok(1..)), "{read:?} behind {behind} bytes");
+        tokio::time::sleep(Duration::from_micros(100)).await;
+    }
+    upload.abort();
+    answering.await.expect("answered");
+}
+
+/// What a client takes nothing of is given up by `timeouts.write`, with what the kernel still has of it.
+#[tokio::test]
+async fn a_last_answer_that_nobody_reads_does_not_keep_its_connection() {
+    let upstream = HttpUpstream::named("web")
+        .otherwise(Reply::sized(300_000))
+        .start()
+        .await;
+    let mut settings = settings();
+    settings.timeouts.write = written("600ms");
+    let (vip, port) = (fresh_ip(), free_port());
+    let documents = http("web", vip, port, upstream.addr());
+    let gateway = Gateway::serve_with(settings, &documents).await;
+    let mut client = small_client((vip, port).into()).await;
+    let last = "GET / HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n";
+    let twice = [last, last].concat();
+    client.write_all(twice.as_bytes()).await.expect("sent");
+    gateway
+        .metrics_until(|it| it.sum("pointsman_connections_open", &[]) == 1.0)
+        .await;
+    gateway
+        .metrics_until(|it| it.sum("pointsman_connections_open", &[]) == 0.0)
+        .await;
+    drop(client);
+}
