@@ -3,7 +3,8 @@
 mod common;
 
 use common::*;
-use pointsman_testkit::{HttpUpstream, Reply, eventually, free_port, fresh_ip, within};
+use pointsman_gateway::Settings;
+use pointsman_testkit::{HttpUpstream, RawHttp, Reply, eventually, free_port, fresh_ip, within};
 use std::{net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -134,4 +135,45 @@ async fn a_last_answer_that_nobody_reads_does_not_keep_its_connection() {
         .metrics_until(|it| it.sum("pointsman_connections_open", &[]) == 0.0)
         .await;
     drop(client);
+}
+
+fn impatient() -> Settings {
+    let mut settings = settings();
+    settings.timeouts.write = written("600ms");
+    settings.timeouts.request_body = written("600ms");
+    settings
+}
+
+/// Neither who never reads nor who never sends its body keeps a connection for ever: each of the two has
+/// its own limit, whichever of them ends first.
+#[tokio::test]
+async fn an_answer_and_the_body_it_leaves_unread_each_have_their_time() {
+    let upstream = HttpUpstream::named("web").start().await;
+    let (vip, port) = (fresh_ip(), free_port());
+    let text = "x".repeat(60_000);
+    let rule = format!("- directResponse: {{status: 200, body: {{string: {text}}}}}");
+    let documents = http("web", vip, port, upstream.addr()) + &rules("web", &rule);
+    let gateway = Gateway::serve_with(impatient(), &documents).await;
+    let gone = || gateway.metrics_until(|it| it.sum("pointsman_connections_open", &[]) == 0.0);
+    // Each body is there, no answer is read.
+    let mut client = small_client((vip, port).into()).await;
+    let post = "POST / HTTP/1.1\r\nHost: web\r\nContent-Length: 1\r\n\r\nx";
+    let flood = async { while client.write_all(post.repeat(100).as_bytes()).await.is_ok() {} };
+    let _ = tokio::time::timeout(SOON, flood).await;
+    gone().await;
+    drop(client);
+    // The last answer has to wait for those before it; its body never comes.
+    let client = small_client((vip, port).into()).await;
+    let mut client = RawHttp::over(client);
+    let before = 100;
+    let get = "GET / HTTP/1.1\r\nHost: web\r\n\r\n".repeat(before);
+    let post = "POST / HTTP/1.1\r\nHost: web\r\nContent-Length: 9\r\n\r\n";
+    client.send(get + post).await.expect("sent");
+    for _ in 0..=before {
+        let answer = client.read_response().await.expect("an answer");
+        assert_eq!(answer.body.len(), text.len());
+    }
+    let end = within(SOON, client.read_to_end()).await;
+    assert!(is_reset(&end) || end.is_ok_and(|rest| rest.is_empty()));
+    gone().await;
 }

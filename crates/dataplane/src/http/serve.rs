@@ -520,11 +520,12 @@ async fn answer_unread(
     if !keep || !facts.has_body() {
         return Then::behind(answer(cx, out).await, keep);
     }
-    // At the same time: a client may send all of its request before it reads. Boxed, since few
-    // connections ever come here.
+    // At the same time: a client may send all of its request before it reads. Each waits by a lease of
+    // its own, as one has one deadline. Boxed, since few connections ever come here.
     let both = async {
+        let lease = cx.lease.stream();
         let sent = async { answer(cx, out).await.then_some(()).ok_or(()) };
-        let discarded = async { Ok(discard(cx, cx.lease, facts.body, input, most).await) };
+        let discarded = async { Ok(discard(cx, &lease, facts.body, input, most).await) };
         tokio::try_join!(sent, discarded)
     };
     match Box::pin(both).await {
