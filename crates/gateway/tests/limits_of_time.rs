@@ -256,7 +256,10 @@ async fn an_endpoint_that_does_not_read_is_504() {
 /// long as an endpoint may. Who has said that there is more to come is late with it.
 #[tokio::test]
 async fn a_stream_without_a_length_may_be_silent() {
-    let web = HttpUpstream::named("web").start().await;
+    let hung = HttpUpstream::named("web")
+        .otherwise(Reply::hang())
+        .start()
+        .await;
     let silent = FrameUpstream::start(|mut peer, _| async move {
         peer.accept(&[]).await?;
         peer.drain().await
@@ -265,41 +268,17 @@ async fn a_stream_without_a_length_may_be_silent() {
     let post = || Block::request("POST", "web", "/");
     let call = || post().literal("content-type", "application/grpc");
     let sized = || post().literal("content-length", "9");
+    let (answer, body) = ("timeouts.response", "timeouts.request_body");
     for (port_name, endpoint, head, piece, limit, status) in [
-        ("grpc", silent.addr(), call(), "x", "timeouts.response", 200),
-        ("grpc", silent.addr(), call(), "", "timeouts.response", 200),
-        (
-            "http2",
-            silent.addr(),
-            post(),
-            "x",
-            "timeouts.response",
-            504,
-        ),
-        (
-            "http2",
-            silent.addr(),
-            sized(),
-            "x",
-            "timeouts.request_body",
-            408,
-        ),
-        (
-            "http2",
-            silent.addr(),
-            sized(),
-            "",
-            "timeouts.request_body",
-            408,
-        ),
-        (
-            "http",
-            web.addr(),
-            post(),
-            "x",
-            "timeouts.request_body",
-            408,
-        ),
+        ("grpc", silent.addr(), call(), "x", answer, 200),
+        ("grpc", silent.addr(), call(), "", answer, 200),
+        ("http2", silent.addr(), post(), "x", answer, 504),
+        ("http2", silent.addr(), sized(), "x", body, 408),
+        ("http2", silent.addr(), sized(), "", body, 408),
+        ("http", hung.addr(), post(), "x", body, 408),
+        ("http", hung.addr(), sized(), "x", body, 408),
+        // All that was told, though not the end of the stream.
+        ("http", hung.addr(), sized(), "123456789", answer, 504),
     ] {
         let mut settings = settings();
         settings.timeouts.request_body = written("300ms");

@@ -152,6 +152,36 @@ async fn trailers_behind_a_body_with_a_length_are_copied() {
     pairs.assert_clean();
 }
 
+/// A body may be there whole, by its length, before its stream ends: an endpoint of HTTP/1 answers then,
+/// and nothing was left unsaid to it.
+#[tokio::test]
+async fn an_answer_before_the_stream_of_a_whole_body_ends_is_not_early() {
+    let (one, two, more) = shadows().await;
+    let mut settings = settings();
+    settings.process.shards = 1;
+    let pairs = Pairs::serve_with(settings, Vec::new(), &more).await;
+    let (at, host) = pairs.at(Speaks::Http1);
+    let mut client = Http2Client::connect(at).await.expect("connects");
+    for sent in 1..=5 {
+        let request = Http2Request::post(host, "/x").field("content-length", "5");
+        let mut stream = client.begin(&request, false).await.expect("begun");
+        stream.send(b"sm", false).await.expect("sent");
+        stream.send(b"all", false).await.expect("sent");
+        let got = within(SOON, stream.rest()).await.expect("answered");
+        assert_eq!(got.status, 200);
+        outcomes(&pairs.gateway, "answered", 2 * sent).await;
+        let seen = pairs.one.last_seen().expect("a request");
+        let (copy1, copy2) = (one.last_seen(), two.last_seen());
+        let (copy1, copy2) = (copy1.expect("a copy"), copy2.expect("a copy"));
+        for body in [&seen.body, &copy1.body, &copy2.body] {
+            assert_eq!(body, b"small");
+        }
+    }
+    assert_eq!(pairs.one.connections(), 1);
+    assert!(one.malformed().is_empty() && two.errors().is_empty());
+    pairs.assert_clean();
+}
+
 /// VS-H-88: the name in `:authority` of a copy can be a shadow's too.
 #[tokio::test]
 async fn the_authority_of_a_copy_can_be_a_shadow() {

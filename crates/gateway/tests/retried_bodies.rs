@@ -4,8 +4,10 @@ mod common;
 
 use common::*;
 use pointsman_testkit::{
-    Http2Reply, Http2Upstream, HttpUpstream, eventually, free_port, fresh_ip,
+    Http2Client, Http2Reply, Http2Request, Http2Upstream, HttpUpstream, eventually, free_port,
+    fresh_ip,
     message::{Body, Framing, MessageReader},
+    within,
 };
 use proptest::{
     collection::vec,
@@ -288,6 +290,26 @@ async fn a_body_that_is_taken_up_is_copied_once() {
         }
     }
     assert_eq!(mirror.malformed(), Vec::<String>::new());
+}
+
+/// A body that is there whole by its length is sent again whole, though its stream has not ended.
+#[tokio::test]
+async fn a_whole_body_is_sent_again_before_its_stream_ends() {
+    let endpoint = Endpoint::start().await;
+    let (_gateway, web) = served(&endpoint, RULE, "").await;
+    let mut client = Http2Client::connect(web).await.expect("connects");
+    let got = endpoint.fails(vec![(9, Failing::Answers), (9, Failing::Closes)]);
+    // The second one on the connection that has answered the first.
+    for answer in ["got", "last"] {
+        let request = Http2Request::post("web", "/").field("content-length", "9");
+        let mut stream = client.begin(&request, false).await.expect("begun");
+        stream.send(b"1234", false).await.expect("sent");
+        stream.send(b"56789", false).await.expect("sent");
+        let reply = within(SOON, stream.rest()).await.expect("answered");
+        assert_eq!((reply.status, reply.text()), (200, answer));
+    }
+    assert_eq!(got.await.expect("no panic").bytes, b"123456789");
+    assert_eq!(endpoint.had(), 3);
 }
 
 /// However a body comes, and wherever tries fail in it, whoever answers has got all of it; the client's connection

@@ -54,11 +54,13 @@ impl Crossing<'_> {
         let end = if self.has_body() {
             let mut out = buffers.small();
             out.extend_from_slice(head);
+            self.progress.whole.set(false);
             let mut sink = Sink::Http1(Http1Sink {
                 to: upstream,
                 out: &mut out,
                 framing: self.forward.facts.body.into(),
                 left: &self.progress.unsent,
+                whole: Some(&self.progress.whole),
             });
             // Boxed, so that streams whose requests have no body are not as large as this is.
             let end = Box::pin(async {
@@ -86,6 +88,7 @@ impl Crossing<'_> {
                         out: &mut out,
                         framing: Framing::Tunnel,
                         left: &self.progress.unsent,
+                        whole: None,
                     });
                     let body_down = ResponseBody::UntilClose;
                     let reply = &mut input;
@@ -421,6 +424,7 @@ impl Crossing<'_> {
                 out,
                 framing: Framing::from(head.to_client),
                 left,
+                whole: None,
             }),
             Client::Http2(answering) => match answering.take_body() {
                 None => return Download::ClientGone { status },

@@ -278,8 +278,9 @@ pub(super) async fn both_ways(
 ) -> End {
     let copies = forward.copies.as_deref();
     let uploaded = Cell::new(false);
+    let sent = || uploaded.get() || progress.whole.get();
     let waits_for_client = || {
-        let owes = !(uploaded.get() || forward.is_open());
+        let owes = !(sent() || forward.is_open());
         owes && !progress.answering.get() && progress.unsent.get() == 0
     };
     let end = {
@@ -312,7 +313,18 @@ pub(super) async fn both_ways(
         watched(cx, progress, limit, both).await
     };
     match end {
-        Ok(Ok(end)) => finish(cx, end, uploaded.get()),
+        Ok(Ok(end)) => {
+            // Answered before the stream of a body that is there whole has ended.
+            if let Some(copies) = copies
+                && !uploaded.get()
+                && progress.whole.get()
+                && matches!(end, Download::Done { .. })
+            {
+                copies.pieces_end();
+                copies.send();
+            }
+            finish(cx, end, sent())
+        }
         Ok(Err(Some(refusal))) => End::Other(Outcome::Refused(refusal)),
         Ok(Err(None)) => client_gone(progress),
         Err(stall) if waits_for_client() => stall.end(cx, progress, local::BODY_IDLE),

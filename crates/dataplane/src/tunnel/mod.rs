@@ -81,6 +81,9 @@ pub struct Progress {
     pub unwritten: Cell<usize>,
     /// The same for the endpoint, of a request body.
     pub unsent: Cell<usize>,
+    /// The endpoint of this try has all that it was told of a request's body, by its length. The stream
+    /// it comes from may not have ended yet, which is nothing to the endpoint.
+    pub whole: Cell<bool>,
     /// The protocol is switched: what moves from now on is no body, and no time is set for it.
     pub switched: Cell<bool>,
     /// An HTTP/1 client has sent bytes before it saw that the protocol is switched.

@@ -208,6 +208,8 @@ pub(in crate::http) struct Http1Sink<'a> {
     pub(in crate::http) framing: Framing,
     /// Bytes the peer has not taken yet.
     pub(in crate::http) left: &'a Cell<usize>,
+    /// Whom it concerns that the peer has taken all that was announced.
+    pub(in crate::http) whole: Option<&'a Cell<bool>>,
 }
 
 impl Http1Sink<'_> {
@@ -219,10 +221,17 @@ impl Http1Sink<'_> {
                 if last && *left > 0 {
                     return Err(Closed);
                 }
+                let whole = *left == 0;
                 if self.out.is_empty() {
-                    return self.write(bytes).await;
+                    self.write(bytes).await?;
+                } else {
+                    self.out.extend_from_slice(bytes);
+                    self.flush().await?;
                 }
-                self.out.extend_from_slice(bytes);
+                if let Some(told) = self.whole {
+                    told.set(whole);
+                }
+                return Ok(());
             }
             Framing::Bare | Framing::Tunnel => self.out.extend_from_slice(bytes),
             Framing::Chunked => {

@@ -94,6 +94,7 @@ impl Crossing<'_> {
                     to: self.cx.client,
                     out,
                     framing: Framing::Tunnel,
+                    whole: None,
                     left: &progress.unwritten,
                 })
             }
