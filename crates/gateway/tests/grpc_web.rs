@@ -456,6 +456,34 @@ async fn other_ports_translate_nothing() {
     );
 }
 
+/// What is no answer of gRPC is none of gRPC-Web: it passes as it is.
+#[tokio::test]
+async fn an_answer_that_is_not_grpc_is_not_translated() {
+    let page = Http2Reply::head(502)
+        .field("content-type", "text/html")
+        .field("content-length", "4")
+        .data(b"oops");
+    let upstream = Http2Upstream::named("calls").otherwise(page).start().await;
+    let (vip, port) = (fresh_ip(), free_port());
+    let text = service("calls", vip, port, "grpc-web", &plain(&[upstream.addr()]));
+    let gateway = Gateway::serve(&text).await;
+    for (kind, _, body) in DIALECTS {
+        for speaks in [Speaks::Http1, Speaks::Http2] {
+            let call = Ask::new("POST", "/").field("content-type", kind).body(body);
+            let told = ask(speaks, (vip, port).into(), "calls", &call).await;
+            let told = told.expect("an answer");
+            let what = format!("{kind} {speaks:?}: {told:?}");
+            assert_eq!((told.status, &*told.text()), (502, "oops"), "{what}");
+            assert_eq!(told.field("content-type"), Some("text/html"), "{what}");
+            assert_eq!(told.field("content-length"), Some("4"), "{what}");
+        }
+    }
+    // A call it was all the same.
+    let labels = [("request_protocol", "grpc"), ("response_code", "502")];
+    let counted = |it: &Scrape| it.sum("istio_requests_total", &labels) == 4.0;
+    gateway.metrics_until(counted).await;
+}
+
 /// A reply of trailers alone stays one: they are in the head, and no frame follows.
 #[tokio::test]
 async fn a_reply_of_trailers_alone_has_no_body() {

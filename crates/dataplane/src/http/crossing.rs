@@ -297,7 +297,7 @@ impl Crossing<'_> {
         switched: &RefCell<Option<RecvStream>>,
     ) -> Download {
         let mut interims = 0;
-        let (head, body) = loop {
+        let (head, body, web) = loop {
             let next = poll_fn(|cx| match response.poll_informational(cx) {
                 Poll::Ready(Some(interim)) => Poll::Ready(interim.map(|head| (head, None))),
                 // There is none, or its end is at hand.
@@ -326,13 +326,12 @@ impl Crossing<'_> {
                 }
             };
             let interim = body.is_none();
-            if let Some(web) = self.forward.grpc_web().filter(|_| !interim) {
-                web.response(response.headers_mut());
-            }
+            let web = self.forward.grpc_web().filter(|_| !interim);
+            let web = web.filter(|web| web.response(response.headers_mut()));
             match self.pass(lease, response, body.as_ref(), limits, client) {
                 Err(end) => return end,
                 Ok(head) => match body {
-                    Some(body) => break (head, body),
+                    Some(body) => break (head, body, web),
                     None => {
                         interims += 1;
                         if let Err(end) = self.interim(interims, client).await {
@@ -348,7 +347,7 @@ impl Crossing<'_> {
             return Download::Upgraded(Vec::new());
         }
         let mut body = Source::Http2(Http2Source::new(body));
-        if let Some(web) = self.forward.grpc_web() {
+        if let Some(web) = web {
             let status = &self.progress.grpc_status;
             body = Source::Web(Box::new(WebSource::response(body, web.text, status)));
         }

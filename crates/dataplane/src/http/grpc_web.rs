@@ -46,8 +46,13 @@ impl GrpcWeb {
         }
     }
 
-    /// The head of the response as the client reads it.
-    pub(super) fn response(self, fields: &mut HeaderMap) {
+    /// The head of the response as the client reads it. `false`: it is no answer of gRPC (a page of
+    /// some proxy), and passes as it is with its body, as it would to a client of gRPC.
+    pub(super) fn response(self, fields: &mut HeaderMap) -> bool {
+        let mut said = fields.get_all(CONTENT_TYPE).iter();
+        if !said.any(|said| matches!(Dialect::of(said.as_bytes()), Some((Dialect::Grpc, _)))) {
+            return false;
+        }
         set_content_type(
             fields,
             match self.text {
@@ -56,6 +61,7 @@ impl GrpcWeb {
             },
         );
         fields.remove(CONTENT_LENGTH);
+        true
     }
 }
 
