@@ -378,6 +378,12 @@ pub(crate) fn peek(stream: &Socket) -> Peer {
     }
 }
 
+/// Has the connection broken, whatever stands before that to be read? The kernel tells it once.
+pub(crate) fn is_broken(stream: &Socket) -> bool {
+    let error = stream.ask(|fd| SockRef::from(&fd).take_error());
+    !matches!(error, Ok(Ok(None)))
+}
+
 /// Connects without delaying small writes. `mark` is put on the packets, so that capture rules can
 /// tell our own traffic from the rest; it needs CAP_NET_ADMIN.
 pub(crate) async fn connect(address: SocketAddr, mark: Option<u32>) -> io::Result<Socket> {

@@ -4,7 +4,11 @@ mod common;
 
 use common::{pools::*, *};
 use pointsman_testkit::{
-    Http2Upstream, HttpUpstream, TcpUpstream, eventually, free_port, http::Reply, tcp::Behaviour,
+    Http2Reply, Http2Upstream, HttpUpstream, RawHttp, TcpUpstream, eventually,
+    frames::{Block, Frame, FrameClient},
+    free_port,
+    http::Reply,
+    tcp::Behaviour,
 };
 use std::{net::SocketAddr, time::Duration};
 
@@ -159,6 +163,65 @@ async fn a_connection_that_was_closed_when_it_was_handed_on_counts_as_no_try() {
     let _gateway = Gateway::serve_with(settings, &text).await;
     assert_eq!(at_once(at, 10).await, [200; 10]);
     assert_eq!(web.open_connections(), 0);
+}
+
+/// Clients that ask for a connection and go, of both versions, and one whose body stands in its socket.
+#[tokio::test]
+async fn who_is_gone_does_not_wait_for_a_connection() {
+    // BE-66
+    let hang = Reply::hang();
+    let one = HttpUpstream::named("one").on("/hold", hang).start().await;
+    let hang = Http2Reply::hang();
+    let two = Http2Upstream::named("two")
+        .streams(1)
+        .on("/hold", hang)
+        .start()
+        .await;
+    let mut settings = settings();
+    settings.process.shards = 1;
+    let pool = "{tcp: {maxConnections: 1}, http: {http1MaxPendingRequests: 3}}";
+    for (protocol, to) in [("http", one.addr()), ("http2", two.addr())] {
+        let seen = || (one.requests() + two.requests(), protocol);
+        let before = seen().0;
+        let at = fresh();
+        let gateway =
+            Gateway::serve_with(settings.clone(), &pooled(at, protocol, &[to], pool)).await;
+        let mut holder = connect(at).await;
+        let hold = "GET /hold HTTP/1.1\r\nHost: web\r\n\r\n";
+        holder.send(hold).await.expect("sent");
+        eventually(SOON, || async { seen().0 == before + 1 }).await;
+        let mut gone = Vec::new();
+        for length in [1, 100_000] {
+            let mut client = connect(at).await;
+            let head =
+                format!("POST /gone HTTP/1.1\r\nHost: web\r\nContent-Length: {length}\r\n\r\n");
+            let body = pattern(length);
+            client
+                .send([head.as_bytes(), &body].concat())
+                .await
+                .expect("sent");
+            gone.push(client);
+        }
+        let mut client = FrameClient::begin(at).await.expect("connects");
+        let request = Block::request("GET", "web", "/gone");
+        let request = Frame::headers(1, request.bytes()).end_stream();
+        client.send(&[request]).await;
+        // Each tells that the shard has had a turn.
+        for _ in 0..20 {
+            assert!(client.ping().await);
+        }
+        assert_eq!(get(at, "web", "/more").await.0, 503, "three wait");
+        client.send(&[Frame::reset(1, 8)]).await;
+        gone.into_iter().for_each(RawHttp::reset);
+        let labels = [("response_flags", "DC")];
+        gateway
+            .metrics_until(|it| it.sum(REQUESTS, &labels) == 3.0)
+            .await;
+        let live = tokio::spawn(async move { get(at, "web", "/").await.0 });
+        holder.reset();
+        assert_eq!(live.await.expect("ends"), 200, "{protocol}");
+        assert_eq!(seen(), (before + 2, protocol));
+    }
 }
 
 #[tokio::test]

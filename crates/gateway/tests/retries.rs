@@ -488,6 +488,25 @@ async fn tries_are_apart_by_the_backoff() {
 }
 
 #[tokio::test]
+async fn who_is_gone_is_not_tried_again_for() {
+    let web = HttpUpstream::named("web")
+        .otherwise(Reply::text(503, ""))
+        .start()
+        .await;
+    let at = fresh();
+    // Random below 100 hours.
+    let rule = "retries: {attempts: 1, retryOn: 5xx, backoff: 100h}";
+    let gateway = Gateway::serve(&retried(at, &[web.addr()], &[("/", rule)])).await;
+    let mut client = connect(at).await;
+    let request = "GET / HTTP/1.1\r\nHost: web\r\n\r\n";
+    client.send(request).await.expect("sent");
+    eventually(SOON, || async { web.requests() == 1 }).await;
+    client.reset();
+    flagged(&gateway, "0", "DC", 1.0).await;
+    assert_eq!(web.requests(), 1);
+}
+
+#[tokio::test]
 async fn a_retried_request_is_copied_once() {
     // VS-H-39: mirroring happens before the first try.
     let web = HttpUpstream::named("web")

@@ -7,6 +7,7 @@ use super::{
     connecting::{Found, NoConnection, connection},
     decide::{Forward, To},
     local::{self, Local},
+    watched::awaited,
 };
 use crate::{
     settings::Settings,
@@ -29,7 +30,7 @@ use std::{
     pin::{Pin, pin},
     rc::Rc,
     task::{self, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 use tokio::task::coop::unconstrained;
 
@@ -56,6 +57,14 @@ pub(crate) enum Outcome {
     Refused(Refusal),
     /// The client must see a cut.
     Abort { status: u16, flags: Flags },
+}
+
+impl Outcome {
+    /// Its client went before there was a response.
+    pub(super) const CLIENT_GONE: Self = Self::Abort {
+        status: 0,
+        flags: Flags::DC,
+    };
 }
 
 /// How one try ended.
@@ -320,11 +329,11 @@ async fn attempts(
         attempt.rewind();
         let pause = tries.pause();
         if !pause.is_zero() {
-            Box::pin(gathering(
-                |cx| attempt.gather(cx),
-                tokio::time::sleep(pause),
-            ))
-            .await;
+            // The runtime's own timer: the shard's clock is accurate to a tenth of a second.
+            let pause = gathering(|cx| attempt.gather(cx), tokio::time::sleep(pause));
+            if Box::pin(awaited(cx, Duration::ZERO, pause)).await.is_err() {
+                return Outcome::CLIENT_GONE;
+            }
         }
     }
 }
@@ -361,7 +370,11 @@ async fn by_http2(
     let limits = forward.http2_limits(cx);
     let counted = forward.backend().and_then(|it| it.limits.as_ref());
     let open = endpoint.http2().open(endpoint, cx.shard, limits, counted);
-    let opened = gathering(|cx| attempt.gather(cx), open).await;
+    // The pool has its own limits.
+    let open = gathering(|cx| attempt.gather(cx), open);
+    let Ok(opened) = awaited(cx, Duration::ZERO, open).await else {
+        return (NoConnection::ClientGone.end(), false);
+    };
     let local = match opened {
         Ok(lease) => {
             cx.access.connected(lease.socket());

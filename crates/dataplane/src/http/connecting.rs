@@ -5,6 +5,7 @@ use super::{
     attempts::{End, Failure, FailureKind, Outcome, overflow},
     decide::Forward,
     local::{self, Local},
+    watched::{Stall, awaited},
 };
 use crate::{
     shard::{
@@ -24,6 +25,8 @@ pub(super) enum NoConnection {
     Late,
     /// The backend has no room, which is never tried again (VS-H-79).
     Full(Local),
+    /// Nobody waits for an answer any more.
+    ClientGone,
 }
 
 /// A connection, and whether others have used it.
@@ -36,6 +39,7 @@ impl NoConnection {
             Self::Failed(local) => (FailureKind::Connect, *local),
             Self::Late => (FailureKind::Late, local::TRY_TIMEOUT),
             Self::Full(local) => return End::Other(Outcome::Reply(*local)),
+            Self::ClientGone => return End::Other(Outcome::CLIENT_GONE),
         };
         End::Failed(Failure { kind, local })
     }
@@ -109,10 +113,15 @@ async fn room(
         }
     };
     let limit = cx.shard.settings.timeouts.pending.0;
-    cx.lease.within(limit, first).await.map_err(|_| {
-        cx.shard.counts.limit("timeouts.pending");
-        NoConnection::Full(local::PENDING_TIMEOUT)
-    })
+    awaited(cx, limit, first)
+        .await
+        .map_err(|stall| match stall {
+            Stall::ClientGone => NoConnection::ClientGone,
+            Stall::Idle | Stall::Unread => {
+                cx.shard.counts.limit("timeouts.pending");
+                NoConnection::Full(local::PENDING_TIMEOUT)
+            }
+        })
 }
 
 async fn opened(
@@ -121,28 +130,28 @@ async fn opened(
     endpoint: &EndpointState,
     permit: Option<ConnectionPermit>,
 ) -> Found {
-    match connect(cx, forward, endpoint).await {
-        Ok(stream) => Ok((Upstream::new(stream, forward.lifetime(), permit), false)),
-        Err(local) => Err(NoConnection::Failed(local)),
-    }
+    let stream = connect(cx, forward, endpoint).await?;
+    Ok((Upstream::new(stream, forward.lifetime(), permit), false))
 }
 
 async fn connect(
     cx: &Context<'_>,
     forward: &Forward,
     endpoint: &EndpointState,
-) -> Result<Socket, Local> {
+) -> Result<Socket, NoConnection> {
     let limit = forward.connect_timeout(&cx.shard.settings);
-    match cx.lease.within(limit, endpoint.connect(cx.shard)).await {
-        Ok(Ok(upstream)) => Ok(upstream),
+    let local = match awaited(cx, limit, endpoint.connect(cx.shard)).await {
+        Ok(Ok(upstream)) => return Ok(upstream),
         Ok(Err(error)) if endpoint_state::is_ourselves(&error) => {
             cx.shard.counts.self_connect(&error);
-            Err(local::SELF_ENDPOINT)
+            local::SELF_ENDPOINT
         }
-        Ok(Err(_)) => Err(local::CONNECT_FAILED),
-        Err(_) => {
+        Ok(Err(_)) => local::CONNECT_FAILED,
+        Err(Stall::ClientGone) => return Err(NoConnection::ClientGone),
+        Err(Stall::Idle | Stall::Unread) => {
             cx.shard.counts.limit("timeouts.connect");
-            Err(local::CONNECT_TIMEOUT)
+            local::CONNECT_TIMEOUT
         }
-    }
+    };
+    Err(NoConnection::Failed(local))
 }

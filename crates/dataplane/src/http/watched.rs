@@ -51,6 +51,72 @@ impl Stall {
 /// which no exchange that ends sooner pays.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// What looks at a client have found.
+#[derive(Default)]
+struct Looks {
+    /// Since when its side is ended. A FIN may mean "that was my request" or "I am gone"; only time
+    /// tells.
+    ended: Option<Instant>,
+}
+
+impl Looks {
+    /// Looks once more: is it gone? One that gets its response already (`answering`) may have ended its
+    /// side for any time.
+    fn find_gone(&mut self, cx: &Context<'_>, answering: bool) -> bool {
+        match stream::peek(cx.client) {
+            stream::Peer::Gone => true,
+            // What it has sent may be there still.
+            stream::Peer::Spoke => {
+                self.ended = None;
+                stream::is_broken(cx.client)
+            }
+            stream::Peer::Ended if !answering => {
+                let gone = elapsed(cx, *self.ended.get_or_insert_with(|| cx.lease.now()));
+                let patience = cx.shard.settings.timeouts.half_closed.0;
+                let over = !patience.is_zero() && gone >= patience;
+                if over {
+                    cx.shard.counts.limit("timeouts.half_closed");
+                }
+                over
+            }
+            stream::Peer::Ended | stream::Peer::Silent => {
+                self.ended = None;
+                false
+            }
+        }
+    }
+}
+
+/// Time since then. Both times are up to one tick behind: less one, so that no limit is early.
+fn elapsed(cx: &Context<'_>, since: Instant) -> Duration {
+    let passed = cx.lease.now().saturating_duration_since(since);
+    passed.saturating_sub(registry::TICK)
+}
+
+/// Waits for what a request needs before it is sent, as long as its client is there: up to `limit`, zero
+/// for any time. Where that took a while, the client is looked at in the end as well.
+pub(super) async fn awaited<T>(
+    cx: &Context<'_>,
+    limit: Duration,
+    future: impl Future<Output = T>,
+) -> Result<T, Stall> {
+    let mut future = pin!(future);
+    let mut looks = Looks::default();
+    let since = cx.lease.now();
+    let end = cx.lease.after(limit);
+    loop {
+        let look = cx.lease.after(LOOK).min(end);
+        match cx.lease.until(look, future.as_mut()).await {
+            Ok(output) if cx.lease.now() == since => return Ok(output),
+            Ok(_) if looks.find_gone(cx, false) => return Err(Stall::ClientGone),
+            Ok(output) => return Ok(output),
+            Err(_) if looks.find_gone(cx, false) => return Err(Stall::ClientGone),
+            Err(_) if look == end => return Err(Stall::Idle),
+            Err(_) => {}
+        }
+    }
+}
+
 /// Runs `future` as long as bytes move: given up after `limit` without any, or after
 /// `timeouts.write` in which the client took none of what was written to it.
 pub(crate) async fn watched<T>(
@@ -70,16 +136,10 @@ pub(crate) async fn watched<T>(
             progress.unsent.get(),
         )
     };
-    // Both times are up to one tick behind: less one, so that no limit is early.
-    let elapsed = |since| {
-        let passed = cx.lease.now().saturating_duration_since(since);
-        passed.saturating_sub(registry::TICK)
-    };
     let mut seen = moved();
     let mut since = cx.lease.now();
     let mut still = Duration::ZERO;
-    // A FIN may mean "that was my request" or "I am gone"; only time tells.
-    let mut ended: Option<Instant> = None;
+    let mut looks = Looks::default();
     loop {
         // Who is waited for may change meanwhile, so the shorter limit sets the pace.
         let pace = [limit(), timeouts.write.0]
@@ -95,18 +155,9 @@ pub(crate) async fn watched<T>(
             seen = moved();
             since = cx.lease.now();
         }
-        still = elapsed(since);
-        match stream::peek(cx.client) {
-            stream::Peer::Gone => return Err(Stall::ClientGone),
-            stream::Peer::Ended if !progress.answering.get() => {
-                let gone = elapsed(*ended.get_or_insert_with(|| cx.lease.now()));
-                let patience = timeouts.half_closed.0;
-                if !patience.is_zero() && gone >= patience {
-                    cx.shard.counts.limit("timeouts.half_closed");
-                    return Err(Stall::ClientGone);
-                }
-            }
-            _ => ended = None,
+        still = elapsed(cx, since);
+        if looks.find_gone(cx, progress.answering.get()) {
+            return Err(Stall::ClientGone);
         }
         let waits_for_client = progress.unwritten.get() > 0;
         let most = if waits_for_client {

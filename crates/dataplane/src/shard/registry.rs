@@ -315,7 +315,7 @@ fn milliseconds(limit: Duration) -> u64 {
 }
 
 /// A point in time on the registry's clock.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(u64);
 
 impl Drop for Lease {
