@@ -2,7 +2,10 @@
 //! header values, and answers of the gateway's own.
 mod common;
 
-use common::*;
+use common::{
+    pairs::{Ask, Speaks, ask},
+    *,
+};
 use pointsman_gateway::Gateway as Facade;
 use pointsman_sdk::{AccessRecord, Sink};
 use pointsman_testkit::{HttpUpstream, Reply, eventually, free_port, fresh_ip};
@@ -444,6 +447,32 @@ async fn every_match_of_a_pattern_in_the_path_is_replaced() {
         let seen = upstream.last_seen().expect("a request");
         assert_eq!(seen.target, expected);
         assert_eq!(seen.field("x-envoy-original-path"), Some(target));
+    }
+}
+
+/// VS-H-50, RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5: what may have no content gets none, whatever the
+/// rule says.
+#[tokio::test]
+async fn answers_of_rules_without_content_have_no_body() {
+    let upstream = HttpUpstream::named("web").start().await;
+    let (_gateway, web) = web(
+        &upstream,
+        "- match: [{uri: {exact: /204}}]\n  directResponse: {status: 204, body: {string: tea}}\n\
+         - match: [{uri: {exact: /205}}]\n  directResponse: {status: 205, body: {string: tea}}\n\
+         - match: [{uri: {exact: /304}}]\n  directResponse: {status: 304, body: {string: tea}}\n\
+         - fault: {abort: {httpStatus: 205, percentage: {value: 100}}}\n  \
+         route: [{destination: {host: web}}]\n",
+    )
+    .await;
+    for (path, status) in [("/204", 204), ("/205", 205), ("/304", 304), ("/fault", 205)] {
+        for speaks in [Speaks::Http1, Speaks::Http2] {
+            let got = ask(speaks, web, "web", &Ask::new("GET", path)).await;
+            let got = got.expect("an answer");
+            let what = format!("{path} {speaks:?}: {got:?}");
+            assert_eq!((got.status, &*got.text()), (status, ""), "{what}");
+            let length = got.field("content-length");
+            assert!(matches!(length, None | Some("0")), "{what}");
+        }
     }
 }
 

@@ -228,6 +228,16 @@ fn local_responses() {
         written(&closing),
         "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"
     );
+    // RFC 9110 section 15.3.6.
+    let reset = LocalResponse {
+        status: 205,
+        fields: &[],
+        ..response
+    };
+    assert_eq!(
+        written(&reset),
+        "HTTP/1.1 205 Reset Content\r\nContent-Length: 0\r\n\r\n"
+    );
 }
 
 /// Heads made of words that matter, most of them acceptable.

@@ -13,7 +13,7 @@ pub struct LocalResponse<'a> {
     pub status: u16,
     /// Fields beside framing and connection, which are added.
     pub fields: &'a [(&'a str, &'a str)],
-    /// The whole body; not written for `head_only`, 204 and 304.
+    /// The whole body; not written for `head_only`, 204, 205 and 304.
     pub body: &'a [u8],
     /// Whether the connection stays open.
     pub keep_alive: bool,
@@ -39,9 +39,15 @@ pub fn write_local_response(out: &mut Vec<u8>, response: &LocalResponse<'_>) {
             out.extend_from_slice(b"\r\n");
         }
     }
-    let bodyless = matches!(response.status, 100..=199 | 204 | 304);
-    if !bodyless {
-        put_length(out, response.body.len() as u64);
+    let (length, body): (_, &[u8]) = match response.status {
+        100..=199 | 204 | 304 => (None, b""),
+        // It may have a body as far as its framing goes, but none is to be made (RFC 9110 section
+        // 15.3.6).
+        205 => (Some(0), b""),
+        _ => (Some(response.body.len() as u64), response.body),
+    };
+    if let Some(length) = length {
+        put_length(out, length);
     }
     put_connection(
         out,
@@ -52,8 +58,8 @@ pub fn write_local_response(out: &mut Vec<u8>, response: &LocalResponse<'_>) {
         },
     );
     out.extend_from_slice(b"\r\n");
-    if !bodyless && !response.head_only {
-        out.extend_from_slice(response.body);
+    if !response.head_only {
+        out.extend_from_slice(body);
     }
 }
 
