@@ -4,9 +4,15 @@ mod common;
 use common::*;
 use pointsman_testkit::{
     Http2Client, Http2Reply, Http2Request, Http2Upstream, HttpUpstream, RawHttp, eventually,
-    frames::FrameUpstream, free_port, fresh_ip, http::Reply,
+    frames::{Event, Frame, FrameUpstream},
+    free_port, fresh_ip,
+    http::Reply,
 };
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 const REQUESTS: &str = "istio_requests_total";
 const RETRIES: &str = "pointsman_retries_total";
@@ -854,6 +860,106 @@ async fn an_idle_connection_of_http2_that_was_closed_counts_as_no_try() {
         // Nor is it sent on and on: the connection was idle once more, and the next one is new.
         let reply = client.get("web", "/drop").await.expect("an answer");
         assert_eq!((reply.status, asked(&web, "/drop")), (503, 2), "{retries}");
+    }
+}
+
+/// An endpoint of HTTP/2 that reads a request to its end, and the first time for each path refuses it: by a reset, or a
+/// GOAWAY that leaves it out (`/away`). Then it answers with the body.
+async fn refusing() -> FrameUpstream {
+    let had = Arc::new(Mutex::new(Vec::new()));
+    FrameUpstream::start(move |mut peer, _| {
+        let had = had.clone();
+        async move {
+            peer.accept(&[]).await?;
+            loop {
+                let asked = peer.request().await?;
+                let mut body = Vec::new();
+                let mut ended = asked.ended;
+                while !ended {
+                    if let Event::Data { bytes, end, .. } = peer.event().await? {
+                        body.extend(bytes);
+                        ended = end;
+                    }
+                }
+                if let Ok(taken @ 1..) = body.len().try_into() {
+                    peer.send(&[Frame::window_update(0, taken)]).await?;
+                }
+                let path = asked.field(":path").unwrap_or_default().to_owned();
+                let first = {
+                    let mut had = had.lock().expect("not poisoned");
+                    let first = !had.contains(&path);
+                    had.push(path.clone());
+                    first
+                };
+                match &*path {
+                    "/away" if first => {
+                        peer.send(&[Frame::goaway(0, 0, b"")]).await?;
+                        return peer.drain().await;
+                    }
+                    _ if first => peer.send(&[Frame::reset(asked.stream, 7)]).await?,
+                    _ => peer.answer(asked.stream, 200, &body).await?,
+                }
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_refused_stream_is_tried_again_with_its_body_without_a_word_of_the_rule() {
+    // VS-H-70, VS-H-79: as far as the body was kept.
+    let web = refusing().await;
+    let at = fresh();
+    let mut settings = settings();
+    settings.process.shards = 1;
+    settings.limits.retry_body_bytes = 10_000;
+    let text = service("web", at.ip(), at.port(), "grpc", &plain(&[web.addr()]));
+    let gateway = Gateway::serve_with(settings, &text).await;
+    let mut client = Http2Client::connect(at).await.expect("connects");
+    for (path, pieces) in [
+        ("/away", vec![5]),
+        ("/one", vec![10_000]),
+        ("/small", vec![1, 2, 3, 4, 5]),
+        ("/mixed", vec![100, 5_000, 200, 300, 4_400]),
+    ] {
+        let body = pattern(pieces.iter().sum());
+        let mut stream = client
+            .begin(&Http2Request::post("web", path), false)
+            .await
+            .expect("begins");
+        let mut rest = &*body;
+        for (number, length) in pieces.iter().enumerate() {
+            let piece = rest.split_off(..*length).expect("there is as much");
+            let last = number + 1 == pieces.len();
+            stream.send(piece, last).await.expect("sent");
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(stream.status().await.expect("an answer"), 200, "{path}");
+        let reply = stream.rest().await.expect("an answer");
+        assert_eq!(digest(&reply.body), digest(&body), "{path}");
+        assert_eq!(asked(&web, path), 2, "{path}");
+    }
+    // From HTTP/1 to HTTP/2.
+    let mut client = connect(at).await;
+    let body = pattern(6_000);
+    let reply = client.request("POST", "web", "/1", &[], Some(&body)).await;
+    let reply = reply.expect("an answer");
+    assert_eq!((reply.status, digest(&reply.body)), (200, digest(&body)));
+    // Beyond what is kept, of a length that is told or not.
+    let chunks = b"POST /4 HTTP/1.1\r\nHost: web\r\nTransfer-Encoding: chunked\r\n\r\n2711\r\n";
+    let chunked = [chunks, &*pattern(10_001), b"\r\n0\r\n\r\n"].concat();
+    let sized = b"POST /3 HTTP/1.1\r\nHost: web\r\nContent-Length: 10001\r\n\r\n";
+    let sized = [sized, &*pattern(10_001)].concat();
+    for (number, (path, request)) in [("/3", sized), ("/4", chunked)].into_iter().enumerate() {
+        client.send(request).await.expect("sent");
+        let reply = client.read_response().await.expect("an answer");
+        assert_eq!((reply.status, asked(&web, path)), (503, 1), "{path}");
+        let outcome = [("outcome", "body_not_kept")];
+        let lost = (number + 1) as f64;
+        gateway
+            .metrics_until(|it| it.sum(RETRIES, &outcome) == lost)
+            .await;
+        client = connect(at).await;
     }
 }
 

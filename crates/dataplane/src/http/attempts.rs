@@ -23,7 +23,7 @@ use crate::{
 };
 use pointsman_route::{Happened, RetriesInForce};
 use pointsman_telemetry::Flags;
-use pointsman_wire::http1::Refusal;
+use pointsman_wire::http1::{BodyLength, Refusal};
 use std::{
     cell::Cell,
     future::poll_fn,
@@ -460,8 +460,19 @@ impl Forward {
 
     /// Bytes of its body that are kept to be sent again.
     pub(super) fn kept_bytes(&self, settings: &Settings) -> usize {
-        match self.retries().repeats_sent() {
-            true => settings.limits.retry_body_bytes,
+        let (retries, most) = (self.retries(), settings.limits.retry_body_bytes);
+        let needed = match self.http2 {
+            None => retries.repeats_sent(),
+            // All of it is needed.
+            Some(_) if matches!(self.facts.body, BodyLength::Length(all) if all > most as u64) => {
+                false
+            }
+            Some(_) => {
+                self.backend().is_some() && (retries.repeats_sent() || retries.repeats_refused())
+            }
+        };
+        match needed {
+            true => most,
             false => 0,
         }
     }

@@ -78,6 +78,9 @@ impl Gate<'_> {
             }
         }
         self.kept.lose();
+        if let Some(pieces) = self.pieces {
+            pieces.lose();
+        }
         false
     }
 }

@@ -3,6 +3,7 @@ use super::body::Piece;
 use bytes::Bytes;
 use http::HeaderMap;
 use pointsman_wire::http1::{BodyLength, ChunkDecoder, ChunkLimits};
+use smallvec::SmallVec;
 use std::cell::{Cell, RefCell, RefMut};
 
 /// What there is to be sent again of a request.
@@ -132,19 +133,25 @@ impl Kept {
     }
 }
 
-/// The same of a body that travels in pieces: each is kept as it is, without copying where it came
-/// from HTTP/2.
+/// The same of a body that travels in pieces: kept as they are, without copying, but for small ones
+/// behind the first.
 pub(super) struct Pieces {
-    pieces: RefCell<Vec<Bytes>>,
+    /// One is all of most bodies.
+    pieces: RefCell<SmallVec<[Bytes; 1]>>,
+    /// Small ones behind those, put together.
+    small: RefCell<Vec<u8>>,
     /// The last of them was the last.
     ended: Cell<bool>,
     /// What came behind them.
     trailers: RefCell<Option<HeaderMap>>,
-    /// Those whose sender knows that they have left us.
+    /// Bytes whose sender knows that they have left us.
     delivered: Cell<usize>,
     /// Bytes that may still be kept; `None` once some were not.
     room: Cell<Option<usize>>,
 }
+
+/// Pieces of fewer bytes are copied: one that is not keeps all that its connection has read with it.
+const SMALL: usize = 4 * 1024;
 
 /// What is sent once more.
 pub(super) enum Again {
@@ -159,6 +166,7 @@ impl Pieces {
     pub(super) fn new(most: usize) -> Self {
         Self {
             pieces: RefCell::default(),
+            small: RefCell::default(),
             ended: Cell::new(false),
             trailers: RefCell::default(),
             delivered: Cell::new(0),
@@ -173,14 +181,11 @@ impl Pieces {
         };
         match piece {
             Piece::Data(bytes, last) => match room.checked_sub(bytes.len()) {
-                None => {
-                    self.room.set(None);
-                    drop(self.pieces.take());
-                }
+                None => self.lose(),
                 room => {
                     self.room.set(room);
-                    self.pieces.borrow_mut().push(bytes.clone());
                     self.ended.set(*last);
+                    self.keep(bytes);
                 }
             },
             Piece::End(trailers) => {
@@ -190,14 +195,34 @@ impl Pieces {
         }
     }
 
+    fn keep(&self, bytes: &Bytes) {
+        let (mut pieces, mut small) = (self.pieces.borrow_mut(), self.small.borrow_mut());
+        if !pieces.is_empty() && bytes.len() < SMALL {
+            small.extend_from_slice(bytes);
+            return;
+        }
+        if !small.is_empty() {
+            pieces.push(std::mem::take(&mut *small).into());
+        }
+        if !bytes.is_empty() {
+            pieces.push(bytes.clone());
+        }
+    }
+
+    /// What was taken will not be sent again.
+    pub(super) fn lose(&self) {
+        self.room.set(None);
+        drop((self.pieces.take(), self.small.take()));
+    }
+
     /// Was nothing taken yet?
     pub(super) fn is_empty(&self) -> bool {
         self.pieces.borrow().is_empty() && !self.ended.get()
     }
 
-    /// The next of the pieces has left us, and its sender knows.
-    pub(super) fn delivered(&self) {
-        self.delivered.set(self.delivered.get() + 1);
+    /// The next of these bytes have left us, and their sender knows.
+    pub(super) fn delivered(&self, bytes: usize) {
+        self.delivered.set(self.delivered.get() + bytes);
     }
 
     /// Is everything that was taken still here?
@@ -207,15 +232,22 @@ impl Pieces {
 
     /// What was taken, to be sent before what is still to come.
     pub(super) fn again(&self) -> Vec<Again> {
-        let pieces = self.pieces.borrow();
-        let delivered = self.delivered.get();
-        let all = pieces
-            .iter()
-            .enumerate()
-            .map(|(at, bytes)| Again::Data(bytes.clone(), false, at < delivered));
-        let end = self.ended.get();
-        all.chain(end.then(|| Again::End(self.trailers.borrow().clone())))
-            .collect()
+        let mut delivered = self.delivered.get();
+        let mut all = Vec::new();
+        let small = Bytes::copy_from_slice(&self.small.borrow());
+        for mut bytes in self.pieces.borrow().iter().cloned().chain([small]) {
+            let known = bytes.split_to(delivered.min(bytes.len()));
+            delivered -= known.len();
+            for (bytes, delivered) in [(known, true), (bytes, false)] {
+                if !bytes.is_empty() {
+                    all.push(Again::Data(bytes, false, delivered));
+                }
+            }
+        }
+        if self.ended.get() {
+            all.push(Again::End(self.trailers.borrow().clone()));
+        }
+        all
     }
 }
 
@@ -268,5 +300,55 @@ mod tests {
         assert!(kept.is_whole());
         kept.lose();
         assert!(!kept.is_whole());
+    }
+
+    /// What is sent again: bytes, and whether their sender has been told; `None`: the end.
+    fn again(pieces: &Pieces) -> Vec<Option<(Vec<u8>, bool)>> {
+        let again = pieces.again().into_iter().map(|it| match it {
+            Again::Data(bytes, _, delivered) => Some((bytes.to_vec(), delivered)),
+            Again::End(_) => None,
+        });
+        again.collect()
+    }
+
+    #[test]
+    fn pieces_are_kept_as_they_came_and_small_ones_together() {
+        let pieces = Pieces::new(10_000);
+        let add =
+            |bytes: &[u8], last| pieces.add(&Piece::Data(Bytes::copy_from_slice(bytes), last));
+        assert!(pieces.is_empty());
+        add(b"", false);
+        assert!(pieces.is_empty(), "there is nothing to be sent first");
+        let large = vec![b'l'; SMALL];
+        for bytes in [b"first".as_slice(), b"se", b"", b"cond", &large, b"third"] {
+            add(bytes, false);
+        }
+        pieces.delivered(5);
+        pieces.delivered(2);
+        let sent = |bytes: &[u8], delivered| Some((bytes.to_vec(), delivered));
+        let kept = [
+            sent(b"first", true),
+            sent(b"se", true),
+            sent(b"cond", false),
+        ];
+        let more = [sent(&large, false), sent(b"third", false)];
+        assert_eq!(again(&pieces), [&kept[..], &more].concat());
+        add(b"last", true);
+        let more = [sent(&large, false), sent(b"thirdlast", false), None];
+        assert_eq!(again(&pieces), [&kept[..], &more].concat());
+        assert!(pieces.is_whole());
+    }
+
+    #[test]
+    fn one_piece_is_not_copied() {
+        let pieces = Pieces::new(5);
+        let bytes = Bytes::from_static(b"small");
+        pieces.add(&Piece::Data(bytes.clone(), true));
+        let again = pieces.again();
+        assert!(
+            matches!(&again[..], [Again::Data(kept, ..), Again::End(None)] if kept.as_ptr() == bytes.as_ptr())
+        );
+        pieces.add(&Piece::Data(bytes, false));
+        assert!(!pieces.is_whole(), "beyond what is kept");
     }
 }

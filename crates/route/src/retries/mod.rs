@@ -131,6 +131,12 @@ impl RetriesInForce {
         self.written.attempts > 0 && self.is_said()
     }
 
+    /// May a stream that an endpoint has refused? By then a body may be on its way there, and is needed
+    /// again.
+    pub fn repeats_refused(&self) -> bool {
+        self.repeats(&Happened::Refused)
+    }
+
     /// Is what happened a reason to try again, were there room for it (VS-H-79c)?
     ///
     /// A request that may have been acted upon is repeated only if somebody wrote the condition:

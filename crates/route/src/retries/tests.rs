@@ -109,6 +109,7 @@ fn without_a_word_from_anybody_nothing_that_may_have_been_done_is_done_twice() {
             assert_eq!(policy.repeats(&happened), harmless, "{happened:?}");
         }
         assert!(!policy.heeds_responses() && !policy.repeats_sent());
+        assert_eq!(policy.repeats_refused(), policy.attempts() > 0);
     }
 }
 

@@ -196,7 +196,7 @@ impl<'a> Accounts<'a> {
         self.moved.set(self.moved.get() + bytes as u64);
         source.delivered(bytes);
         if let Some(kept) = self.kept {
-            kept.delivered();
+            kept.delivered(bytes);
         }
     }
 }
