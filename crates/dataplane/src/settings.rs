@@ -282,18 +282,24 @@ pub struct Http2 {
     pub frame_bytes: u32,
     /// Bytes of the table of fields a peer may refer to (HEADER_TABLE_SIZE).
     pub header_table_bytes: u32,
-    /// Streams of a connection that this side has reset and whose late frames are still ignored;
-    /// to those of others it says once more that they are reset.
+    /// Streams of a connection that this side has reset in the last two seconds and whose late frames
+    /// are ignored; to those of others it says once more that they are reset.
     pub remembered_resets: u32,
     /// Streams of a connection that the client has reset before they were served; one more ends
     /// the connection (rapid reset).
     pub unserved_resets: u32,
-    /// Streams of a connection that were reset because they broke the protocol, in all its time;
-    /// one more ends the connection.
+    /// Streams of a client connection that were reset because they broke the protocol, in all its
+    /// time; one more ends the connection. With three quarters of them it is told to go.
     pub faulty_streams: u32,
     /// Of the budgets of frames that cost a client nothing (PING, SETTINGS, PRIORITY and the like),
     /// in percent of what is built in; a client that uses one up is cut off. `0`: no budgets.
     pub flood_budget_percent: u32,
+}
+
+impl Http2 {
+    /// How long it is remembered that this side has reset a stream: as long as frames of it may be
+    /// under way. With the number of those that are remembered it says how many may be reset in a second.
+    pub(crate) const REMEMBERED: StdDuration = StdDuration::from_secs(2);
 }
 
 impl Default for Http2 {
@@ -308,7 +314,7 @@ impl Default for Http2 {
             small_frames_bytes: 4 * 1024 * 1024,
             frame_bytes: 16 * 1024,
             header_table_bytes: 4096,
-            remembered_resets: 50,
+            remembered_resets: 2048,
             unserved_resets: 20,
             faulty_streams: 1024,
             flood_budget_percent: 100,

@@ -94,6 +94,34 @@ fn a_head_again_and_again_on_one_stream_opens_nothing() {
 }
 
 #[test]
+fn streams_that_were_reset_for_a_fault_are_counted() {
+    let reset = |code: u32| {
+        let mut bytes = frame(RST_STREAM, 0, 1, 0);
+        bytes[2] = 4;
+        bytes.extend(code.to_be_bytes());
+        bytes
+    };
+    // NO_ERROR, PROTOCOL_ERROR, INTERNAL_ERROR, STREAM_CLOSED, REFUSED_STREAM, CANCEL, none of them.
+    let said: Vec<u8> = [0, 1, 2, 5, 7, 8, 0x0100_0005]
+        .into_iter()
+        .flat_map(|code| [reset(code), frame(DATA, 0, 1, 3)].concat())
+        .collect();
+    for piece in 1..said.len() {
+        let mut watch = watch();
+        let floods = said.chunks(piece).filter_map(|piece| watch.sent(piece));
+        assert_eq!(floods.count(), 0);
+        assert_eq!(watch.faults(), 3, "in pieces of {piece}");
+    }
+    // A client that does nothing else is cut off.
+    let mut watch = watch();
+    let fault = reset(1);
+    for count in 0..501 {
+        let flood = watch.sent(&fault);
+        assert_eq!(flood, (count == 500).then_some(Flood::Fault), "{count}");
+    }
+}
+
+#[test]
 fn ordinary_clients_are_left_alone() {
     // gRPC: a ping every ten seconds for a day, nothing else.
     let mut watch = watch();

@@ -5,7 +5,7 @@ use crate::{
     web,
 };
 use pointsman_testkit::{
-    Http2Reply, Http2Upstream, HttpUpstream, RawHttp, eventually,
+    Http2Reply, Http2Upstream, HttpUpstream, RawHttp, Reply, eventually,
     frames::{Block, Event, Fate, Frame, FrameClient, FrameUpstream, code, setting},
     free_port, fresh_ip,
 };
@@ -180,6 +180,75 @@ async fn faulty_streams_are_few() {
         }
     }
     refused(&gateway, "http2_flood").await;
+}
+
+/// Faults add up over the life of a connection, also those of somebody who means well: before they are
+/// too many it is told to go, and loses nothing.
+#[tokio::test]
+async fn faults_that_add_up_cost_no_stream() {
+    let upstream = HttpUpstream::named("web")
+        .on(
+            "/slow",
+            Reply::text(200, "slow").after(Duration::from_secs(1)),
+        )
+        .start()
+        .await;
+    let mut settings = settings();
+    settings.http2.faulty_streams = 8;
+    let (_gateway, web) = web(settings, &upstream).await;
+    let mut client = FrameClient::begin(web).await.expect("HTTP/2");
+    for at in 1..=6 {
+        let block = Block::request("POST", "web", "/").literal("content-length", "1");
+        let stream = 1 + 2 * at;
+        client
+            .send(&[Frame::headers(stream, block), Frame::data(stream, *b"xy")])
+            .await;
+        let fate = client.fate(stream).await;
+        assert_eq!(fate, Fate::Reset(code::PROTOCOL_ERROR));
+        assert_eq!(client.heard.goaways, []);
+    }
+    let slow = client.ask(101, Block::request("GET", "web", "/slow")).await;
+    assert_eq!(slow, Fate::Status(200));
+    assert!(client.to_end().await, "{:?}", client.heard);
+    let codes: Vec<_> = client.heard.goaways.iter().map(|it| it.1).collect();
+    assert!(!codes.is_empty() && codes.iter().all(|it| *it == code::NO_ERROR));
+}
+
+/// RFC 9113 section 5.1: bodies that are under way when their streams are answered and reset are no
+/// fault of the client, however many there are.
+#[tokio::test]
+async fn late_frames_of_many_streams_are_no_fault() {
+    let upstream = HttpUpstream::named("web").start().await;
+    let (vip, port) = (fresh_ip(), free_port());
+    let text = http("web", vip, port, upstream.addr())
+        + &rules(
+            "web",
+            "- match: [{uri: {prefix: /no}}]
+  directResponse: {status: 403, body: {string: denied}}
+- route: [{destination: {host: web}}]",
+        );
+    let _gateway = Gateway::serve(&text).await;
+    let at: SocketAddr = (vip, port).into();
+    let mut client = FrameClient::begin(at).await.expect("HTTP/2");
+    for round in 0..40 {
+        let streams: Vec<u32> = (0..40).map(|it| 1 + 2 * (40 * round + it)).collect();
+        let ask = |stream: &u32| Frame::headers(*stream, Block::request("POST", "web", "/no"));
+        client
+            .send(&streams.iter().map(ask).collect::<Vec<_>>())
+            .await;
+        let over = |heard: &pointsman_testkit::frames::Heard| {
+            let reset = |it: &u32| heard.streams.get(it).is_some_and(|it| it.reset.is_some());
+            streams.iter().all(reset)
+        };
+        assert!(client.until(over).await, "{:?}", client.heard.goaways);
+        let late = |stream: &u32| [Frame::data(*stream, *b"x"), Frame::data(*stream, *b"y")];
+        client
+            .send(&streams.iter().flat_map(late).collect::<Vec<_>>())
+            .await;
+    }
+    let told = client.ask(9001, Block::request("GET", "web", "/")).await;
+    assert_eq!(told, Fate::Status(200));
+    assert_eq!(client.heard.goaways, []);
 }
 
 /// RFC 9113 section 5.4.2: what is under way of a stream that was reset here is no fault of its

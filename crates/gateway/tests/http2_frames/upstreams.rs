@@ -2,16 +2,26 @@
 //! nobody waits for ever (RFC 9113 sections 8.1.1 and 10.5).
 use crate::common::{Gateway, SOON, is_alone, plain, resident, service, settings, written};
 use pointsman_testkit::{
-    RawHttp,
+    RawHttp, eventually,
     frames::{
-        Block, Fate, Frame, FrameClient, FrameError, FramePeer, FrameUpstream, code, encode_all,
-        flag, kind, setting,
+        Block, Event, Fate, Frame, FrameClient, FrameError, FramePeer, FrameUpstream, code,
+        encode_all, flag, kind, setting,
     },
     free_port, fresh_ip,
     message::MessageError,
     within,
 };
-use std::{future::Future, net::SocketAddr, pin::Pin, time::Duration};
+use std::{
+    collections::BTreeSet,
+    future::Future,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::SeqCst},
+    },
+    time::Duration,
+};
 
 /// What the gateway's client gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -408,4 +418,77 @@ async fn an_upstream_never_gets_more_streams_than_it_allows() {
         );
     }
     assert_eq!(upstream.asked().len(), 20);
+}
+
+/// RFC 9113 section 5.1: answers that cross our resets are no fault of the endpoint, however many there
+/// are and even if their streams are forgotten: others are served on the same connection.
+#[tokio::test]
+async fn answers_that_cross_resets_cut_nobody() {
+    const BURSTS: u32 = 12;
+    const STREAMS: u32 = 99;
+    // Streams that were asked for, and that were reset once more for the answer that crossed the reset.
+    let seen = Arc::new((AtomicU32::new(0), AtomicU32::new(0)));
+    let counts = seen.clone();
+    let upstream = FrameUpstream::start(move |mut peer, _| {
+        let counts = counts.clone();
+        async move {
+            peer.accept(&[]).await?;
+            let mut crossed = BTreeSet::new();
+            loop {
+                match peer.event().await? {
+                    Event::Headers { stream, .. } => {
+                        let asked = counts.0.fetch_add(1, SeqCst);
+                        if asked == 0 {
+                            peer.send(&[good(stream)]).await?;
+                        }
+                    }
+                    Event::Reset { stream, .. } if crossed.insert(stream) => {
+                        peer.send(&[good(stream).end_stream()]).await?;
+                    }
+                    Event::Reset { .. } => {
+                        let again = 1 + counts.1.fetch_add(1, SeqCst);
+                        if again == BURSTS * STREAMS {
+                            let end = Frame::data(1, *b"still here").end_stream();
+                            peer.send(&[end]).await?;
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+    })
+    .await;
+    let mut settings = settings();
+    settings.process.shards = 1;
+    settings.http2.remembered_resets = 0;
+    let (vip, port) = (fresh_ip(), free_port());
+    let text = service("web", vip, port, "http2", &[(upstream.addr(), "v0")]);
+    let _gateway = Gateway::serve_with(settings, &text).await;
+    let at = SocketAddr::from((vip, port));
+    let get = |stream| {
+        let block = Block::request("GET", "web", "/");
+        Frame::headers(stream, block).end_stream()
+    };
+    let mut client = FrameClient::begin(at).await.expect("HTTP/2");
+    client.send(&[get(1)]).await;
+    let head = client.until(|it| it.streams.get(&1).is_some_and(|it| it.status.is_some()));
+    assert!(head.await, "{:?}", client.heard);
+    for burst in 1..=BURSTS {
+        let mut others = FrameClient::begin(at).await.expect("HTTP/2");
+        let all: Vec<_> = (0..STREAMS).map(|it| get(1 + 2 * it)).collect();
+        others.send(&all).await;
+        let asked = async || seen.0.load(SeqCst) == 1 + burst * STREAMS;
+        eventually(SOON, asked).await;
+        drop(others);
+        let reset = async || seen.1.load(SeqCst) == burst * STREAMS;
+        eventually(SOON, reset).await;
+    }
+    assert_eq!(
+        client.fate(1).await,
+        Fate::Status(200),
+        "{:?}",
+        client.heard
+    );
+    assert_eq!(client.answer(1).text(), "still here");
+    assert_eq!(upstream.connections(), 1);
 }

@@ -27,6 +27,8 @@ pub enum Flood {
     Continuation,
     /// Every other frame: unknown types, PUSH_PROMISE, GOAWAY, HEADERS that open no stream.
     Other,
+    /// What streams were reset for: a broken rule, a frame of one that is gone, one too many.
+    Fault,
 }
 
 impl Flood {
@@ -40,6 +42,7 @@ impl Flood {
         Self::EmptyData,
         Self::Continuation,
         Self::Other,
+        Self::Fault,
     ];
 
     /// A stable `snake_case` word for logs and metric labels.
@@ -54,6 +57,7 @@ impl Flood {
             Self::EmptyData => "empty_data_flood",
             Self::Continuation => "continuation_flood",
             Self::Other => "other_frame_flood",
+            Self::Fault => "fault_flood",
         }
     }
 }
@@ -107,6 +111,8 @@ pub struct FloodLimits {
     pub continuation: Budget,
     /// For [`Flood::Other`]. Default 100, 4 a second, 2 for a stream.
     pub other: Budget,
+    /// For [`Flood::Fault`]. Default 500, 20 a second.
+    pub fault: Budget,
 }
 
 impl Default for FloodLimits {
@@ -120,6 +126,7 @@ impl Default for FloodLimits {
             empty_data: Budget::new(100, [2, 1, 1, 0]),
             continuation: Budget::new(64, [4, 8, 0, 0]),
             other: Budget::new(100, [4, 2, 0, 0]),
+            fault: Budget::new(500, [20, 0, 0, 0]),
         }
     }
 }
@@ -141,6 +148,7 @@ impl FloodLimits {
             &mut self.empty_data,
             &mut self.continuation,
             &mut self.other,
+            &mut self.fault,
         ] {
             scale(&mut budget.burst);
             scale(&mut budget.second);
@@ -161,19 +169,24 @@ impl FloodLimits {
             self.empty_data,
             self.continuation,
             self.other,
+            self.fault,
         ]
     }
 }
 
-const KINDS: usize = 8;
+const KINDS: usize = 9;
 const PREFACE: u32 = 24;
 const HEADER: usize = 9;
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const CONTINUATION: u8 = 9;
+const RST_STREAM: u8 = 3;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const PADDED: u8 = 8;
+
+/// PROTOCOL_ERROR, FLOW_CONTROL_ERROR, STREAM_CLOSED, FRAME_SIZE_ERROR, REFUSED_STREAM.
+const FAULTS: [u32; 5] = [1, 3, 5, 6, 7];
 
 /// What goes over one client connection, from its preface on.
 #[derive(Clone, Debug)]
@@ -185,6 +198,10 @@ pub struct FrameWatch {
     heads: u32,
     /// Its last frame was HEADERS or CONTINUATION, and its field block goes on in another.
     goes_on: Option<bool>,
+    /// Streams that were reset because of what the client did.
+    faults: u32,
+    /// The code of an RST_STREAM to the client as far as it has been seen, and how many bytes of it are missing.
+    code: Option<(u32, u8)>,
     left: [u32; KINDS],
     budgets: [Budget; KINDS],
 }
@@ -200,6 +217,8 @@ impl FrameWatch {
             last_stream: 0,
             heads: 0,
             goes_on: None,
+            faults: 0,
+            code: None,
             left: budgets.map(|budget| budget.burst),
             budgets,
         }
@@ -223,13 +242,45 @@ impl FrameWatch {
         (goes_on || self.received.skip > 0).then_some(self.heads)
     }
 
-    /// Looks at the next bytes to the client, cut anywhere.
-    pub fn sent(&mut self, mut bytes: &[u8]) {
-        while let Some(header) = self.sent.next(&mut bytes) {
-            if header.kind == DATA && header.length > 0 {
-                self.credit(|budget| budget.sent);
+    /// Looks at the next bytes to the client, cut anywhere: what it is told it has done wrong counts
+    /// as in [`FrameWatch::see`].
+    pub fn sent(&mut self, mut bytes: &[u8]) -> Option<Flood> {
+        let mut flood = None;
+        loop {
+            if self.code.is_some() && self.ends_in_fault(bytes) {
+                self.faults = self.faults.saturating_add(1);
+                flood = flood.or(self.take(Flood::Fault));
+            }
+            let Some(header) = self.sent.next(&mut bytes) else {
+                return flood;
+            };
+            match header.kind {
+                DATA if header.length > 0 => self.credit(|budget| budget.sent),
+                RST_STREAM => self.code = Some((0, 4)),
+                _ => {}
             }
         }
+    }
+
+    /// Streams that were reset because the client broke a rule on them, or opened one too many, as far
+    /// as it was told.
+    #[must_use]
+    pub fn faults(&self) -> u32 {
+        self.faults
+    }
+
+    /// Looks at the next bytes of the payload of an RST_STREAM: is it whole, and says that the client
+    /// was at fault?
+    fn ends_in_fault(&mut self, bytes: &[u8]) -> bool {
+        let Some((mut code, mut missing)) = self.code.take() else {
+            return false;
+        };
+        for byte in bytes.iter().take(usize::from(missing)) {
+            code = (code << 8) | u32::from(*byte);
+            missing -= 1;
+        }
+        self.code = (missing > 0).then_some((code, missing));
+        missing == 0 && FAULTS.contains(&code)
     }
 
     /// A second has passed. Several may be told at once, later.
@@ -266,13 +317,18 @@ impl FrameWatch {
             // Trailers end a stream, which happens once for each.
             HEADERS if flags & END_STREAM != 0 => return None,
             2 => Flood::Priority,
-            3 => Flood::Reset,
+            RST_STREAM => Flood::Reset,
             4 => Flood::Settings,
             6 => Flood::Ping,
             8 => Flood::WindowUpdate,
             CONTINUATION => Flood::Continuation,
             _ => Flood::Other,
         };
+        self.take(flood)
+    }
+
+    /// Takes one from a budget; `Some`: it is used up.
+    fn take(&mut self, flood: Flood) -> Option<Flood> {
         let left = self.left.get_mut(flood as usize)?;
         match left.checked_sub(1) {
             Some(less) => {

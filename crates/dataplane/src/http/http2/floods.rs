@@ -46,14 +46,16 @@ impl Floods {
             let told = self.told.get().checked_add(Duration::from_secs(seconds));
             self.told.set(told.unwrap_or(now));
         }
-        if let Some(flood) = watch.see(bytes)
-            && !self.over.replace(true)
-        {
-            self.found.set(Some(flood));
-        }
+        self.find(watch.see(bytes));
         let head = watch.in_head();
         if head != self.head.get().map(|(number, _)| number) {
             self.head.set(head.map(|number| (number, now)));
+        }
+    }
+
+    fn find(&self, flood: Option<Flood>) {
+        if flood.is_some() && !self.over.replace(true) {
+            self.found.set(flood);
         }
     }
 
@@ -71,12 +73,18 @@ impl Floods {
         let mut left = length;
         for piece in pieces {
             let sent = piece.get(..left).unwrap_or(piece);
-            watch.sent(sent);
+            self.find(watch.sent(sent));
             left -= sent.len();
             if left == 0 {
                 return;
             }
         }
+    }
+
+    /// Streams that were reset because of what the client did; nobody counts when there are no budgets.
+    pub(super) fn faults(&self) -> u32 {
+        let watch = self.watch.as_ref();
+        watch.map_or(0, |watch| watch.borrow().faults())
     }
 
     /// A flood that was found; once.

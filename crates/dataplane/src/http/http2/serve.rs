@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     connection::Accepted,
-    settings::Settings,
+    settings::{Http2, Settings},
     shard::{
         Shard,
         registry::{IdleEnd, Lease},
@@ -115,6 +115,8 @@ pub(crate) async fn serve(shard: Rc<Shard>, lease: Lease, accepted: Accepted, re
     };
     peer.gather();
     let most = settings.limits.requests_per_connection;
+    let faults = settings.http2.faulty_streams;
+    let faults = (faults - faults / 4).max(1);
     let age = Age::new(&peer.shard);
     let (mut served, mut leaving, mut flooded): (u32, bool, bool) = (0, false, false);
     loop {
@@ -148,6 +150,10 @@ pub(crate) async fn serve(shard: Rc<Shard>, lease: Lease, accepted: Accepted, re
             if let Poll::Ready(Err(_)) = peer.poll_out(cx) {
                 return Poll::Ready(Next::Gone);
             }
+            // What is written counts too.
+            if let Some(flood) = peer.floods.take() {
+                return Poll::Ready(Next::Flood(flood));
+            }
             *peer.waker.borrow_mut() = Some(cx.waker().clone());
             Poll::Pending
         });
@@ -179,12 +185,18 @@ pub(crate) async fn serve(shard: Rc<Shard>, lease: Lease, accepted: Accepted, re
             Ok(Next::Request) => {
                 served = served.saturating_add(1);
                 let spent = most > 0 && served >= most;
+                // Faults add up, also those of a client that means well (frames that are late): it is
+                // told to go before they are so many that its streams are cut.
+                let faulty = peer.floods.faults() >= faults;
                 // A busy connection is never waited for as long as its age has left.
-                if !leaving && (spent || age.is_over()) {
+                if !leaving && (spent || faulty || age.is_over()) {
                     leaving = true;
                     if spent {
                         let counts = &peer.shard.counts;
                         counts.limit("limits.requests_per_connection");
+                    }
+                    if faulty {
+                        peer.shard.counts.limit("http2.faulty_streams");
                     }
                     peer.tell();
                     connection.graceful_shutdown();
@@ -245,6 +257,7 @@ fn builder(settings: &Settings) -> server::Builder {
         .max_send_buffer_size(http2.send_buffer_bytes as usize)
         .data_frame_budget(http2.small_frames_bytes as usize)
         .max_concurrent_reset_streams(http2.remembered_resets as usize)
+        .reset_stream_duration(Http2::REMEMBERED)
         .max_pending_accept_reset_streams(http2.unserved_resets as usize)
         .max_local_error_reset_streams(Some(http2.faulty_streams as usize))
         .enable_connect_protocol();

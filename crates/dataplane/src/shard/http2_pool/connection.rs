@@ -7,7 +7,7 @@ use super::{
     socket::{Socket, Wire},
 };
 use crate::{
-    settings::Settings,
+    settings::{Http2, Settings},
     shard::{
         Shard, endpoint_state::EndpointState, endpoint_state::is_ourselves,
         pool_limits::ConnectionPermit,
@@ -34,6 +34,11 @@ use tokio::task::AbortHandle;
 /// What h2 is told the peer allows until the peer's SETTINGS are here: a number the peer cannot
 /// say, since it has 32 bits, and not the one h2 takes for "no limit".
 const UNKNOWN: usize = usize::MAX - 1;
+
+/// Streams of one connection that the endpoint makes us reset, in all its time; one more ends it. A
+/// connection is shared, and answers that cross a reset are no fault of anybody: it is to be that many only
+/// if somebody means harm, whom it keeps from more than 40 MB.
+const FAULTS: usize = 100_000;
 
 /// One connection.
 #[derive(Debug)]
@@ -304,19 +309,20 @@ fn builder(settings: &Settings) -> client::Builder {
         .max_send_buffer_size(http2.send_buffer_bytes as usize)
         .data_frame_budget(http2.small_frames_bytes as usize)
         .max_concurrent_reset_streams(http2.remembered_resets as usize)
-        .max_local_error_reset_streams(Some(http2.faulty_streams as usize));
+        .reset_stream_duration(Http2::REMEMBERED)
+        .max_local_error_reset_streams(Some(FAULTS));
     builder
 }
 
-type Http2 = client::Connection<Socket, Bytes>;
+type Driver = client::Connection<Socket, Bytes>;
 
 /// Waits until the peer's SETTINGS are here and allow a stream. A peer may allow none for a short
 /// time (RFC 9113 section 6.5.2), so that is waited out; `none` is called then.
 async fn settled(
-    mut http2: Http2,
+    mut http2: Driver,
     mut send: SendRequest<Bytes>,
     none: impl Fn(),
-) -> Result<Http2, Http2OpenError> {
+) -> Result<Driver, Http2OpenError> {
     poll_fn(|cx| {
         let ended = match Pin::new(&mut http2).poll(cx) {
             Poll::Ready(Ok(())) => Some(None),
@@ -340,7 +346,7 @@ async fn settled(
 }
 
 /// Carries a connection until it ends.
-async fn drive(mut http2: Http2, driven: Driven) {
+async fn drive(mut http2: Driver, driven: Driven) {
     let wire = &driven.0.wire;
     wire.gather();
     poll_fn(|cx| {
