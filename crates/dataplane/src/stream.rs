@@ -242,67 +242,45 @@ pub(crate) fn give_up_after(stream: &Socket, limit: Duration) {
 }
 
 /// Has everything been sent that was written? Not to be asked once our side is ended.
-///
-/// A socket of which no byte may wait to be sent can be written to as soon as none does. There is a
-/// call that says how many bytes wait (`SIOCOUTQ`), but no safe way to it.
 pub(crate) fn is_sent(stream: &Socket) -> bool {
     let asked = stream.ask(|fd| {
-        let socket = SockRef::from(&fd);
-        socket.set_tcp_notsent_lowat(1)?;
-        let mut asked = [PollFd::new(&fd, PollFlags::OUT)];
-        let writable = rustix::event::poll(&mut asked, Some(&Timespec::default()))?;
-        socket.set_tcp_notsent_lowat(0)?; // as the system has it
-        Ok::<_, io::Error>(writable > 0)
+        let ready = ready_once_sent(fd)?;
+        SockRef::from(&fd).set_tcp_notsent_lowat(0)?; // as the system has it
+        let ready = ready - PollFlags::IN;
+        Ok::<_, io::Error>(!ready.is_empty())
     });
     // Of one that is gone, nothing is.
     !matches!(asked, Ok(Ok(false)))
 }
 
-/// Sends FIN; reading goes on.
-pub(crate) fn half_close(stream: &Socket) {
-    // The peer may be gone already, which is what was wanted.
-    let _ = stream.ask(|fd| SockRef::from(&fd).shutdown(Shutdown::Write));
-}
-
-/// Is anything to be read, or anything that was written not sent yet? Closing then would lose it, or what
-/// comes meanwhile would. For a stream whose side is not ended.
-pub(crate) fn is_unsettled(stream: &Socket) -> bool {
-    let events = stream.ask(|fd| events(fd, 0));
-    !matches!(events, Ok(events) if events == PollFlags::OUT)
-}
-
-/// How much of what was written the kernel has not sent yet, as the peer takes no more: to a few KiB, and
-/// exactly if it is nothing. While the socket's buffer is full for the most part, that much.
+/// For what a socket is ready that has little to come: from now on to be written to only once everything
+/// is sent.
 ///
-/// Not by `SIOCOUTQ`, which cannot be asked without `unsafe`: a socket is writable as long as less than a
-/// mark waits in it to be sent (`TCP_NOTSENT_LOWAT`), and the mark can be moved.
-pub(crate) fn unsent(stream: &Socket) -> usize {
-    const NEAR: usize = 4096;
-    let found = stream.ask(|fd| {
-        let waits = |bytes| !events(fd, bytes).contains(PollFlags::OUT);
-        if !waits(0) {
-            return 0;
-        }
-        let (mut least, mut most) = (1, SockRef::from(&fd).send_buffer_size().unwrap_or(NEAR));
-        while most.saturating_sub(least) > NEAR {
-            let half = least + (most - least) / 2;
-            match waits(half) {
-                true => least = half,
-                false => most = half,
-            }
-        }
-        least
-    });
-    found.unwrap_or(0)
+/// That shows it, as a socket of which no byte may wait to be sent can be written to as soon as none
+/// does. There is a call that says how many bytes wait (`SIOCOUTQ`), but no safe way to it.
+fn ready_once_sent(fd: BorrowedFd<'_>) -> io::Result<PollFlags> {
+    SockRef::from(&fd).set_tcp_notsent_lowat(1)?;
+    let mut asked = [PollFd::from_borrowed_fd(fd, PollFlags::IN | PollFlags::OUT)];
+    rustix::event::poll(&mut asked, Some(&Timespec::default()))?;
+    let [asked] = asked;
+    Ok(asked.revents())
 }
 
-/// Waits until the kernel has sent all that was written.
-pub(crate) fn all_sent(stream: &Socket) -> impl Future<Output = ()> {
+/// Is anything to be read, or anything that was written not sent yet? Whoever closes then, or before more
+/// comes, loses it.
+pub(crate) fn is_unsettled(stream: &Socket) -> bool {
+    !matches!(stream.ask(ready_once_sent), Ok(Ok(ready)) if ready == PollFlags::OUT)
+}
+
+/// Waits until everything has been sent that was written to a socket that has little to come.
+pub(crate) fn sent(stream: &Socket) -> impl Future<Output = ()> {
     poll_fn(|cx| {
         loop {
-            let sent = stream.try_io(Interest::WRITABLE, |fd| match events(fd, 0) {
-                events if events.contains(PollFlags::OUT) => Ok(()),
-                _ => Err(ErrorKind::WouldBlock.into()),
+            let sent = stream.try_io(Interest::WRITABLE, |fd| {
+                match ready_once_sent(fd)? - PollFlags::IN {
+                    ready if ready.is_empty() => Err(ErrorKind::WouldBlock.into()),
+                    _ => Ok(()),
+                }
             });
             match sent {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -316,23 +294,17 @@ pub(crate) fn all_sent(stream: &Socket) -> impl Future<Output = ()> {
     })
 }
 
+/// Sends FIN; reading goes on.
+pub(crate) fn half_close(stream: &Socket) {
+    // The peer may be gone already, which is what was wanted.
+    let _ = stream.ask(|fd| SockRef::from(&fd).shutdown(Shutdown::Write));
+}
+
 /// From now on what was sent, and may still be lost, counts as not sent, but for a last small packet: a
 /// socket is writable only if no more than two thirds of its buffer wait for being acknowledged, and now
 /// that is the smallest there is. For what has little of it to come.
 pub(crate) fn count_what_is_under_way(stream: &Socket) {
     let _ = stream.ask(|fd| SockRef::from(&fd).set_send_buffer_size(1));
-}
-
-/// What a socket is ready for; to be written to only if at most `unsent` bytes wait in it to be sent.
-fn events(fd: BorrowedFd<'_>, unsent: usize) -> PollFlags {
-    // The kernel compares twice what waits, so that it does not wake writers for little.
-    let mark = u32::try_from(unsent.saturating_mul(2) + 1).unwrap_or(u32::MAX);
-    // A kernel without marks says that all is sent.
-    let _ = SockRef::from(&fd).set_tcp_notsent_lowat(mark);
-    let mut asked = [PollFd::from_borrowed_fd(fd, PollFlags::IN | PollFlags::OUT)];
-    let _ = rustix::event::poll(&mut asked, Some(&Timespec::default()));
-    let [asked] = asked;
-    asked.revents()
 }
 
 /// Makes closing the stream send RST: a reset on one side of a tunnel is a reset on the other, and

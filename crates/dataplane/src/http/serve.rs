@@ -11,19 +11,10 @@ use super::{
     watched::watched,
     websocket,
 };
-use crate::{
-    access::pending::Ending,
-    shard::registry::{Elapsed, IdleEnd},
-    stream,
-    tunnel::Progress,
-};
+use crate::{access::pending::Ending, shard::registry::IdleEnd, stream, tunnel::Progress};
 use pointsman_telemetry::{ClusterStats, Flags, RequestProtocol};
 use pointsman_wire::http1::{BodyLength, first_line_ends, head_may_be_complete};
-use std::{
-    cell::Cell,
-    pin::{Pin, pin},
-    time::Duration,
-};
+use std::{cell::Cell, pin::pin, time::Duration};
 use tokio::task::coop::consume_budget;
 
 /// How long a connection that we close is read from once the peer's kernel has all, so that the peer
@@ -44,34 +35,35 @@ pub(crate) async fn serve(cx: &Context<'_>, mut input: Vec<u8>) {
         age: Age::new(cx.shard),
     };
     let mut patience = timeouts.keep_alive.0;
-    loop {
+    let end = loop {
         if input.is_empty() {
             let first = first_bytes(cx, &mut input);
             match cx.lease.idle(patience, first).await {
                 Ok(Ok(1..)) => {}
-                Ok(Ok(0) | Err(_)) => break,
-                Err(_) => {
-                    close(cx, &input, false).await;
-                    break;
-                }
+                Ok(Ok(0) | Err(_)) => break End::Gone,
+                Err(_) => break End::Pause,
             }
         }
         // Boxed, and let go in every pause: what a request needs is most of what a connection is.
         match Box::pin(requests(cx, &mut connection, &mut input)).await {
             End::Pause if timeouts.keep_alive.0.is_zero() => patience = Duration::ZERO,
             End::Pause if timeouts.keep_alive.0 > PAUSE => patience = timeouts.keep_alive.0 - PAUSE,
-            End::Pause => {
-                close(cx, &input, false).await;
-                break;
-            }
-            End::Close { unread } => {
-                close(cx, &input, unread).await;
-                break;
-            }
-            End::Gone => break,
+            end => break end,
         }
-    }
+    };
+    let unread = match end {
+        End::Pause => !input.is_empty(),
+        End::Close { unread } => unread || !input.is_empty(),
+        End::Gone => {
+            return cx.shard.buffers.give(input);
+        }
+    };
     cx.shard.buffers.give(input);
+    // A client of which nothing is unread, and which has been sent all, costs two system calls.
+    if unread || stream::is_unsettled(cx.client) {
+        // Boxed, since few connections ever come here.
+        Box::pin(linger(cx)).await;
+    }
 }
 
 /// What stays of a client connection between its requests.
@@ -541,74 +533,31 @@ async fn answer(cx: &Context<'_>, out: &[u8]) -> bool {
     matches!(write.await, Ok(Ok(())))
 }
 
-/// Closes a connection that was answered on. A client of which nothing is unread, and which has been
-/// sent all, costs two system calls here.
-async fn close(cx: &Context<'_>, input: &[u8], unread: bool) {
-    let unread = unread || !input.is_empty();
-    if unread || stream::is_unsettled(cx.client) {
-        // Boxed, since few connections ever come here.
-        Box::pin(linger(cx)).await;
-    }
-}
-
 /// Reads on as long as the client takes what the kernel has still to send, then ends our side and reads
 /// on for a moment: to close with unread bytes in the socket sends a reset, which overtakes an answer
 /// and takes what is not sent yet with it.
 async fn linger(cx: &Context<'_>) {
+    let limit = cx.shard.settings.timeouts.write.0;
+    if !limit.is_zero() {
+        stream::give_up_after(cx.client, limit);
+    }
     let most = Cell::new(usize::MAX);
     let mut discarded = pin!(discard_all(cx, &most));
-    let limit = cx.shard.settings.timeouts.write.0;
-    let mut unsent = stream::unsent(cx.client);
-    let mut since = cx.lease.now();
-    while unsent > 0 {
-        match settled(cx, LINGER, discarded.as_mut()).await {
-            Ok(Settled::Ended) => return,
-            Ok(Settled::Sent) => break,
-            Err(_) => {}
-        }
-        let before = std::mem::replace(&mut unsent, stream::unsent(cx.client));
-        if unsent != before {
-            since = cx.lease.now();
-        } else if !limit.is_zero() && cx.lease.now().saturating_duration_since(since) >= limit {
-            cx.shard.counts.limit("timeouts.write");
-            return;
-        }
-    }
-    // What is under way may still be lost, and is sent again only by an open connection.
-    stream::count_what_is_under_way(cx.client);
-    match settled(cx, limit, discarded.as_mut()).await {
-        Ok(Settled::Ended) => return,
-        Ok(Settled::Sent) => {}
-        Err(_) => {
-            cx.shard.counts.limit("timeouts.write");
-            return;
-        }
+    let taken = async {
+        stream::sent(cx.client).await;
+        // What is under way may still be lost, and is sent again only by an open connection.
+        stream::count_what_is_under_way(cx.client);
+        stream::sent(cx.client).await;
+    };
+    tokio::select! {
+        biased;
+        // What has ended sends nothing that would cause a reset.
+        () = &mut discarded => return,
+        () = taken => {}
     }
     stream::half_close(cx.client);
     most.set(LINGER_BYTES);
     let _ = cx.lease.within(LINGER, discarded).await;
-}
-
-enum Settled {
-    /// The client has ended its side: nothing can come that would cause a reset.
-    Ended,
-    /// All is sent.
-    Sent,
-}
-
-async fn settled(
-    cx: &Context<'_>,
-    limit: Duration,
-    ended: Pin<&mut impl Future<Output = ()>>,
-) -> Result<Settled, Elapsed> {
-    let either = async {
-        tokio::select! {
-            biased;
-            () = ended => Settled::Ended,
-            () = stream::all_sent(cx.client) => Settled::Sent,
-        }
-    };
-    cx.lease.within(limit, either).await
 }
 
 /// Reads and throws away until the client has ended its side, or there was more than `most`.
