@@ -4,11 +4,15 @@ mod common;
 
 use common::*;
 use pointsman_gateway::Settings;
-use pointsman_testkit::{HttpUpstream, RawHttp, Reply, eventually, free_port, fresh_ip, within};
+use pointsman_testkit::{
+    Http2Reply, Http2Upstream, HttpUpstream, RawHttp, Reply, eventually, free_port, fresh_ip,
+    message::MessageReader, within,
+};
 use std::{net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpSocket, TcpStream},
+    sync::oneshot,
 };
 
 /// More than a client takes that does not read, and less than the kernel keeps for it.
@@ -176,4 +180,125 @@ async fn an_answer_and_the_body_it_leaves_unread_each_have_their_time() {
     let end = within(SOON, client.read_to_end()).await;
     assert!(is_reset(&end) || end.is_ok_and(|rest| rest.is_empty()));
     gone().await;
+}
+
+/// A listener of an endpoint whose kernel takes little that it does not read, and from which ours keeps
+/// little.
+fn small_endpoint() -> (TcpListener, SocketAddr) {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(2304).expect("a size");
+    socket2::SockRef::from(&socket)
+        .set_tcp_mss(536)
+        .expect("a size");
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    socket.bind(any).expect("a free port");
+    let endpoint = socket.listen(8).expect("listens");
+    let at = endpoint.local_addr().expect("an address");
+    (endpoint, at)
+}
+
+/// Answers each connection as soon as it has read something, keeps it, and reads no more.
+async fn hasty(endpoint: TcpListener, answer: &str) {
+    let mut kept = Vec::new();
+    while let Ok((mut stream, _)) = endpoint.accept().await {
+        let _ = stream.read(&mut [0; 512]).await;
+        let _ = stream.write_all(answer.as_bytes()).await;
+        kept.push(stream);
+    }
+}
+
+const EARLY: &str = "HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig";
+
+/// RFC 9112 section 9.6: behind an answer that comes before the request is whole, the connection is
+/// closed, and the answer says so; what the client sends next would get no answer.
+#[tokio::test]
+async fn an_early_answer_says_that_it_is_the_last() {
+    let (endpoint, by_http1) = small_endpoint();
+    tokio::spawn(hasty(endpoint, EARLY));
+    let by_http2 = Http2Upstream::named("web")
+        .otherwise(Http2Reply::text(413, "big").early())
+        .start()
+        .await;
+    for (protocol, endpoint) in [("http", by_http1), ("http2", by_http2.addr())] {
+        let (vip, port) = (fresh_ip(), free_port());
+        let documents = service("web", vip, port, protocol, &plain(&[endpoint]));
+        let _gateway = Gateway::serve(&documents).await;
+        for (version, framing, keeps) in [
+            ("1.1", "Content-Length: 10\r\n\r\nabc", false),
+            (
+                "1.1",
+                "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+                false,
+            ),
+            (
+                "1.1",
+                "Expect: 100-continue\r\nContent-Length: 10\r\n\r\n",
+                false,
+            ),
+            (
+                "1.0",
+                "Connection: keep-alive\r\nContent-Length: 10\r\n\r\nabc",
+                false,
+            ),
+            ("1.1", "Content-Length: 3\r\n\r\nabc", true),
+        ] {
+            let mut client = connect((vip, port).into()).await;
+            let request = format!("POST / HTTP/{version}\r\nHost: web\r\n{framing}");
+            client.send(&request).await.expect("sent");
+            let answer = client.read_response().await.expect("an answer");
+            let told = (answer.status, answer.keeps_alive());
+            assert_eq!(told, (413, keeps), "{protocol}: {request}");
+            if !keeps {
+                let rest = within(SOON, client.read_to_end()).await;
+                assert_eq!(rest.expect("closed in order"), b"", "{protocol}: {request}");
+            }
+        }
+    }
+}
+
+/// A body that was received with its head is no reason not to listen to the endpoint.
+#[tokio::test]
+async fn an_early_answer_is_heard_while_what_came_with_the_head_is_sent() {
+    let (endpoint, at) = small_endpoint();
+    let (say, sent) = oneshot::channel();
+    tokio::spawn(async move {
+        // The first body is waited for until all of the second request is there behind it.
+        let (mut stream, _) = endpoint.accept().await.expect("a connection");
+        let _ = tokio::time::timeout(Duration::from_secs(2), sent).await;
+        let mut body = Vec::new();
+        while !body.ends_with(b"0\r\n\r\n") {
+            stream.read_buf(&mut body).await.expect("the body");
+        }
+        let answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        stream.write_all(answer.as_bytes()).await.expect("sent");
+        drop(stream);
+        hasty(endpoint, EARLY).await;
+    });
+    let (vip, port) = (fresh_ip(), free_port());
+    let _gateway = Gateway::serve(&http("web", vip, port, at)).await;
+    let client = within(SOON, TcpStream::connect((vip, port))).await;
+    let (reader, mut writer) = client.expect("connects").into_split();
+    let sending = tokio::spawn(async move {
+        let post = "POST / HTTP/1.1\r\nHost: web\r\n";
+        let first = format!("{post}Transfer-Encoding: chunked\r\n\r\n{:x}\r\n", 300_000);
+        let second = format!("\r\n0\r\n\r\n{post}Content-Length: 200000\r\n\r\n");
+        let all = [
+            first.as_bytes(),
+            &[b'x'; 300_000],
+            second.as_bytes(),
+            &[b'y'; 200_000],
+        ];
+        writer.write_all(&all.concat()).await.expect("sent");
+        let _ = say.send(());
+        writer
+    });
+    let mut client = MessageReader::new(reader);
+    for status in ["200", "413"] {
+        let head = within(SOON, client.head()).await;
+        let head = head.expect("an answer").expect("one");
+        assert!(head.first_line.contains(status), "{}", head.first_line);
+        let framing = head.declared_framing().expect("a framing").expect("one");
+        client.body(framing).await.expect("a body");
+    }
+    sending.await.expect("sent");
 }

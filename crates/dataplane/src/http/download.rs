@@ -64,6 +64,7 @@ pub(crate) struct Gate<'a> {
     pub(crate) kept: &'a Kept,
     /// The same of a body that travels in pieces.
     pub(crate) pieces: Option<&'a Pieces>,
+    pub(crate) progress: &'a Progress,
 }
 
 impl Gate<'_> {

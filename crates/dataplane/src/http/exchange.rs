@@ -118,6 +118,7 @@ impl Attempt for Http1Request<'_> {
             tries,
             kept: &self.kept,
             pieces: None,
+            progress: self.progress,
         };
         let taken = Taken {
             copies: self.forward.copies.as_deref(),
@@ -149,6 +150,7 @@ impl Attempt for Http1Request<'_> {
                     tries,
                     kept: &self.kept,
                     pieces,
+                    progress,
                 },
             };
             let mut client = Client::Http1(self.out);
@@ -214,19 +216,32 @@ async fn attempt(
     taken: &Taken<'_>,
 ) -> End {
     let progress = taken.progress;
-    if let Err(stall) = send_head(cx, upstream, out).await {
-        return stall.end(cx, progress, local::RESPONSE_IDLE);
-    }
     let operations = gate.forward.changes.levels();
+    stream::behind_others().await;
+    let rest = match stream::write_now(upstream, out) {
+        None if body == BodyLength::None => {
+            // Pinned here: handed on by value it would be in the connection once for each hand.
+            let down = pin!(download(cx, &operations, upstream, out, gate, progress));
+            return one_way(cx, down, progress).await;
+        }
+        // Apart, as `out` is for the response once that begins: maybe before the endpoint takes this.
+        rest => rest.map(<[u8]>::to_vec),
+    };
     if body == BodyLength::None {
-        // Pinned here: handed on by value it would be in the connection once for each hand.
-        let down = pin!(download(cx, &operations, upstream, out, gate, progress));
-        return one_way(cx, down, progress).await;
+        progress.taken.set(true);
     }
     // Boxed, so that connections whose requests have no body are not as large as this is.
     Box::pin(async {
         let down = pin!(download(cx, &operations, upstream, out, gate, progress));
-        let up = pin!(upload(cx.client, upstream, cx.shard, body, input, taken));
+        let up = pin!(async {
+            if let Some(rest) = rest {
+                let written = stream::write_watched(upstream, &rest, &progress.unsent);
+                if written.await.is_err() {
+                    return Upload::UpstreamGone;
+                }
+            }
+            upload(cx.client, upstream, cx.shard, body, input, taken).await
+        });
         both_ways(cx, up, down, gate.forward, progress).await
     })
     .await
@@ -260,6 +275,7 @@ pub(super) async fn one_way(
     down: Pin<&mut impl Future<Output = Download>>,
     progress: &Progress,
 ) -> End {
+    progress.taken.set(true);
     let end = watched(cx, progress, || cx.shard.settings.timeouts.response.0, down).await;
     match end {
         Ok(end) => finish(cx, end, true),
@@ -290,6 +306,7 @@ pub(super) async fn both_ways(
                 match up.as_mut().poll(cx) {
                     Poll::Ready(Upload::Done) => {
                         uploaded.set(true);
+                        progress.taken.set(true);
                         if let Some(copies) = copies {
                             copies.send();
                         }
@@ -349,7 +366,7 @@ fn finish(cx: &Context<'_>, end: Download, uploaded: bool) -> End {
             status,
             // An early answer leaves a body half sent, on both sides.
             reusable: upstream_reusable && uploaded,
-            keep: client_keeps && uploaded,
+            keep: client_keeps,
         },
         Download::Upgraded(reply) => End::Upgraded(reply),
         Download::Silent => End::Failed(Failure {

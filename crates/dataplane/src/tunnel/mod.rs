@@ -71,6 +71,8 @@ pub struct Progress {
     pub received: Cell<u64>,
     /// Bytes from the upstream, delivered to the client.
     pub sent: Cell<u64>,
+    /// All of the request's body has been read from the client.
+    pub taken: Cell<bool>,
     /// The head of a response is on its way to the client: from here on only a cut can tell it of
     /// a failure.
     pub answering: Cell<bool>,

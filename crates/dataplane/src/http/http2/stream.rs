@@ -327,6 +327,7 @@ impl Attempt for Http2Request<'_> {
                 tries,
                 kept: &self.kept,
                 pieces: self.pieces.as_ref(),
+                progress: self.progress,
             },
         };
         let (head, body) = (self.head, &mut self.body);
@@ -344,6 +345,7 @@ impl Attempt for Http2Request<'_> {
                 tries,
                 kept: &self.kept,
                 pieces: self.pieces.as_ref(),
+                progress: self.progress,
             },
         };
         let body = &mut self.body;
