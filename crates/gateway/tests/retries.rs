@@ -4,7 +4,7 @@ mod common;
 use common::*;
 use pointsman_testkit::{
     Http2Client, Http2Reply, Http2Request, Http2Upstream, HttpUpstream, RawHttp, eventually,
-    frames::{Event, Frame, FrameUpstream},
+    frames::{Block, Event, Fate, Frame, FrameClient, FrameUpstream},
     free_port, fresh_ip,
     http::Reply,
 };
@@ -811,7 +811,7 @@ async fn calls_of_http2_are_tried_again_with_their_bodies() {
 }
 
 /// `web` at an endpoint of HTTP/2 that answers everything but what it drops its connection for: `/drop` always,
-/// `/stale` if that was answered on before, and `/slow` not at all the first time.
+/// `/stale` if that was answered on before, `/once` if it is the first, and `/slow` not at all on that.
 async fn dropping() -> FrameUpstream {
     FrameUpstream::start(|mut peer, connection| async move {
         peer.accept(&[]).await?;
@@ -820,6 +820,7 @@ async fn dropping() -> FrameUpstream {
             match asked.field(":path") {
                 Some("/drop") => break,
                 Some("/stale") if number > 0 => break,
+                Some("/once") if connection == 0 => break,
                 Some("/slow") if connection == 0 => {}
                 _ => peer.answer(asked.stream, 200, b"ok").await?,
             }
@@ -961,6 +962,29 @@ async fn a_refused_stream_is_tried_again_with_its_body_without_a_word_of_the_rul
             .await;
         client = connect(at).await;
     }
+}
+
+#[tokio::test]
+async fn a_burst_on_an_idle_connection_of_http2_that_was_closed_counts_as_no_try() {
+    let web = dropping().await;
+    let at = fresh();
+    let mut settings = settings();
+    settings.process.shards = 1;
+    let _gateway = Gateway::serve_with(settings, &http2(at, web.addr(), "{attempts: 0}")).await;
+    let mut client = FrameClient::begin(at).await.expect("connects");
+    let ask = |stream, path| {
+        let block = Block::request("GET", "web", path);
+        Frame::headers(stream, block.bytes()).end_stream()
+    };
+    client.send(&[ask(1, "/first")]).await;
+    assert_eq!(client.fate(1).await, Fate::Status(200));
+    let burst: Vec<_> = (1..=5).map(|it| 2 * it + 1).collect();
+    let frames: Vec<_> = burst.iter().map(|it| ask(*it, "/once")).collect();
+    client.send(&frames).await;
+    for stream in burst {
+        assert_eq!(client.fate(stream).await, Fate::Status(200));
+    }
+    assert_eq!(web.connections(), 2);
 }
 
 #[tokio::test]

@@ -60,6 +60,8 @@ pub(super) struct Connection {
     probes: Cell<Option<TcpKeepalive>>,
     in_use: Cell<u32>,
     served: Cell<u32>,
+    /// What had been written when it was taken last without a stream in flight, if it had served before.
+    rested: Cell<Option<u64>>,
     idle_since: Cell<Instant>,
     /// As the policy says that it was last used with.
     idle_limit: Cell<Option<Duration>>,
@@ -127,6 +129,7 @@ impl Connection {
             probes: Cell::new(None),
             in_use: Cell::new(0),
             served: Cell::new(0),
+            rested: Cell::default(),
             idle_since: Cell::new(Instant::now()),
             idle_limit: Cell::new(limits.idle),
             total: Cell::new(limits.total),
@@ -161,8 +164,10 @@ impl Connection {
         if self.is_stale(limits) {
             return Room::Over;
         }
-        // Where streams are in flight nobody closes for idleness: this request may be what ended it.
-        let reused = in_use == 0 && self.served.get() > 0;
+        let written = self.wire.written();
+        if in_use == 0 {
+            self.rested.set((self.served.get() > 0).then_some(written));
+        }
         self.in_use.set(in_use + 1);
         self.served.set(self.served.get().saturating_add(1));
         self.idle_limit.set(limits.idle);
@@ -177,8 +182,8 @@ impl Connection {
         }
         Room::Free(Http2Lease {
             send: send.clone(),
-            written: self.wire.written(),
-            reused,
+            written,
+            reused: self.rested.get() == Some(written),
             stream: InUse(self.clone()),
         })
     }
@@ -426,8 +431,9 @@ impl Http2Lease {
         }
     }
 
-    /// Had the connection served requests, and none when this was taken? Then it may have been closed
-    /// by the endpoint for being idle, at the very time this request was sent.
+    /// Had the connection served requests, and has nothing been written on it since there was none? Then
+    /// it may have been closed by the endpoint for being idle, at the very time this request was sent,
+    /// alone or in one burst with others. Later ones may be what ended it.
     pub(crate) fn is_reused(&self) -> bool {
         self.reused
     }

@@ -264,6 +264,24 @@ fn requests_share_one_connection() {
 }
 
 #[test]
+fn a_connection_was_idle_for_all_that_is_sent_in_one_burst() {
+    on_a_shard(async {
+        let (world, seen) = peer(100, Duration::ZERO).await;
+        let new = [world.open().await, world.open().await];
+        assert!(new.iter().flatten().all(|it| !it.is_reused()));
+        drop(new);
+        assert_eq!(world.get().await, Ok(200));
+        let (first, second) = (world.open().await, world.open().await);
+        let mut first = first.expect("room");
+        assert!(first.is_reused() && second.as_ref().is_ok_and(Http2Lease::is_reused));
+        assert_eq!(world.get_on(&mut first).await, Ok(200));
+        // The other one is there still.
+        assert!(!world.open().await.expect("room").is_reused());
+        assert_eq!(seen.connections.get(), 1);
+    });
+}
+
+#[test]
 fn another_connection_is_opened_at_the_peers_limit_and_at_our_own() {
     on_a_shard(async {
         let (mut world, seen) = peer(2, Duration::ZERO).await;
