@@ -4,10 +4,12 @@ mod common;
 use common::*;
 use pointsman_gateway::Settings;
 use pointsman_testkit::{
-    Http2Client, Http2Request, Http2Response, Http2Upstream, eventually, free_port, fresh_ip, grpc,
-    within,
+    Http2Client, Http2Request, Http2Response, Http2Upstream, eventually,
+    frames::{Block, Fate, Frame, FrameClient, FrameUpstream, setting},
+    free_port, fresh_ip, grpc, within,
 };
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+use tokio::sync::Notify;
 
 /// A gateway with the service `echo`, its port called `grpc`, in front of an upstream that has
 /// every kind of method.
@@ -209,4 +211,55 @@ async fn many_short_messages_of_a_call_that_is_delayed_are_no_flood() {
     let (_gateway, _upstream, mut client) = world(&rule).await;
     let summed = call(&mut client, "ClientStream", &vec![&b"x"[..]; 20_000]).await;
     assert_eq!(summed.messages(), [b"20000 messages, 20000 bytes"]);
+}
+
+/// The same while an endpoint has no room yet for what another try has sent before, whatever the pieces
+/// of a body become on their way.
+#[tokio::test]
+async fn many_short_messages_of_a_call_that_is_tried_again_are_no_flood() {
+    for (port_name, kind, piece) in [
+        ("grpc", "application/grpc", "x"),
+        ("grpc-web", "application/grpc-web-text", "AAAA"),
+    ] {
+        let (answer, open) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (answers, opens) = (answer.clone(), open.clone());
+        let upstream = FrameUpstream::start(move |mut peer, _| {
+            let (answer, open) = (answers.clone(), opens.clone());
+            async move {
+                peer.accept(&[(setting::INITIAL_WINDOW_SIZE, 0)]).await?;
+                let first = peer.request().await?;
+                answer.notified().await;
+                peer.answer(first.stream, 503, b"").await?;
+                let second = peer.request().await?;
+                open.notified().await;
+                let room = [0, second.stream].map(|it| Frame::window_update(it, 1 << 20));
+                peer.send(&room).await?;
+                peer.answer(second.stream, 200, b"").await?;
+                peer.drain().await
+            }
+        })
+        .await;
+        let at = SocketAddr::new(fresh_ip(), free_port());
+        let endpoints = plain(&[upstream.addr()]);
+        let text = service("echo", at.ip(), at.port(), port_name, &endpoints)
+            + &rules(
+                "echo",
+                "\
+- route: [{destination: {host: echo}}]
+  retries: {attempts: 1, retryOn: 5xx, backoff: 1ms}",
+            );
+        let _gateway = Gateway::serve(&text).await;
+        let mut client = FrameClient::begin(at).await.expect("HTTP/2");
+        let head = Block::request("POST", "echo", "/").literal("content-type", kind);
+        client
+            .send(&[Frame::headers(1, head), Frame::data(1, piece)])
+            .await;
+        eventually(SOON, async || upstream.asked().len() == 1).await;
+        answer.notify_one();
+        eventually(SOON, async || upstream.asked().len() == 2).await;
+        client.send(&vec![Frame::data(1, piece); 20_000]).await;
+        assert!(client.ping().await, "{kind}: {:?}", client.heard);
+        open.notify_one();
+        assert_eq!(client.fate(1).await, Fate::Status(200), "{kind}");
+    }
 }

@@ -6,7 +6,7 @@ use pointsman_wire::{
     grpc_web::{TextDecoder, encode_text, write_trailers},
     http1::{Field, Reason, Refusal},
 };
-use std::{cell::Cell, pin::Pin};
+use std::{cell::Cell, pin::Pin, task::Context};
 
 /// A body that is written anew on its way, piece by piece.
 pub(in crate::http) struct WebSource<'a> {
@@ -39,6 +39,11 @@ impl<'a> WebSource<'a> {
     ) -> Self {
         let way = Way::ToClient { text, status };
         Self { inner, way }
+    }
+
+    /// Of what it is made from.
+    pub(super) fn poll_gather(&mut self, cx: &mut Context<'_>) {
+        self.inner.poll_gather(cx);
     }
 
     pub(super) async fn next(&mut self) -> Result<Piece, Broken> {

@@ -17,7 +17,7 @@ use super::{
     mirror::Copies,
 };
 use bytes::Bytes;
-use futures_util::FutureExt;
+use futures_util::{FutureExt, TryFutureExt};
 use h2::Reason;
 use http::HeaderMap;
 use pointsman_wire::http1::Refusal;
@@ -76,8 +76,10 @@ impl Source<'_> {
 
     /// Takes over what small pieces come while the receiver keeps one waiting, or is not there yet.
     pub(super) fn poll_gather(&mut self, cx: &mut Context<'_>) {
-        if let Self::Http2(source) = self {
-            source.poll_gather(cx);
+        match self {
+            Self::Http2(source) => source.poll_gather(cx),
+            Self::Web(source) => source.poll_gather(cx),
+            Self::Empty | Self::Http1(_) => {}
         }
     }
 
@@ -295,18 +297,7 @@ pub(super) async fn carry(
         match piece {
             Piece::Data(bytes, last) => {
                 let length = bytes.len();
-                {
-                    let mut sent = pin!(sink.data(bytes, last));
-                    poll_fn(|cx| {
-                        let sent = sent.as_mut().poll(cx);
-                        if sent.is_pending() {
-                            source.poll_gather(cx);
-                        }
-                        sent
-                    })
-                    .await
-                    .map_err(|Closed| Cut::Sink)?;
-                }
+                send(source, sink, bytes, last).await?;
                 accounts.delivered(source, length);
                 if last {
                     return Ok(());
@@ -323,6 +314,17 @@ pub(super) async fn carry(
     }
 }
 
+/// Sends a piece, and takes over what small ones come meanwhile.
+fn send<'s>(
+    source: &'s mut Source<'_>,
+    sink: &'s mut Sink<'_>,
+    bytes: Bytes,
+    last: bool,
+) -> impl Future<Output = Result<(), Cut>> + 's {
+    let sent = gathering(|cx| source.poll_gather(cx), sink.data(bytes, last));
+    sent.map_err(|Closed| Cut::Sink)
+}
+
 /// Sends what an earlier try has taken; `true`: that was all.
 async fn again(
     source: &mut Source<'_>,
@@ -333,7 +335,7 @@ async fn again(
         match piece {
             Kind::Data(bytes, last, delivered) => {
                 let length = bytes.len();
-                sink.data(bytes, last).await.map_err(|Closed| Cut::Sink)?;
+                send(source, sink, bytes, last).await?;
                 if !delivered {
                     accounts.delivered(source, length);
                 }
