@@ -182,6 +182,27 @@ async fn an_answer_before_the_stream_of_a_whole_body_ends_is_not_early() {
     pairs.assert_clean();
 }
 
+/// The same of an endpoint of HTTP/2, which may answer whenever it has read enough.
+#[tokio::test]
+async fn what_is_whole_by_its_length_is_copied_though_its_stream_goes_on() {
+    let (one, two, more) = shadows().await;
+    let replies = vec![(
+        "/v1/early",
+        Reply::text(200, ""),
+        Http2Reply::head(200).early(),
+    )];
+    let pairs = Pairs::serve_with(settings(), replies, &more).await;
+    let (at, host) = pairs.at(Speaks::Http2);
+    let mut client = Http2Client::connect(at).await.expect("connects");
+    let request = Http2Request::post(host, "/early").field("content-length", "0");
+    let mut stream = client.begin(&request, false).await.expect("begun");
+    let got = within(SOON, stream.rest()).await.expect("answered");
+    assert_eq!(got.status, 200);
+    outcomes(&pairs.gateway, "answered", 2).await;
+    assert_eq!((one.requests(), two.requests()), (1, 1));
+    assert!(one.malformed().is_empty() && two.errors().is_empty());
+}
+
 /// VS-H-88: the name in `:authority` of a copy can be a shadow's too.
 #[tokio::test]
 async fn the_authority_of_a_copy_can_be_a_shadow() {

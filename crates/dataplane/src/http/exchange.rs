@@ -334,7 +334,7 @@ pub(super) async fn both_ways(
             // Answered before the stream of a body that is there whole has ended.
             if let Some(copies) = copies
                 && !uploaded.get()
-                && progress.whole.get()
+                && forward.facts.body == BodyLength::Length(progress.received.get())
                 && matches!(end, Download::Done { .. })
             {
                 copies.pieces_end();
