@@ -420,6 +420,50 @@ async fn an_upstream_never_gets_more_streams_than_it_allows() {
     assert_eq!(upstream.asked().len(), 20);
 }
 
+/// RFC 9113 section 8.1: an endpoint may answer before it has got all of a request, and close. What it has
+/// said stands before the end.
+#[tokio::test]
+async fn an_early_answer_outlives_its_connection() {
+    let upstream = FrameUpstream::start(|mut peer, _| async move {
+        peer.accept(&[]).await?;
+        let asked = peer.request().await?;
+        let stream = asked.stream;
+        let head = Frame::headers(stream, Block::status(413));
+        let body = |bytes: &[u8]| Frame::data(stream, bytes);
+        match asked.field(":path") {
+            Some("/head") => peer.send(&[head.end_stream()]).await?,
+            Some("/goaway") => {
+                let goaway = Frame::goaway(stream, code::NO_ERROR, b"");
+                peer.send(&[head, body(b"no").end_stream(), goaway]).await?;
+            }
+            _ => {
+                let (some, rest) = (body(&[b'x'; 9000]), body(&[b'x'; 9000]).end_stream());
+                peer.send(&[head, some, rest]).await?;
+            }
+        }
+        peer.half_close().await?;
+        peer.drain().await
+    })
+    .await;
+    let (vip, port) = (fresh_ip(), free_port());
+    let text = service("web", vip, port, "http2", &[(upstream.addr(), "v0")]);
+    let _gateway = Gateway::serve(&text).await;
+    let at = SocketAddr::from((vip, port));
+    for (path, length) in [("/head", 0), ("/goaway", 2), ("/body", 18_000)].repeat(3) {
+        let mut client = FrameClient::begin(at).await.expect("HTTP/2");
+        let head = Frame::headers(1, Block::request("POST", "web", path));
+        client.send(&[head, Frame::data(1, *b"some")]).await;
+        assert_eq!(client.fate(1).await, Fate::Status(413), "{path}");
+        assert_eq!(client.answer(1).body.len(), length, "{path}");
+        let mut client = RawHttp::connect(at).await.expect("connects");
+        let head =
+            format!("POST {path} HTTP/1.1\r\nHost: web\r\nContent-Length: 100000\r\n\r\nsome");
+        client.send(&head).await.expect("sent");
+        let told = within(SOON, client.read_response()).await.expect(path);
+        assert_eq!((told.status, told.body.len()), (413, length), "{path}");
+    }
+}
+
 /// RFC 9113 section 5.1: answers that cross our resets are no fault of the endpoint, however many there
 /// are and even if their streams are forgotten: others are served on the same connection.
 #[tokio::test]

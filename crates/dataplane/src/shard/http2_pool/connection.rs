@@ -153,6 +153,9 @@ impl Connection {
             Some(allowed) if in_use >= allowed.min(limits.streams) => return Room::Full,
             Some(_) => {}
         }
+        if self.wire.has_ended() {
+            return Room::Over;
+        }
         // An idle connection may have ended without its task having been told yet.
         if in_use == 0 && !looked {
             match stream::peek(&self.wire.stream) {

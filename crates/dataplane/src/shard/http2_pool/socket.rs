@@ -18,6 +18,8 @@ pub(super) struct Wire {
     outbox: Outbox,
     written: Cell<u64>,
     stalled: Cell<Option<Instant>>,
+    /// The peer has ended, which the connection may not have been told yet.
+    ended: Cell<bool>,
 }
 
 impl Wire {
@@ -27,6 +29,7 @@ impl Wire {
             outbox: Outbox::new(&shard.buffers),
             written: Cell::new(0),
             stalled: Cell::new(None),
+            ended: Cell::new(false),
         })
     }
 
@@ -60,6 +63,11 @@ impl Wire {
         Poll::Ready(Ok(written))
     }
 
+    /// Has the peer ended?
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.get()
+    }
+
     /// Since when the peer takes nothing of what is to be written to it.
     pub(super) fn stalled(&self) -> Option<Instant> {
         self.stalled.get()
@@ -71,14 +79,37 @@ impl Wire {
 pub(super) struct Socket {
     wire: Rc<Wire>,
     turn: Turn,
+    /// How it has ended, kept back for so many turns.
+    end: Option<io::Result<()>>,
+    behind: u8,
 }
+
+/// Turns that streams have for what was read, before they are told that the connection has ended.
+///
+/// With the connection h2 ends every stream whose request has not ended, and forgets that its response had:
+/// an answer that stands before the end, as of a server that refuses a body and closes, would be taken from
+/// whoever is about to read it. One turn is enough for what a client takes at once; the others are for a
+/// client whose own connection has to write before it takes more.
+const TURNS: u8 = 3;
 
 impl Socket {
     pub(super) fn new(wire: Rc<Wire>) -> Self {
         Self {
             wire,
             turn: Turn::default(),
+            end: None,
+            behind: 0,
         }
+    }
+
+    /// The end, once the streams had their turns.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.behind > 0 {
+            self.behind -= 1;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(self.end.take().unwrap_or(Ok(())))
     }
 }
 
@@ -88,25 +119,33 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { wire, turn } = &mut *self;
+        if self.end.is_some() {
+            return self.poll_end(cx);
+        }
+        let Self { wire, turn, .. } = &mut *self;
         ready!(turn.poll(cx));
         let stream = &wire.stream;
-        loop {
+        let end = loop {
             ready!(stream.poll_read_ready(cx))?;
             match stream.try_read_buf(buffer) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Ok(0) => break Ok(()),
                 Ok(read) => {
                     // A read that leaves room has emptied the socket, see `stream::try_read`.
-                    let all = read > 0 && buffer.remaining() > 0;
+                    let all = buffer.remaining() > 0;
                     turn.read(read, all);
                     if all {
                         stream.emptied();
                     }
+                    self.behind = TURNS;
                     return Poll::Ready(Ok(()));
                 }
-                Err(error) => return Poll::Ready(Err(error)),
+                Err(error) => break Err(error),
             }
-        }
+        };
+        wire.ended.set(true);
+        self.end = Some(end);
+        self.poll_end(cx)
     }
 }
 
