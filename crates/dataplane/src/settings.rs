@@ -271,7 +271,8 @@ pub struct Http2 {
     /// Bytes of body that a peer may send on a stream before they are read: what a stream keeps in
     /// memory at most, in this direction (INITIAL_WINDOW_SIZE).
     pub stream_window_bytes: u32,
-    /// The same for all streams of a connection together.
+    /// The same for all streams of a client connection together. One to an endpoint is shared by
+    /// clients and has room for the windows of all its streams.
     pub connection_window_bytes: u32,
     /// Bytes of body that a stream keeps in memory for a peer that does not take them yet.
     pub send_buffer_bytes: u32,

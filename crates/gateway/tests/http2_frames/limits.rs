@@ -10,6 +10,7 @@ use pointsman_testkit::{
     free_port, fresh_ip,
 };
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{
         Arc,
@@ -356,6 +357,77 @@ async fn endpoints_get_so_many_streams_and_connections() {
     eventually(SOON, || async { upstream.resets().len() == 1 }).await;
     let told = client.get("web", "/").await.expect("an answer");
     assert_eq!((told.status, upstream.connections()), (200, 2));
+}
+
+/// Streams of several clients share a connection to an endpoint: those that nobody reads take nothing from
+/// the others.
+#[tokio::test]
+async fn streams_that_nobody_reads_stop_no_other() {
+    // Sends as much of each answer as the windows allow.
+    let upstream = FrameUpstream::start(|mut peer, _| async move {
+        peer.accept(&[]).await?;
+        let mut windows = BTreeMap::from([(0, 65_535_i64)]);
+        let (mut first, mut left) = (65_535_i64, BTreeMap::new());
+        loop {
+            match peer.event().await? {
+                Event::Settings(values) => {
+                    let own = values
+                        .iter()
+                        .find(|it| it.0 == setting::INITIAL_WINDOW_SIZE);
+                    first = own.map_or(first, |it| i64::from(it.1));
+                }
+                Event::Headers { stream, fields, .. } => {
+                    let big = fields.iter().any(|it| it.1 == "/big");
+                    left.insert(stream, if big { 10_000_000 } else { 5000 });
+                    peer.send(&[Frame::headers(stream, Block::status(200))])
+                        .await?;
+                }
+                Event::Window { stream, increment } => {
+                    *windows.entry(stream).or_insert(first) += i64::from(increment);
+                }
+                _ => {}
+            }
+            for (stream, left) in &mut left {
+                loop {
+                    let own = *windows.entry(*stream).or_insert(first);
+                    let piece = own.min(windows[&0]).min(*left).min(16_000);
+                    if piece <= 0 {
+                        break;
+                    }
+                    let mut frame = Frame::data(*stream, vec![b'x'; piece as usize]);
+                    *left -= piece;
+                    if *left == 0 {
+                        frame = frame.end_stream();
+                    }
+                    for of in [0, *stream] {
+                        *windows.entry(of).or_default() -= piece;
+                    }
+                    peer.send(&[frame]).await?;
+                }
+            }
+        }
+    })
+    .await;
+    let mut settings = settings();
+    settings.process.shards = 1;
+    let (_gateway, web) = http2(settings, upstream.addr()).await;
+    let nothing = [(setting::INITIAL_WINDOW_SIZE, 0)];
+    let mut silent = FrameClient::begin_with(web, &nothing)
+        .await
+        .expect("HTTP/2");
+    let big =
+        |it: u32| Frame::headers(1 + 2 * it, Block::request("GET", "web", "/big")).end_stream();
+    silent.send(&(0..20).map(big).collect::<Vec<_>>()).await;
+    let heads = silent.until(|it| it.streams.len() == 20);
+    assert!(heads.await, "{:?}", silent.heard);
+    // Also when the streams have all that they may keep.
+    for _ in 0..3 {
+        let mut client = FrameClient::begin(web).await.expect("HTTP/2");
+        let told = client.ask(1, Block::request("GET", "web", "/small")).await;
+        assert_eq!(told, Fate::Status(200));
+        assert_eq!(client.answer(1).body.len(), 5000);
+    }
+    assert_eq!(upstream.connections(), 1);
 }
 
 /// What a stream keeps in memory for a client that takes nothing: the window that its endpoint was
