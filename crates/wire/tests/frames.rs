@@ -87,6 +87,18 @@ fn rapid_reset_is_a_flood() {
 }
 
 #[test]
+fn resets_that_are_forgiven_do_not_count() {
+    let mut watch = watch();
+    let reset = frame(RST_STREAM, 0, 1, 4);
+    for _ in 0..1000 {
+        assert_eq!(watch.see(&reset), None);
+        watch.forgive_reset();
+    }
+    // Nor are they saved up.
+    assert_eq!(passing(&mut watch, &reset), (200, Flood::Reset));
+}
+
+#[test]
 fn a_head_again_and_again_on_one_stream_opens_nothing() {
     let mut watch = watch();
     let head = frame(HEADERS, 0, 5, 20);

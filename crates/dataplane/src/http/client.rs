@@ -19,7 +19,7 @@ use pointsman_wire::{
 };
 use std::{
     cell::{Cell, RefCell},
-    task::{Context as TaskContext, Poll},
+    task::{Context as TaskContext, Poll, Waker},
 };
 
 /// The client's side of one exchange.
@@ -93,6 +93,12 @@ impl Answering {
     /// Has the client given the stream up? Asked until the head is sent.
     pub(super) fn poll_reset(&self, cx: &mut TaskContext<'_>) -> Poll<()> {
         self.respond.borrow_mut().poll_reset(cx).map(drop)
+    }
+
+    /// Has the client given the stream up, if it was not cut?
+    pub(super) fn is_reset(&self) -> bool {
+        let cx = &mut TaskContext::from_waker(Waker::noop());
+        matches!(self.respond.borrow_mut().poll_reset(cx), Poll::Ready(Ok(_)))
     }
 
     /// Cuts the stream.

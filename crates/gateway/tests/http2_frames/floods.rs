@@ -158,6 +158,38 @@ impl Flood {
     }
 }
 
+/// Calls that time out at their client are taken back after a while, all of them if their endpoint is
+/// dead: that is no flood.
+#[tokio::test]
+async fn deadlines_that_pass_are_no_flood() {
+    let upstream = HttpUpstream::named("web")
+        .on("/hang", Reply::hang())
+        .start()
+        .await;
+    let (_gateway, web) = web(settings(), &upstream).await;
+    let mut client = FrameClient::begin(web).await.expect("HTTP/2");
+    for round in 0..6 {
+        let streams: Vec<u32> = (0..90).map(|it| 1 + 2 * (90 * round + it)).collect();
+        let ask = |stream: &u32| {
+            let block = Block::request("GET", "web", "/hang");
+            Frame::headers(*stream, block).end_stream()
+        };
+        client
+            .send(&streams.iter().map(ask).collect::<Vec<_>>())
+            .await;
+        // Their deadline.
+        tokio::time::sleep(Duration::from_millis(800)).await;
+        let reset = |stream: &u32| Frame::reset(*stream, code::CANCEL);
+        client
+            .send(&streams.iter().map(reset).collect::<Vec<_>>())
+            .await;
+        assert!(client.ping().await, "{:?}", client.heard.goaways);
+    }
+    let told = client.ask(9001, Block::request("GET", "web", "/")).await;
+    assert_eq!(told, Fate::Status(200));
+    assert_eq!(client.heard.goaways, []);
+}
+
 /// The gateway does not store what it cannot send (CVE-2019-9517): answers to a client that asks and
 /// never reads are not made without bound.
 #[tokio::test]

@@ -102,8 +102,8 @@ pub struct FloodLimits {
     /// For [`Flood::WindowUpdate`]. Two for each DATA frame that a client gets is what a client
     /// without any thrift sends. Default 1000, 20 a second, 4 for a stream and for data sent.
     pub window_update: Budget,
-    /// For [`Flood::Reset`]. A stream opened pays for nothing: opening and resetting is the attack.
-    /// Default 200, 20 a second, 1 for data sent.
+    /// For [`Flood::Reset`]. A stream opened pays for nothing: opening and resetting is the attack. Resets
+    /// of streams that have lived for a while are forgiven ([`FrameWatch::forgive_reset`]). Default 200, 20 a second, 1 for data sent.
     pub reset: Budget,
     /// For [`Flood::EmptyData`]. Default 100, 2 a second, 1 for a stream and for data received.
     pub empty_data: Budget,
@@ -281,6 +281,14 @@ impl FrameWatch {
         }
         self.code = (missing > 0).then_some((code, missing));
         missing == 0 && FAULTS.contains(&code)
+    }
+
+    /// A reset of the client was no abuse after all: it does not count.
+    pub fn forgive_reset(&mut self) {
+        let kind = Flood::Reset as usize;
+        if let (Some(left), Some(budget)) = (self.left.get_mut(kind), self.budgets.get(kind)) {
+            *left = left.saturating_add(1).min(budget.burst);
+        }
     }
 
     /// A second has passed. Several may be told at once, later.

@@ -24,7 +24,11 @@ pub(super) struct Floods {
 impl Floods {
     pub(super) fn new(settings: &Http2, now: Instant) -> Self {
         let percent = settings.flood_budget_percent;
-        let limits = FloodLimits::default().scaled(percent);
+        let mut limits = FloodLimits::default();
+        // All streams may be given up at once.
+        let streams = settings.client_streams.saturating_mul(2);
+        limits.reset.burst = limits.reset.burst.max(streams);
+        let limits = limits.scaled(percent);
         Self {
             watch: (percent > 0).then(|| RefCell::new(FrameWatch::new(&limits))),
             told: Cell::new(now),
@@ -85,6 +89,13 @@ impl Floods {
     pub(super) fn faults(&self) -> u32 {
         let watch = self.watch.as_ref();
         watch.map_or(0, |watch| watch.borrow().faults())
+    }
+
+    /// The client has given up a stream that had its time.
+    pub(super) fn forgive_reset(&self) {
+        if let Some(watch) = &self.watch {
+            watch.borrow_mut().forgive_reset();
+        }
     }
 
     /// A flood that was found; once.

@@ -42,24 +42,43 @@ pub(super) struct Peer {
 }
 
 /// One stream in service.
-pub(super) struct Serving(Rc<Peer>);
+pub(super) struct Serving {
+    peer: Rc<Peer>,
+    since: Instant,
+}
+
+/// A client that gives a stream up after so long has waited for it: resets are abuse where they come right
+/// behind the request, as more streams than a connection may have cost their endpoints something then.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 impl Serving {
     pub(super) fn begin(peer: &Rc<Peer>) -> Self {
         peer.active.set(peer.active.get() + 1);
-        Self(peer.clone())
+        Self {
+            peer: peer.clone(),
+            since: peer.lease.now(),
+        }
     }
 
     pub(super) fn peer(&self) -> &Rc<Peer> {
-        &self.0
+        &self.peer
+    }
+
+    /// The client has reset the stream.
+    pub(super) fn given_up(&self) {
+        let lived = self.peer.lease.now().saturating_duration_since(self.since);
+        if lived >= PATIENCE {
+            self.peer.floods.forgive_reset();
+        }
     }
 }
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        self.0.active.set(self.0.active.get().saturating_sub(1));
-        if self.0.active.get() == 0
-            && let Some(waker) = self.0.waker.borrow_mut().take()
+        let Self { peer, .. } = self;
+        peer.active.set(peer.active.get().saturating_sub(1));
+        if peer.active.get() == 0
+            && let Some(waker) = peer.waker.borrow_mut().take()
         {
             waker.wake();
         }

@@ -15,7 +15,7 @@ use super::{
         serve::{details_of_cut, record, record_exchange},
         watched::watched,
     },
-    serve::Peer,
+    serve::{Peer, Serving},
     workers::{Opened, Workers},
 };
 use crate::{
@@ -69,6 +69,7 @@ pub(super) async fn serve(lease: &Lease, workers: &Workers) {
     peer.lease.hold(lease.generation());
     let stream = Stream {
         cx: &cx,
+        serving: &serving,
         answering: &answering,
         ended,
     };
@@ -97,6 +98,7 @@ fn route(cx: &Context<'_>, peer: &Peer, mut parts: Parts, ended: bool, out: &mut
 
 struct Stream<'a> {
     cx: &'a Context<'a>,
+    serving: &'a Serving,
     answering: &'a Answering,
     /// With the head of the request.
     ended: bool,
@@ -164,6 +166,7 @@ impl Stream<'_> {
 
     /// The client gave up while the fault's delay ran.
     fn gone_before(&self, step: &Step) {
+        self.serving.given_up();
         if let Some((stats, facts)) = step.routed() {
             let ending = Ending {
                 status: 0,
@@ -271,6 +274,9 @@ impl Stream<'_> {
                 record(status, Flags::DPE, refusal.reason.as_str());
             }
             Outcome::Abort { status, flags } => {
+                if self.answering.is_reset() {
+                    self.serving.given_up();
+                }
                 let reason = match progress.cut.get() {
                     // Clients take the first two for an end in order, and the third for a promise
                     // that nothing happened.
