@@ -3,7 +3,9 @@ mod common;
 
 use common::*;
 use pointsman_testkit::{
-    HttpUpstream, RawHttp, Reply, TcpUpstream, eventually, free_port, fresh_ip,
+    HttpUpstream, RawHttp, Reply, TcpUpstream, eventually,
+    frames::{Block, Fate, Frame, FrameClient},
+    free_port, fresh_ip,
     message::{Framing, has_token},
     tcp::Behaviour,
     within,
@@ -1259,4 +1261,49 @@ async fn a_slow_endpoint_is_not_blamed_on_the_client_that_uploads_to_it() {
         .expect("an answer");
     assert_eq!(&answer, b"HTTP/1.1 504");
     flood.abort();
+}
+
+/// RFC 9110 section 9.3.2: no body is an answer to HEAD, also where it is refused. The log counts the
+/// bytes that others get.
+#[tokio::test]
+async fn a_head_that_is_refused_is_answered_without_a_body() {
+    let upstream = HttpUpstream::named("web").start().await;
+    let (vip, port) = (fresh_ip(), free_port());
+    let notes = Notes::default();
+    let documents = http("web", vip, port, upstream.addr());
+    let _gateway = notes.serve(settings(), &documents).await;
+    // Its path is wrong, or its head cannot be read.
+    for bad in [
+        "/%zz HTTP/1.1\r\nHost: web",
+        "/ HTTP/1.1\r\nHost: a\r\nHost: b",
+    ] {
+        let (stream, own) = dial((vip, port).into()).await;
+        let mut client = RawHttp::over(stream);
+        client
+            .send(format!("HEAD {bad}\r\n\r\n"))
+            .await
+            .expect("sent");
+        let head = client.read_head().await.expect("an answer");
+        assert!(head.first_line.contains(" 400 "), "{}", head.first_line);
+        assert_eq!(client.read_to_end().await.expect("closed in order"), b"");
+        let records = notes.records(own, 1).await;
+        assert_eq!(records[0].bytes_sent, 0, "{bad}");
+        let (stream, own) = dial((vip, port).into()).await;
+        let mut client = RawHttp::over(stream);
+        client
+            .send(format!("GET {bad}\r\n\r\n"))
+            .await
+            .expect("sent");
+        let answer = client.read_response().await.expect("an answer");
+        let records = notes.records(own, 1).await;
+        assert_eq!(records[0].bytes_sent, answer.body.len() as u64, "{bad}");
+        assert!(!answer.body.is_empty());
+    }
+    let mut client = FrameClient::begin((vip, port).into())
+        .await
+        .expect("HTTP/2");
+    let head = Frame::headers(1, Block::request("HEAD", "web", "/%zz")).end_stream();
+    client.send(&[head]).await;
+    assert_eq!(client.fate(1).await, Fate::Status(400));
+    assert_eq!(client.answer(1).text(), "");
 }

@@ -302,3 +302,39 @@ async fn an_early_answer_is_heard_while_what_came_with_the_head_is_sent() {
     }
     sending.await.expect("sent");
 }
+
+/// A drain that begins while a fault holds an answer back: it says that it is the last all the same.
+#[tokio::test]
+async fn an_answer_that_a_drain_meets_on_its_way_says_that_it_is_the_last() {
+    let upstream = HttpUpstream::named("web").start().await;
+    let web = SocketAddr::from((fresh_ip(), free_port()));
+    let fault = "- match: [{uri: {prefix: /fault}}]
+  fault:
+    delay: {fixedDelay: 1s, percentage: {value: 100}}
+    abort: {httpStatus: 418, percentage: {value: 100}}
+  route: [{destination: {host: web}}]
+- route: [{destination: {host: web}}]";
+    let text = http("web", web.ip(), web.port(), upstream.addr()) + &rules("web", fault);
+    let mut process = Process::start(&text, &["--drain-time", "15s"]).await;
+    let mut clients = Vec::new();
+    for version in ["HTTP/1.1", "HTTP/1.0"] {
+        let get = |target| {
+            format!("GET {target} {version}\r\nHost: web\r\nConnection: keep-alive\r\n\r\n")
+        };
+        let mut client = connect(web).await;
+        client.send(get("/")).await.expect("sent");
+        assert!(client.read_response().await.expect("one").keeps_alive());
+        client.send(get("/fault")).await.expect("sent");
+        clients.push(client);
+    }
+    process.signal("TERM");
+    for mut client in clients {
+        let answer = client.read_response().await.expect("an answer");
+        let connection: Vec<_> = answer.values("connection").collect();
+        assert_eq!((answer.status, &*connection), (418, &["close"][..]));
+        let rest = within(SOON, client.read_to_end()).await;
+        assert_eq!(rest.expect("closed in order"), b"");
+    }
+    let status = process.ended(SOON).await;
+    assert_eq!(status.code(), Some(0), "{}", process.log());
+}

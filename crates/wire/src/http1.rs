@@ -64,7 +64,7 @@ pub use limits::{
     ChunkLimits, FieldSlots, HeadLimits, MAX_CONNECTION_OPTIONS, MAX_FIELDS, MAX_HOST_NAME,
     MAX_METHOD, field_slots,
 };
-pub use local::{CONTINUE, LocalResponse, reason_phrase, write_local_response};
+pub use local::{CONTINUE, LocalResponse, make_last, reason_phrase, write_local_response};
 pub use refusal::{Reason, Refusal};
 pub use request::{RequestHead, first_line_ends, head_may_be_complete, parse_request};
 pub use response::{RequestKind, ResponseHead, parse_response};

@@ -55,8 +55,12 @@ pub(crate) enum Step {
 
 impl Step {
     /// Of a head that could be read; `grpc`: as in [`RequestFacts`].
-    pub(super) fn refused(refusal: Refusal, grpc: Option<Dialect>) -> Self {
-        Self::Refuse(Refused { refusal, grpc })
+    pub(super) fn refused(refusal: Refusal, grpc: Option<Dialect>, method: &str) -> Self {
+        Self::Refuse(Refused {
+            refusal,
+            grpc,
+            head_only: RequestKind::of(method) == RequestKind::Head,
+        })
     }
 
     /// Of a routed request: whom it counts for.
@@ -221,7 +225,7 @@ pub(crate) fn decide(
     let head = match parse_request(input, &mut slots, &limits) {
         Ok(Some(head)) => head,
         Ok(None) => return Step::NeedMore,
-        Err(refusal) => return Step::Refuse(Refused::unread(refusal)),
+        Err(refusal) => return Step::Refuse(Refused::unread(refusal, input)),
     };
     decide_head(cx, cache, &head, out, last)
 }
@@ -246,7 +250,8 @@ pub(crate) fn decide_head(
     });
     let mut fields = FieldList::new();
     let grpc = grpc::asks(head);
-    let refuse = |refusal| Step::refused(refusal, grpc);
+    let method = head.method;
+    let refuse = |refusal| Step::refused(refusal, grpc, method);
     let head = &match forwarded.head(head, &sender, &mut fields) {
         Ok(head) => head,
         Err(refusal) => return refuse(refusal),
@@ -262,11 +267,16 @@ pub(crate) fn decide_head(
         Ok(path) => path,
         Err(refusal) => return refuse(refusal),
     };
+    let kind = RequestKind::of(head.method);
     let facts = RequestFacts {
         head_len: head.len,
         body: head.body,
-        kind: RequestKind::of(head.method),
-        keep_alive: head.keep_alive && !last && !cx.lease.is_draining(),
+        kind,
+        // What stands behind a CONNECT may be meant for its tunnel, which there will not be.
+        keep_alive: head.keep_alive
+            && !last
+            && !cx.lease.is_draining()
+            && kind != RequestKind::Connect,
         version: head.version,
         idempotent: is_idempotent(head.method),
         upgrade: head.upgrade.is_some_and(|upgrade| upgrade.is_websocket()),
@@ -413,7 +423,7 @@ fn forward_bytes(
             let http2 = speaks_http2(cx, &cluster, &facts);
             let Written { mut http2, accept } = match write_plain(&facts, head, path, http2, out) {
                 Ok(written) => written,
-                Err(refusal) => return Step::refused(refusal, facts.grpc),
+                Err(refusal) => return Step::Refuse(Refused::routed(refusal, &facts)),
             };
             grpc_web::translate(&facts, head, http2.as_deref_mut());
             Step::Forward(Forward {

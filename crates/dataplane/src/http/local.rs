@@ -198,14 +198,27 @@ pub(crate) struct Refused {
     pub(crate) refusal: Refusal,
     /// As in [`RequestFacts`]; its head could be read then.
     pub(crate) grpc: Option<Dialect>,
+    /// It is HEAD, to which no body is an answer (RFC 9110 section 9.3.2).
+    pub(crate) head_only: bool,
 }
 
 impl Refused {
     /// Of a head that could not be read: in what words its client expects the answer is not known.
-    pub(crate) fn unread(refusal: Refusal) -> Self {
+    pub(crate) fn unread(refusal: Refusal, head: &[u8]) -> Self {
+        let head = head.strip_prefix(b"\r\n").unwrap_or(head);
         Self {
             refusal,
             grpc: None,
+            head_only: head.starts_with(b"HEAD "),
+        }
+    }
+
+    /// Of a routed request.
+    pub(crate) fn routed(refusal: Refusal, facts: &RequestFacts) -> Self {
+        Self {
+            refusal,
+            grpc: facts.grpc,
+            head_only: facts.kind == RequestKind::Head,
         }
     }
 
@@ -237,7 +250,7 @@ impl Refused {
                     body: answer.body,
                     keep_alive: false,
                     to: Version::Http11,
-                    head_only: false,
+                    head_only: self.head_only,
                 },
             );
         };

@@ -7,7 +7,8 @@ use super::{
     changes::{Changes, Process},
     decide::{Answered, Forward, Reply, Step, To, Written, connection, speaks_http2, write_head},
     fields::HeadFields,
-    grpc_web, local,
+    grpc_web,
+    local::{self, Refused},
     mirror::{Copies, Original},
 };
 use crate::shard::{cluster_state::ClusterState, view::View};
@@ -226,7 +227,7 @@ impl Routed<'_, '_> {
         let Written { mut http2, accept } = match write_head(head, &rewrite, &extra, to_http2, out)
         {
             Ok(written) => written,
-            Err(refusal) => return Step::refused(refusal, facts.grpc),
+            Err(refusal) => return Step::Refuse(Refused::routed(refusal, &facts)),
         };
         grpc_web::translate(&facts, head, http2.as_deref_mut());
         let copies = Copies::draw(cx, view, rule, &facts, || Original {

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{access::pending::Ending, shard::registry::IdleEnd, stream, tunnel::Progress};
 use pointsman_telemetry::{ClusterStats, Flags, RequestProtocol};
-use pointsman_wire::http1::{BodyLength, first_line_ends, head_may_be_complete};
+use pointsman_wire::http1::{BodyLength, first_line_ends, head_may_be_complete, make_last};
 use std::{cell::Cell, pin::pin, time::Duration};
 use tokio::task::coop::consume_budget;
 
@@ -92,7 +92,10 @@ async fn requests(cx: &Context<'_>, connection: &mut Connection, input: &mut Vec
             Err(NoHead::Late) => {
                 local::HEAD_TIMEOUT.write(&mut out, None, false);
                 cx.shard.counts.limit("timeouts.request_head");
-                cx.access.finish(&Ending::of(&local::HEAD_TIMEOUT));
+                cx.access.finish(&Ending {
+                    bytes: (0, body_of(&out)),
+                    ..Ending::of(&local::HEAD_TIMEOUT)
+                });
                 return match answer(cx, &out).await {
                     true => End::Close { unread: true },
                     false => End::Gone,
@@ -234,8 +237,9 @@ async fn handle(cx: &Context<'_>, step: &Step, input: &mut Vec<u8>, out: &mut Ve
             let reason = refused.refusal.reason;
             cx.shard.counts.refuse_for(reason);
             tracing::debug!(reason = reason.as_str(), "request refused");
-            cx.access.finish(&Ending::refused(refused));
             refused.write(out);
+            cx.access
+                .finish(&Ending::refused(refused, (0, body_of(out))));
             Then::behind(answer(cx, out).await, false)
         }
         Step::Reply(Reply {
@@ -246,7 +250,7 @@ async fn handle(cx: &Context<'_>, step: &Step, input: &mut Vec<u8>, out: &mut Ve
         }) => {
             input.drain(..facts.head_len.min(input.len()));
             let most = cx.shard.settings.limits.discarded_body_bytes;
-            let keep = facts.keeps_discarding(most);
+            let keep = facts.keeps_discarding(most) && !cx.lease.is_draining();
             local.write_changed(out, changes, facts, keep);
             let (status, grpc) = grpc::told(local.status, facts);
             let ending = Ending {
@@ -255,7 +259,7 @@ async fn handle(cx: &Context<'_>, step: &Step, input: &mut Vec<u8>, out: &mut Ve
                 ..Ending::of(local)
             };
             record(cx, stats, facts, ending, grpc);
-            answer_unread(cx, facts, input, out).await
+            answer_unread(cx, facts, keep, input, out).await
         }
         Step::Answered(Answered {
             facts,
@@ -272,7 +276,14 @@ async fn handle(cx: &Context<'_>, step: &Step, input: &mut Vec<u8>, out: &mut Ve
                 bytes: (0, body_of(out)),
             };
             record(cx, stats, facts, ending, *grpc);
-            answer_unread(cx, facts, input, out).await
+            let most = cx.shard.settings.limits.discarded_body_bytes;
+            let mut keep = facts.keeps_discarding(most);
+            if keep && cx.lease.is_draining() {
+                // It began while this waited.
+                make_last(out);
+                keep = false;
+            }
+            answer_unread(cx, facts, keep, input, out).await
         }
         // Boxed, so that connections nobody delays are not as large as this is.
         Step::After(delay, step) => Box::pin(handle_after(cx, *delay, step, input, out)).await,
@@ -362,14 +373,14 @@ async fn proxy(
             Then::Cut
         }
         Outcome::Refused(refusal) => {
-            let grpc = facts.grpc;
-            let refused = Refused { refusal, grpc };
+            let refused = Refused::routed(refusal, facts);
+            out.clear();
+            refused.write(out);
+            progress.sent.set(body_of(out));
             let (status, grpc) = refused.told();
             progress.grpc_status.set(grpc);
             record(status, Flags::DPE, refusal.reason.as_str());
             cx.shard.counts.refuse_for(refusal.reason);
-            out.clear();
-            refused.write(out);
             Then::behind(answer(cx, out).await, false)
         }
         Outcome::Abort { status, flags } => {
@@ -487,12 +498,12 @@ impl Ending {
         }
     }
 
-    pub(super) fn refused(refused: &Refused) -> Self {
+    pub(super) fn refused(refused: &Refused, bytes: (u64, u64)) -> Self {
         Self {
             status: refused.told().0,
             flags: Flags::DPE,
             details: refused.refusal.reason.as_str(),
-            bytes: (0, 0),
+            bytes,
         }
     }
 }
@@ -501,11 +512,11 @@ impl Ending {
 async fn answer_unread(
     cx: &Context<'_>,
     facts: &RequestFacts,
+    keep: bool,
     input: &mut Vec<u8>,
     out: &[u8],
 ) -> Then {
     let most = cx.shard.settings.limits.discarded_body_bytes;
-    let keep = facts.keeps_discarding(most);
     if matches!(facts.body, BodyLength::Length(length) if length > most) {
         cx.shard.counts.limit("limits.discarded_body_bytes");
     }

@@ -63,6 +63,18 @@ pub fn write_local_response(out: &mut Vec<u8>, response: &LocalResponse<'_>) {
     }
 }
 
+/// Says in a response of our own that it is the last of its connection, which it was to be kept behind.
+pub fn make_last(response: &mut Vec<u8>) {
+    const KEPT: &[u8] = b"Connection: keep-alive\r\n";
+    let blank = response.windows(4).position(|it| it == b"\r\n\r\n");
+    let Some((head, _)) = blank.and_then(|at| response.split_at_checked(at + 2)) else {
+        return;
+    };
+    let kept = if head.ends_with(KEPT) { KEPT.len() } else { 0 };
+    let end = head.len();
+    response.splice(end - kept..end, *b"Connection: close\r\n");
+}
+
 /// The reason phrase of a status (RFC 9110 section 15), empty for one that has none.
 #[must_use]
 pub const fn reason_phrase(status: u16) -> &'static str {

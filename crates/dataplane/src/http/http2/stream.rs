@@ -87,7 +87,7 @@ fn route(cx: &Context<'_>, peer: &Peer, mut parts: Parts, ended: bool, out: &mut
         let protocol = protocol.map(h2::ext::Protocol::as_str);
         match http2::request_head(&parts, protocol, ended, &mut slots, &head_limits(cx)) {
             Ok(head) => decide_head(cx, &mut peer.cache.borrow_mut(), &head, out, false),
-            Err(refusal) => Step::refused(refusal, grpc::asks_in(&parts)),
+            Err(refusal) => Step::refused(refusal, grpc::asks_in(&parts), parts.method.as_str()),
         }
     };
     if let Some(request) = step.http2() {
@@ -122,10 +122,10 @@ impl Stream<'_> {
                 let reason = refused.refusal.reason;
                 cx.shard.counts.refuse_for(reason);
                 tracing::debug!(reason = reason.as_str(), "request refused");
-                cx.access.finish(&Ending::refused(refused));
                 out.clear();
                 refused.write(out);
-                self.answer(out);
+                let bytes = (0, self.answer(out));
+                cx.access.finish(&Ending::refused(refused, bytes));
             }
             Step::Reply(reply) => {
                 out.clear();
@@ -264,11 +264,10 @@ impl Stream<'_> {
             }
             Outcome::Refused(refusal) => {
                 cx.shard.counts.refuse_for(refusal.reason);
-                let grpc = forward.facts.grpc;
-                let refused = Refused { refusal, grpc };
+                let refused = Refused::routed(refusal, &forward.facts);
                 out.clear();
                 refused.write(out);
-                self.answer(out);
+                progress.sent.set(self.answer(out));
                 let (status, grpc) = refused.told();
                 progress.grpc_status.set(grpc);
                 record(status, Flags::DPE, refusal.reason.as_str());
