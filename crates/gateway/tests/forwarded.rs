@@ -107,12 +107,12 @@ async fn a_captured_request_gets_an_id_and_a_scheme() {
         assert_eq!(all(&first, name), "", "{name}");
     }
     // PS-84: the client's own word counts.
-    let lines = "X-Request-Id: mine\r\nX-Forwarded-For: 10.0.0.9\r\nx-envoy-retry-on: reset\r\n\
+    let lines = "X-Request-Id: mine\r\nX-Forwarded-For: 10.0.0.9\r\nx-envoy-internal: true\r\n\
                  X-Forwarded-Proto: https\r\nX-Forwarded-Client-Cert: By=me\r\n";
     let seen = sent(&upstream, web, lines).await;
     assert_eq!(all(&seen, "x-request-id"), "mine");
     assert_eq!(all(&seen, "x-forwarded-for"), "10.0.0.9");
-    assert_eq!(all(&seen, "x-envoy-retry-on"), "reset");
+    assert_eq!(all(&seen, "x-envoy-internal"), "true");
     assert_eq!(all(&seen, "x-forwarded-proto"), "https");
     assert_eq!(all(&seen, "x-forwarded-client-cert"), "");
 }
@@ -179,7 +179,7 @@ async fn trusted_proxies_say_who_the_client_is() {
     let values =
         "headers: {request: {set: {x-client: '%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%'}}}";
     let said = "X-Request-Id: theirs\r\nX-Forwarded-For: 203.0.113.5, 203.0.113.9\r\n\
-                x-envoy-retry-on: reset\r\n";
+                x-envoy-internal: true\r\n";
     for (ranges, hops, client, trusted) in [
         (&["127.0.0.0/8"][..], None, "203.0.113.9", true),
         (&["127.0.0.0/8"], Some(2), "203.0.113.5", true),
@@ -202,7 +202,7 @@ async fn trusted_proxies_say_who_the_client_is() {
         assert_eq!(all(&seen, "x-client"), client, "{ranges:?} {hops:?}");
         assert_eq!(all(&seen, "x-envoy-external-address"), client);
         assert_eq!(all(&seen, "x-request-id") == "theirs", trusted);
-        assert_eq!(all(&seen, "x-envoy-retry-on") == "reset", trusted);
+        assert_eq!(all(&seen, "x-envoy-internal") == "true", trusted);
         let believed = trusted || (ranges.is_empty() && hops.is_some());
         let whole = match believed {
             true => "203.0.113.5, 203.0.113.9, 127.0.0.1",

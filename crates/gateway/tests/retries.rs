@@ -686,6 +686,13 @@ async fn a_believed_client_says_how_long_and_how_often() {
             "{path} {fields:?}"
         );
         assert_eq!(web.requests() - before, expected, "{path} {fields:?}");
+        // What was acted upon is not for the next proxy to act upon again.
+        let seen = web.last_seen().expect("one");
+        let rest = seen.fields.iter().find(|(name, _)| {
+            let mut wishes = fields.iter();
+            wishes.any(|(wish, _)| name.eq_ignore_ascii_case(wish))
+        });
+        assert_eq!(rest, None, "{path} {fields:?}");
     }
 }
 
@@ -697,16 +704,21 @@ async fn a_call_has_the_time_its_caller_gives_it() {
         .start()
         .await;
     let at = fresh();
-    let rules = [("/s/short", "timeout: 200ms")];
+    let set = "timeout: 200ms\n  headers: {request: {set: {Grpc-Timeout: 8S}}}";
+    let rules = [("/s/short", "timeout: 200ms"), ("/s/set", set)];
     let _gateway = Gateway::serve(&retried(at, &[web.addr()], &rules)).await;
     for (path, said, code, told) in [
         ("/s/free", "150m", "4", "150m"),
         ("/s/short", "150m", "4", "150m"),
         // The rule gives less, which the endpoint is told, and it is not the caller's measure.
         ("/s/short", "9S", "14", "200000u"),
+        // Nothing else is told beside that, whoever says it.
+        ("/s/short", "8S 9S", "14", "200000u"),
+        ("/s/set", "9S", "14", "200000u"),
     ] {
         let mut client = connect(at).await;
-        let fields = [("content-type", "application/grpc"), ("grpc-timeout", said)];
+        let mut fields = vec![("content-type", "application/grpc")];
+        fields.extend(said.split(' ').map(|said| ("grpc-timeout", said)));
         let (reply, took) = timed(client.request("POST", "web", path, &fields, Some(b""))).await;
         let reply = reply.expect("an answer");
         assert_eq!(
@@ -719,7 +731,7 @@ async fn a_call_has_the_time_its_caller_gives_it() {
         let timeouts: Vec<_> = seen
             .fields
             .iter()
-            .filter(|(name, _)| name == "grpc-timeout")
+            .filter(|(name, _)| name.eq_ignore_ascii_case("grpc-timeout"))
             .collect();
         assert_eq!(timeouts.len(), 1, "{path} {said}");
         let number = |text: &str| {
@@ -728,7 +740,10 @@ async fn a_call_has_the_time_its_caller_gives_it() {
                 .ok()
         };
         match told {
-            "200000u" => assert!(timeouts[0].1 != said && number(&timeouts[0].1).is_some()),
+            "200000u" => {
+                let text = &*timeouts[0].1;
+                assert!(!["8S", "9S"].contains(&text) && number(text).is_some());
+            }
             told => assert_eq!(timeouts[0].1, told),
         }
     }

@@ -4,7 +4,7 @@ use super::RequestFacts;
 use pointsman_route::{RetriesInForce, RetryWishes, Rule};
 use pointsman_wire::{
     grpc::{parse_timeout, write_timeout},
-    http1::RequestHead,
+    http1::{FieldSet, RequestHead},
 };
 use std::{sync::Arc, time::Duration};
 
@@ -14,8 +14,12 @@ pub(super) struct Wishes<'h> {
     /// Replaces the rule's `timeout`; zero: none (VS-H-64).
     timeout: Option<Duration>,
     retries: RetryWishes<'h>,
-    /// What the caller of gRPC gives it, and where that is said (VS-H-65).
-    deadline: Option<(Duration, usize)>,
+    /// Where `x-envoy-*` says this.
+    said: FieldSet,
+    /// What the caller of gRPC gives it (VS-H-65).
+    deadline: Option<Duration>,
+    /// Where the caller says that.
+    deadlines: FieldSet,
 }
 
 /// What holds for a request.
@@ -25,8 +29,11 @@ pub(super) struct Granted {
     pub(super) retries: Option<Arc<RetriesInForce>>,
     /// The timeout is what the caller of gRPC gives it.
     pub(super) deadline: bool,
-    /// What the endpoint is told instead in `grpc-timeout`, and which field says otherwise.
-    pub(super) told: Option<(usize, Vec<u8>)>,
+    /// What the endpoint is told in `grpc-timeout`, in place of whatever else says it.
+    pub(super) told: Option<Vec<u8>>,
+    /// Received fields that are not sent on: wishes that are acted upon here would be acted upon by
+    /// the next proxy too, and tries multiply (VS-H-64).
+    pub(super) drop: FieldSet,
 }
 
 impl<'h> Wishes<'h> {
@@ -40,7 +47,9 @@ impl<'h> Wishes<'h> {
             let millis = || Some(Duration::from_millis(text()?.parse().ok()?));
             match field.name.len() {
                 12 if facts.grpc.is_some() && is("grpc-timeout") => {
-                    wishes.deadline = parse_timeout(field.value).map(|limit| (limit, at));
+                    wishes.deadline = parse_timeout(field.value);
+                    wishes.deadlines.insert(at);
+                    continue;
                 }
                 16 if is("x-envoy-retry-on") => wishes.retries.retry_on = text(),
                 19 if is("x-envoy-max-retries") => {
@@ -52,8 +61,9 @@ impl<'h> Wishes<'h> {
                 38 if is("x-envoy-upstream-rq-per-try-timeout-ms") => {
                     wishes.retries.per_try = millis();
                 }
-                _ => {}
+                _ => continue,
             }
+            wishes.said.insert(at);
         }
         wishes
     }
@@ -73,14 +83,16 @@ impl<'h> Wishes<'h> {
             retries,
             deadline: false,
             told: None,
+            drop: self.said,
         };
-        if let Some((limit, at)) = self.deadline {
+        if let Some(limit) = self.deadline {
             match own {
                 // The endpoint need not work for longer than it is waited for.
                 Some(own) if own < limit => {
                     let mut text = Vec::new();
                     write_timeout(&mut text, own);
-                    granted.told = Some((at, text));
+                    granted.told = Some(text);
+                    granted.drop = granted.drop.union(self.deadlines);
                 }
                 _ => {
                     granted.timeout = Some(limit);

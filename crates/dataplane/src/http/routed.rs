@@ -19,7 +19,7 @@ use pointsman_route::{
 };
 use pointsman_telemetry::{ClusterStats, Flags};
 use pointsman_wire::{
-    http1::{FieldSet, RequestHead, RequestRewrite},
+    http1::{RequestHead, RequestRewrite},
     http2::Outgoing,
 };
 use std::rc::Rc;
@@ -205,16 +205,19 @@ impl Routed<'_, '_> {
             query: head.query,
             matched: matched.prefix_len,
         };
-        let mut drop = FieldSet::default();
         let granted = Wishes::of(head, &facts).granted(rule);
         facts.deadline = granted.deadline;
+        let mut drop = granted.drop;
         let mut outgoing = self.facts_for(Some(&cluster), |facts| {
             let leave_out = |at| drop.insert(at);
             action::outgoing(rule, chosen.index, &incoming, names, facts, leave_out)
         });
-        if let Some((at, told)) = granted.told {
-            drop.insert(at);
-            outgoing.extra.push(("grpc-timeout", told.into()));
+        if let Some(told) = granted.told {
+            // An operation of the rule may have set it too (VS-H-65).
+            let name = "grpc-timeout";
+            let extra = &mut outgoing.extra;
+            extra.retain(|(own, _)| !own.eq_ignore_ascii_case(name));
+            extra.push((name, told.into()));
         }
         let extra = action::lines(&outgoing.extra);
         let rewrite = RequestRewrite {
