@@ -8,7 +8,7 @@ use common::{
 };
 use pointsman_gateway::Gateway as Facade;
 use pointsman_sdk::{AccessRecord, Sink};
-use pointsman_testkit::{HttpUpstream, Reply, eventually, free_port, fresh_ip};
+use pointsman_testkit::{Http2Upstream, HttpUpstream, Reply, eventually, free_port, fresh_ip};
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex},
@@ -447,6 +447,63 @@ async fn every_match_of_a_pattern_in_the_path_is_replaced() {
         let seen = upstream.last_seen().expect("a request");
         assert_eq!(seen.target, expected);
         assert_eq!(seen.field("x-envoy-original-path"), Some(target));
+    }
+}
+
+/// VS-H-60: whatever a rewrite leaves, what is sent begins with `/`, whichever version it is sent in.
+#[tokio::test]
+async fn what_a_rewrite_leaves_begins_with_a_slash() {
+    let upstream = identity().await;
+    let calls = Http2Upstream::named("calls").start().await;
+    let text = |host: &str| {
+        let to = format!("route: [{{destination: {{host: {host}}}}}]");
+        rules(
+            host,
+            &format!(
+                "- match: [{{uri: {{prefix: /foo}}}}]\n  \
+                   rewrite: {{uriRegexRewrite: {{match: '^/foo(.*)$', rewrite: '\\1'}}}}\n  {to}\n\
+                 - match: [{{uri: {{prefix: /api/}}}}]\n  rewrite: {{uri: v1/}}\n  {to}\n\
+                 - match: [{{uri: {{prefix: '*'}}}}]\n  \
+                   rewrite: {{uriRegexRewrite: {{match: '^.*$', rewrite: '\\0'}}}}\n  {to}\n"
+            ),
+        )
+    };
+    let [one, two] = [(); 2].map(|()| SocketAddr::new(fresh_ip(), free_port()));
+    let documents = [
+        http("web", one.ip(), one.port(), upstream.addr()),
+        text("web"),
+        service(
+            "calls",
+            two.ip(),
+            two.port(),
+            "http2",
+            &plain(&[calls.addr()]),
+        ),
+        text("calls"),
+    ]
+    .concat();
+    let _gateway = Gateway::serve(&documents).await;
+    for (method, target, expected) in [
+        ("GET", "/foo", "/"),
+        ("GET", "/foo?x=1", "/?x=1"),
+        ("GET", "/foo/a", "/a"),
+        ("GET", "/api/q", "/v1/q"),
+        ("OPTIONS", "*", "*"),
+    ] {
+        for (host, at) in [("web", one), ("calls", two)] {
+            let mut client = connect(at).await;
+            let reply = client.request(method, host, target, &[], None).await;
+            let status = reply.expect("an answer").status;
+            let got = match host {
+                "web" => upstream.last_seen().map(|it| it.target),
+                _ => calls.last_seen().map(|it| it.path),
+            };
+            assert_eq!(
+                (status, got.as_deref()),
+                (200, Some(expected)),
+                "{target} to {host}"
+            );
+        }
     }
 }
 

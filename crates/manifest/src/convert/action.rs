@@ -320,6 +320,21 @@ pub(super) fn rewrite(key: &Key, map: &Map, context: &mut Context<'_>) -> Rewrit
     for field in ["uri", "authority"] {
         one_line(map, field, context);
     }
+    // Istio takes it.
+    if let Some(node) = map.get("uri")
+        && let Some(uri) = node.as_text()
+        && !uri.is_empty()
+        && !uri.starts_with('/')
+    {
+        context.report.warning(
+            codes::VALUE,
+            node.span,
+            format!("`uri` of a rewrite does not begin with `/`: {uri:?} (VS-H-60)"),
+            "no `/` in front",
+            "what is sent gets one in front, whatever the path was",
+            "write it: `/` replaces a prefix that ends with one",
+        );
+    }
     Rewrite {
         uri: Context::text(map, "uri"),
         uri_regex,

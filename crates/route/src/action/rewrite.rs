@@ -181,33 +181,35 @@ fn named_authority(operations: &FieldOps) -> Option<&str> {
 /// the path. The query is kept (VS-H-53..57).
 pub(super) fn target(rule: &Rule, rewrite: &Rewrite, incoming: &Incoming<'_>) -> Option<String> {
     if let Some(uri) = rewrite.uri.as_deref() {
-        return Some(replace(
-            uri,
-            incoming.path,
-            incoming.matched,
-            incoming.query,
-        ));
+        return Some(replace(uri, incoming));
     }
     let effects = rule.effects.as_ref()?;
-    let mut made = effects.substitution.as_ref()?.replace(incoming.path)?;
-    if let Some(query) = incoming.query {
-        made.push('?');
-        made.push_str(query);
-    }
-    Some(made)
+    let made = effects.substitution.as_ref()?.replace(incoming.path)?;
+    Some(finish(made, incoming))
 }
 
-/// The matched part of the path is replaced as text, without any repair of slashes (VS-H-53..60).
-fn replace(uri: &str, path: &str, matched: usize, query: Option<&str>) -> String {
-    let rest = path.get(matched..).unwrap_or_default();
-    let mut target = String::with_capacity(uri.len() + rest.len() + query.map_or(0, str::len) + 1);
-    target.push_str(uri);
-    target.push_str(rest);
-    if let Some(query) = query {
-        target.push('?');
-        target.push_str(query);
+/// The matched part of the path is replaced as text (VS-H-53..60).
+fn replace(uri: &str, incoming: &Incoming<'_>) -> String {
+    let rest = incoming.path.get(incoming.matched..).unwrap_or_default();
+    let query = incoming.query.map_or(0, str::len);
+    let mut path = String::with_capacity(uri.len() + rest.len() + query + 1);
+    path.push_str(uri);
+    path.push_str(rest);
+    finish(path, incoming)
+}
+
+/// Slashes are not repaired, but a path without one in front could be sent by neither version of HTTP
+/// (VS-H-60); only what came as `*` may stay that (RFC 9112 section 3.2.4).
+fn finish(mut path: String, incoming: &Incoming<'_>) -> String {
+    let is_all = path == "*" && incoming.path == "*";
+    if !path.starts_with('/') && !is_all {
+        path.insert(0, '/');
     }
-    target
+    if let Some(query) = incoming.query {
+        path.push('?');
+        path.push_str(query);
+    }
+    path
 }
 
 #[cfg(test)]
@@ -305,8 +307,18 @@ mod tests {
             ("/a/", "/b", "/a/x", None, "/bx"),
             ("/", "/v1", "/x", None, "/v1x"),
             ("/", "/v1/", "/x", None, "/v1/x"),
+            ("/api/", "v1/", "/api/x", None, "/v1/x"),
+            ("/x", "", "/x", Some("y"), "/?y"),
+            ("/x", "*", "/x", None, "/*"),
+            ("*", "*", "*", None, "*"),
         ] {
-            assert_eq!(replace(uri, path, prefix.len(), query), expected);
+            let incoming = Incoming {
+                received: path,
+                path,
+                query,
+                matched: prefix.len(),
+            };
+            assert_eq!(replace(uri, &incoming), expected);
         }
     }
 }
