@@ -1,4 +1,5 @@
-//! `httpsRedirect` and whose word counts (GW-50..52), over real sockets.
+//! `httpsRedirect` and whose word counts (GW-50..52), and redirects of requests that name no host, over
+//! real sockets.
 mod common;
 
 use common::*;
@@ -62,4 +63,75 @@ async fn only_a_trusted_proxy_says_that_a_request_came_by_https() {
     assert_eq!(ask(at, said).await.0, 299);
     assert_eq!(ask(at, "X-Forwarded-Proto: http\r\n").await, away);
     assert_eq!(ask(at, &said.repeat(2)).await, away);
+}
+
+/// VS-H-42, GW-50: who names no host stays where it is; by https there is nowhere to go.
+#[tokio::test]
+async fn without_a_host_a_redirect_is_relative() {
+    let [plain, away] = [(); 2].map(|()| SocketAddr::new(fresh_ip(), free_port()));
+    let server = |at: SocketAddr, name: &str, more: &str| {
+        format!(
+            "  - port: {{number: {}, name: {name}, protocol: HTTP}}
+    bind: {}
+    hosts: ['*']
+{more}",
+            at.port(),
+            at.ip()
+        )
+    };
+    let documents = format!(
+        "---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: edge, namespace: istio-system}}
+spec:
+  servers:
+{}{}---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: a, namespace: istio-system}}
+spec:
+  hosts: ['*']
+  gateways: [edge]
+  http:
+  - match: [{{uri: {{prefix: /far}}}}]
+    redirect: {{authority: far.example.com}}
+  - redirect: {{uri: /z, scheme: https, port: 8443}}
+",
+        server(plain, "http", ""),
+        server(away, "http-away", "    tls: {httpsRedirect: true}\n"),
+    );
+    let _gateway = Gateway::serve(&documents).await;
+    let within = |host: &str| (301, format!("{host}/z?y"));
+    for (at, target, head, expected) in [
+        (plain, "/x", "HTTP/1.0\r\n", within("")),
+        (plain, "/x", "HTTP/1.1\r\nHost:\r\n", within("")),
+        (
+            plain,
+            "/x",
+            "HTTP/1.1\r\nHost: a\r\n",
+            within("https://a:8443"),
+        ),
+        (
+            plain,
+            "/far",
+            "HTTP/1.0\r\n",
+            (301, "http://far.example.com/far?y".to_owned()),
+        ),
+        (away, "/x", "HTTP/1.0\r\n", (400, String::new())),
+        (away, "/x", "HTTP/1.1\r\nHost:\r\n", (400, String::new())),
+        (
+            away,
+            "/x",
+            "HTTP/1.0\r\nHost: a\r\n",
+            (301, "https://a/x?y".to_owned()),
+        ),
+    ] {
+        let mut client = connect(at).await;
+        let request = format!("GET {target}?y {head}\r\n");
+        client.send(request.as_bytes()).await.expect("sent");
+        let response = client.read_response().await.expect("an answer");
+        let location = response.field("location").unwrap_or_default().to_owned();
+        assert_eq!((response.status, location), expected, "{at} {head:?}");
+    }
 }

@@ -24,8 +24,8 @@ use pointsman_wire::{
     forwarded::{FieldList, Forwarded, request_id},
     grpc::Dialect,
     http1::{
-        BodyLength, ConnectionOption, FieldSet, HeadLimits, Refusal, RequestHead, RequestKind,
-        RequestRewrite, Version, field_slots, parse_request, write_request,
+        BodyLength, ConnectionOption, FieldSet, HeadLimits, Reason, Refusal, RequestHead,
+        RequestKind, RequestRewrite, Version, field_slots, parse_request, write_request,
     },
     http2::{self, Outgoing},
     path,
@@ -337,7 +337,9 @@ pub(crate) fn decide_head(
             {
                 cx.access.decided_by(server);
             }
-            let location = https_location(request.authority, &path, head.query);
+            let Some(location) = https_location(request.authority, &path, head.query) else {
+                return refuse(Refusal::request(Reason::MissingHost));
+            };
             let answer = Answer {
                 status: 301,
                 flags: Flags::EMPTY,

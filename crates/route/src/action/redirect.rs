@@ -19,12 +19,13 @@ pub struct Received<'a> {
     pub port: u16,
 }
 
-/// The `Location` of `httpsRedirect` (GW-50): the authority as received, its port included.
-pub fn https_location(authority: &str, path: &str, query: Option<&str>) -> String {
-    match query {
+/// The `Location` of `httpsRedirect` (GW-50): the authority as received, its port included. `None`
+/// where the request names none.
+pub fn https_location(authority: &str, path: &str, query: Option<&str>) -> Option<String> {
+    (!authority.is_empty()).then(|| match query {
         Some(query) => format!("https://{authority}{path}?{query}"),
         None => format!("https://{authority}{path}"),
-    }
+    })
 }
 
 /// The `Location` of a redirect.
@@ -44,9 +45,13 @@ pub fn location(redirect: &Redirect, received: &Received<'_>) -> String {
         // The Host's own port stays, unless it is the default of the scheme that is left (VS-H-46).
         (None, None) => own_port.filter(|&port| scheme == came_by || port != default_port(came_by)),
     };
-    let mut location = format!("{scheme}://{name}");
-    if let Some(port) = port {
-        let _ = write!(location, ":{port}");
+    let mut location = String::new();
+    // Without a host it is relative: a URI of HTTP must not have an empty one (RFC 9110 section 4.2.1).
+    if !name.is_empty() {
+        let _ = write!(location, "{scheme}://{name}");
+        if let Some(port) = port {
+            let _ = write!(location, ":{port}");
+        }
     }
     match (&redirect.uri, &redirect.prefix_rewrite) {
         (Some(uri), _) => {
@@ -107,13 +112,15 @@ mod tests {
             &'a str,
         );
         #[rustfmt::skip]
-        let cases: [Case<'_>; 21] = [
+        let cases: [Case<'_>; 23] = [
             ("VS-H-40", |r| r.uri = Some("/new".into()), "web", "/old", Some("q=1"), 0, 80, "http://web/new?q=1"),
             ("VS-H-40", |r| r.uri = Some("/new?z=2".into()), "web", "/old", Some("q=1"), 0, 80, "http://web/new?z=2"),
             ("VS-H-40", |r| r.uri = Some("new".into()), "web", "/old", None, 0, 80, "http://web/new"),
             ("VS-H-41", |r| r.prefix_rewrite = Some("/bar".into()), "web", "/foo/x", Some("q"), 4, 80, "http://web/bar/x?q"),
             ("VS-H-41", |r| r.prefix_rewrite = Some("/".into()), "web", "/foo/baz", None, 4, 80, "http://web//baz"),
             ("VS-H-42", |r| r.authority = Some("new.com".into()), "web:8080", "/a", Some("b"), 0, 80, "http://new.com/a?b"),
+            ("VS-H-42", |r| r.uri = Some("/new".into()), "", "/old", Some("q=1"), 0, 80, "/new?q=1"),
+            ("VS-H-42", |r| { r.scheme = Some("https".into()); r.port = Some(8443); }, "", "/a", None, 0, 80, "/a"),
             ("VS-H-43", |r| r.scheme = Some("https".into()), "web", "/a", None, 0, 80, "https://web/a"),
             ("VS-H-44", |r| { r.scheme = Some("https".into()); r.port = Some(8443); }, "web", "/a", None, 0, 80, "https://web:8443/a"),
             ("VS-H-44", |r| { r.scheme = Some("https".into()); r.port = Some(443); }, "web", "/a", None, 0, 80, "https://web/a"),

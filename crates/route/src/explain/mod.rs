@@ -251,16 +251,22 @@ pub fn explain_request_on<F: Fields + ?Sized>(
             made.sentence = format!("404 NR: no server has the host {:?}", request.authority);
         }
         RequestDecision::ToHttps(host) => {
-            made.outcome = Outcome::Answered(301);
-            let location = https_location(request.authority, request.path, request.query);
             let by = host
                 .gateway
                 .as_ref()
                 .and_then(|own| own.https_redirect.as_ref());
-            made.sentence = format!(
-                "would be redirected with 301 to {location} by httpsRedirect of {}",
-                by.map_or("a server", |origin| &*origin.label)
-            );
+            let by = by.map_or("a server", |origin| &*origin.label);
+            let location = https_location(request.authority, request.path, request.query);
+            (made.outcome, made.sentence) = match location {
+                Some(location) => (
+                    Outcome::Answered(301),
+                    format!("would be redirected with 301 to {location} by httpsRedirect of {by}"),
+                ),
+                None => (
+                    Outcome::Answered(400),
+                    format!("400: httpsRedirect of {by}, and the request names no host"),
+                ),
+            };
         }
         RequestDecision::Passthrough => pass(original, &mut made),
         RequestDecision::Blackhole => {

@@ -235,7 +235,7 @@ fn answered(
         RequestDecision::UnknownHost => "404 unknown".to_owned(),
         RequestDecision::ToHttps(_) => format!(
             "301 {}",
-            https_location(request.authority, request.path, request.query)
+            https_location(request.authority, request.path, request.query).unwrap_or_default()
         ),
         RequestDecision::Rule(matched) => match &matched.rule.action {
             Action::Respond(response) => response.status.to_string(),

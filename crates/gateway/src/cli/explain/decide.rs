@@ -14,7 +14,7 @@ use pointsman_route::{
 use pointsman_wire::{
     forwarded::{FieldList, Forwarded, request_id},
     grpc::{answered_in, call},
-    http1::{RequestHead, field_slots, parse_request},
+    http1::{Reason, Refusal, RequestHead, field_slots, parse_request},
     path,
     sniff::{Verdict, sniff},
 };
@@ -197,20 +197,22 @@ fn of_request(
             status: Some(404),
             ..Answer::new(Kind::NotFound, Some("host_unknown"))
         },
-        RequestDecision::ToHttps(host) => Answer {
-            status: Some(301),
-            location: Some(https_location(
-                request.authority,
-                request.path,
-                request.query,
-            )),
-            rule: host
-                .gateway
-                .as_ref()
-                .and_then(|own| own.https_redirect.as_ref())
-                .map(RuleOrigin::new),
-            ..Answer::new(Kind::Redirect, Some("https_redirect"))
-        },
+        RequestDecision::ToHttps(host) => {
+            let location = https_location(request.authority, request.path, request.query);
+            if location.is_none() {
+                return Answer::refused(&Refusal::request(Reason::MissingHost));
+            }
+            Answer {
+                status: Some(301),
+                location,
+                rule: host
+                    .gateway
+                    .as_ref()
+                    .and_then(|own| own.https_redirect.as_ref())
+                    .map(RuleOrigin::new),
+                ..Answer::new(Kind::Redirect, Some("https_redirect"))
+            }
+        }
         RequestDecision::Passthrough => Answer {
             sent: Some(execute::unchanged(head, request.path)),
             ..Answer::passthrough(original, "host_unknown")
