@@ -315,7 +315,7 @@ impl Default for Http2 {
             small_frames_bytes: 4 * 1024 * 1024,
             frame_bytes: 16 * 1024,
             header_table_bytes: 4096,
-            remembered_resets: 2048,
+            remembered_resets: 1000,
             unserved_resets: 20,
             faulty_streams: 1024,
             flood_budget_percent: 100,
