@@ -130,6 +130,9 @@ fn clock(shard: &Rc<Shard>, drain: Watch) {
             if drain.is_draining() && !registry.is_draining() {
                 registry.drain();
             }
+            if drain.is_cutting() && !registry.is_cut() {
+                registry.cut();
+            }
         }
     });
 }

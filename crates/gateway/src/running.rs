@@ -16,6 +16,8 @@ use tokio::sync::watch;
 const ASK: Duration = Duration::from_secs(5);
 /// How long the last records may take to be written.
 const SETTLE: Duration = Duration::from_secs(1);
+/// How long what is cut may take to end and to be recorded.
+const CUT: Duration = Duration::from_millis(500);
 /// How often process-wide gauges are refreshed.
 const GAUGES: Duration = Duration::from_secs(1);
 
@@ -101,6 +103,9 @@ impl Running {
             );
         }
         let cut = self.drain.drain(self.drain_time).await;
+        if cut > 0 {
+            self.drain.cut(CUT).await;
+        }
         self.settle().await;
         self.shards.stop(Duration::from_secs(2)).await;
         Drained { cut }

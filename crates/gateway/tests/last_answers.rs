@@ -5,10 +5,10 @@ mod common;
 use common::*;
 use pointsman_gateway::Settings;
 use pointsman_testkit::{
-    Http2Reply, Http2Upstream, HttpUpstream, RawHttp, Reply, eventually, free_port, fresh_ip,
-    message::MessageReader, within,
+    Http2Reply, Http2Upstream, HttpUpstream, RawHttp, Reply, TcpUpstream, eventually, free_port,
+    fresh_ip, message::MessageReader, within,
 };
-use std::{net::SocketAddr, time::Duration};
+use std::{io::ErrorKind, net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpSocket, TcpStream},
@@ -337,4 +337,82 @@ async fn an_answer_that_a_drain_meets_on_its_way_says_that_it_is_the_last() {
     }
     let status = process.ended(SOON).await;
     assert_eq!(status.code(), Some(0), "{}", process.log());
+}
+
+/// What is left at the end of a drain is cut, looks so, and is recorded: a response that ends with its
+/// connection, a request without an answer, a WebSocket, a tunnel.
+#[tokio::test]
+async fn what_a_drain_cuts_looks_cut_and_is_recorded() {
+    let upstream = HttpUpstream::named("web")
+        .on(
+            "/endless",
+            Reply::endless(b"tick", Duration::from_millis(20)),
+        )
+        .on("/hang", Reply::hang())
+        .on("/chat", Reply::upgrade())
+        .start()
+        .await;
+    let echo = TcpUpstream::echo().await;
+    let (vip, port, tcp) = (fresh_ip(), free_port(), free_port());
+    let documents = http("web", vip, port, upstream.addr())
+        + &service("db", vip, tcp, "tcp", &plain(&[echo.addr()]));
+    let mut settings = settings();
+    settings.process.drain_time = written("300ms");
+    let notes = Notes::default();
+    let gateway = notes.serve(settings, &documents).await;
+    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\n\
+                   Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let mut clients = Vec::new();
+    for (to, said, heard, status, details) in [
+        (
+            port,
+            "GET /endless HTTP/1.0\r\nHost: web\r\n\r\n",
+            "tick",
+            200,
+            "downstream_local_disconnect",
+        ),
+        (
+            port,
+            "GET /hang HTTP/1.1\r\nHost: web\r\n\r\n",
+            "",
+            0,
+            "downstream_local_disconnect",
+        ),
+        (
+            port,
+            &format!("GET /chat HTTP/1.1\r\nHost: web\r\n{upgrade}\r\n"),
+            "101",
+            101,
+            "downstream_local_disconnect",
+        ),
+        (tcp, "hello", "hello", 0, "-"),
+    ] {
+        let (mut client, own) = dial((vip, to).into()).await;
+        client.write_all(said.as_bytes()).await.expect("sent");
+        let mut got = Vec::new();
+        while !String::from_utf8_lossy(&got).contains(heard) {
+            let read = within(SOON, client.read_buf(&mut got)).await;
+            assert!(matches!(read, Ok(1..)), "{said}: {read:?}");
+        }
+        clients.push((client, own, said.to_owned(), status, details));
+    }
+    eventually(SOON, || async { upstream.requests() == 3 }).await;
+    let ended = tokio::task::spawn_blocking(move || drop(gateway));
+    for (mut client, own, said, status, details) in clients {
+        let end = loop {
+            match within(SOON, client.read(&mut [0; 512])).await {
+                Ok(1..) => {}
+                end => break end,
+            }
+        };
+        let kind = end.map_err(|error| error.kind());
+        assert_eq!(kind, Err(ErrorKind::ConnectionReset), "{said}");
+        let told = notes.of(own, 1).await;
+        let told: Vec<_> = told
+            .iter()
+            .map(|it| (it.status, &*it.details, &*it.flags))
+            .collect();
+        assert_eq!(told, [(status, details, "DC")], "{said}");
+    }
+    ended.await.expect("no panic");
 }

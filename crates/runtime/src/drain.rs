@@ -13,6 +13,8 @@ use tokio::time::{Instant, timeout_at};
 /// What all parties of one drain share.
 struct Signal {
     draining: AtomicBool,
+    /// The time is over.
+    cutting: AtomicBool,
     /// Told when a gate's last guard is dropped while draining.
     emptied: Notify,
 }
@@ -51,6 +53,7 @@ impl Drain {
         Drain {
             signal: Arc::new(Signal {
                 draining: AtomicBool::new(false),
+                cutting: AtomicBool::new(false),
                 emptied: Notify::new(),
             }),
             gates: Arc::default(),
@@ -95,9 +98,20 @@ impl Drain {
     }
 
     /// Begins draining and waits until no guard is left or `deadline` has passed. Returns how
-    /// many guards remained: 0 if none had to be cut.
+    /// many guards remained: 0 if none has to be cut.
     pub async fn drain(&self, deadline: Duration) -> usize {
         self.begin();
+        self.emptied(deadline).await
+    }
+
+    /// Tells all watches that what is left is to be cut, and waits as [`Drain::drain`] does.
+    pub async fn cut(&self, deadline: Duration) -> usize {
+        self.begin();
+        self.signal.cutting.store(true, Ordering::Release);
+        self.emptied(deadline).await
+    }
+
+    async fn emptied(&self, deadline: Duration) -> usize {
         let until = Instant::now() + deadline;
         loop {
             // Made before counting, so that a guard dropped in between still wakes it.
@@ -137,6 +151,11 @@ impl Watch {
     /// Whether draining began: one atomic load.
     pub fn is_draining(&self) -> bool {
         self.gate.signal.is_draining()
+    }
+
+    /// Whether what is left is to be cut: one atomic load.
+    pub fn is_cutting(&self) -> bool {
+        self.gate.signal.cutting.load(Ordering::Acquire)
     }
 
     /// Waits until draining begins; returns at once if it has. Cancellation safe. A task that

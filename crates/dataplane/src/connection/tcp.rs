@@ -261,7 +261,7 @@ async fn carry(
 fn flags(summary: &Summary) -> Flags {
     match summary.end {
         End::Closed | End::Idle => Flags::EMPTY,
-        End::ClientReset => Flags::DC,
+        End::ClientReset | End::Cut => Flags::DC,
         End::UpstreamReset => Flags::UR,
         End::TooOld => Flags::DT,
     }

@@ -157,6 +157,7 @@ pub(super) async fn exchange(
     // What is always ready would leave no turn for the time behind it.
     let late = |limit| unconstrained(tokio::time::sleep(limit));
     let mut late = pin!(forward.timeout.map(late));
+    let lease = cx.lease;
     poll_fn(|cx| {
         // First: what has come is not late, even if this thread is.
         let polled = attempts.as_mut().poll(cx);
@@ -173,6 +174,12 @@ pub(super) async fn exchange(
                     flags: Flags::UT,
                 },
                 false => Outcome::Reply(local::TIMEOUT),
+            });
+        }
+        if polled.is_pending() && lease.is_cut() {
+            return Poll::Ready(Outcome::Abort {
+                status: progress.status.get(),
+                flags: Flags::DC,
             });
         }
         polled

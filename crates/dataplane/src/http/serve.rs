@@ -384,7 +384,7 @@ async fn proxy(
             Then::behind(answer(cx, out).await, false)
         }
         Outcome::Abort { status, flags } => {
-            record(status, flags, details_of_cut(flags));
+            record(status, flags, details_of_cut(cx, flags));
             // A cut response must never look whole.
             stream::reset_on_close(cx.client);
             Then::Cut
@@ -400,7 +400,7 @@ async fn proxy(
             drop((in_flight, request));
             match end {
                 Ok(()) => record(101, Flags::EMPTY, "via_upstream"),
-                Err(flags) => record(101, flags, details_of_cut(flags)),
+                Err(flags) => record(101, flags, details_of_cut(cx, flags)),
             }
             Then::Cut
         }
@@ -476,8 +476,9 @@ fn body_of(reply: &[u8]) -> u64 {
 }
 
 /// Envoy's words for a response that was cut.
-pub(super) fn details_of_cut(flags: Flags) -> &'static str {
+pub(super) fn details_of_cut(cx: &Context<'_>, flags: Flags) -> &'static str {
     match flags {
+        Flags::DC if cx.lease.is_cut() => "downstream_local_disconnect",
         Flags::DC => "downstream_remote_disconnect",
         Flags::UT => "response_timeout",
         Flags::SI => "stream_idle_timeout",

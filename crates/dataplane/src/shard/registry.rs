@@ -48,6 +48,7 @@ pub struct Registry {
     /// The same in milliseconds since `started`.
     now: Cell<u64>,
     draining: Cell<bool>,
+    cut: Cell<bool>,
     generations: RefCell<BTreeMap<u64, u32>>,
 }
 
@@ -101,6 +102,7 @@ impl Registry {
             swept: Cell::new(started),
             now: Cell::new(0),
             draining: Cell::new(false),
+            cut: Cell::new(false),
             generations: RefCell::default(),
         }
     }
@@ -171,6 +173,19 @@ impl Registry {
     /// Has [`Registry::drain`] been called?
     pub fn is_draining(&self) -> bool {
         self.draining.get()
+    }
+
+    /// Wakes every connection: what it carries is cut now, as the process ends.
+    pub fn cut(&self) {
+        self.cut.set(true);
+        for (_, slot) in self.slots.borrow().iter() {
+            slot.wake();
+        }
+    }
+
+    /// Has [`Registry::cut`] been called?
+    pub fn is_cut(&self) -> bool {
+        self.cut.get()
     }
 
     fn leave_generation(&self, generation: u64) {
@@ -300,6 +315,11 @@ impl Lease {
     /// Is the process draining?
     pub fn is_draining(&self) -> bool {
         self.registry.is_draining()
+    }
+
+    /// Is what is carried to be cut? Whoever waits by this lease is woken to ask.
+    pub fn is_cut(&self) -> bool {
+        self.registry.is_cut()
     }
 
     /// The time of the last sweep: up to one tick behind, and free.

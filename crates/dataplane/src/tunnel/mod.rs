@@ -30,6 +30,8 @@ pub enum End {
     Idle,
     /// It has been open for as long as it may.
     TooOld,
+    /// The process ends.
+    Cut,
 }
 
 /// How long a tunnel may be open.
@@ -116,6 +118,7 @@ pub(crate) async fn run(
 
     let end = loop {
         let before = (progress.received.get(), progress.sent.get());
+        let lease = cx.lease;
         let both = poll_fn(|cx| {
             let one = up.poll(cx, client, upstream, buffers, down.is_done());
             let two = down.poll(cx, upstream, client, buffers, up.is_done());
@@ -123,6 +126,7 @@ pub(crate) async fn run(
                 (Poll::Ready(Err(side)), _) => Poll::Ready(side.of_upward()),
                 (_, Poll::Ready(Err(side))) => Poll::Ready(side.of_downward()),
                 (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(End::Closed),
+                _ if lease.is_cut() => Poll::Ready(End::Cut),
                 _ => Poll::Pending,
             }
         });
@@ -146,11 +150,12 @@ pub(crate) async fn run(
         End::Closed => {}
         End::ClientReset => stream::reset_on_close(upstream),
         End::UpstreamReset => stream::reset_on_close(client),
-        End::Idle | End::TooOld => {
-            cx.shard.counts.limit(match end {
-                End::TooOld => "maxConnectionDuration",
-                _ => "timeouts.tunnel_idle",
-            });
+        End::Idle | End::TooOld | End::Cut => {
+            match end {
+                End::Idle => cx.shard.counts.limit("timeouts.tunnel_idle"),
+                End::TooOld => cx.shard.counts.limit("maxConnectionDuration"),
+                _ => {}
+            }
             stream::reset_on_close(client);
             stream::reset_on_close(upstream);
         }

@@ -285,7 +285,7 @@ impl Stream<'_> {
                     Some(reason) => reason,
                 };
                 self.answering.reset(reason);
-                record(status, flags, details_of_cut(flags));
+                record(status, flags, details_of_cut(cx, flags));
             }
             // Only HTTP/1 clients switch protocols; this stream's upgrade is a tunnel of pieces.
             Outcome::Upgraded { .. } => self.answering.reset(Reason::INTERNAL_ERROR),

@@ -39,7 +39,7 @@ pub(in crate::http) async fn run(
         let tunnel = tunnel::run(cx, upstream, first, reply, patience, progress);
         match tunnel.await.end {
             tunnel::End::Closed => Ok(()),
-            tunnel::End::ClientReset => Err(Flags::DC),
+            tunnel::End::ClientReset | tunnel::End::Cut => Err(Flags::DC),
             tunnel::End::UpstreamReset => Err(Flags::UC),
             tunnel::End::Idle | tunnel::End::TooOld => Err(Flags::SI),
         }
