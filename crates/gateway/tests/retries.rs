@@ -513,6 +513,34 @@ async fn who_is_gone_is_not_tried_again_for() {
 }
 
 #[tokio::test]
+async fn quick_tries_end_with_their_client() {
+    // VS-H-136: no try and no pause takes so long that anybody would look.
+    let web = HttpUpstream::named("web")
+        .otherwise(Reply::text(503, ""))
+        .start()
+        .await;
+    let at = fresh();
+    let rule = "retries: {attempts: 100000000, retryOn: 5xx, backoff: 1ms}";
+    let mut settings = settings();
+    settings.timeouts.half_closed = written("600ms");
+    let manifest = retried(at, &[web.addr()], &[("/", rule)]);
+    let gateway = Gateway::serve_with(settings, &manifest).await;
+    let request = "GET / HTTP/1.1\r\nHost: web\r\n\r\n";
+    let mut client = connect(at).await;
+    client.send(request).await.expect("sent");
+    eventually(SOON, || async { web.requests() > 20 }).await;
+    client.reset();
+    flagged(&gateway, "0", "DC", 1.0).await;
+    // One that has only ended its side may still read, for a while.
+    let before = web.requests();
+    let mut client = connect(at).await;
+    client.send(request).await.expect("sent");
+    eventually(SOON, || async { web.requests() > before + 20 }).await;
+    client.half_close().await.expect("ended");
+    flagged(&gateway, "0", "DC", 2.0).await;
+}
+
+#[tokio::test]
 async fn a_retried_request_is_copied_once() {
     // VS-H-39: mirroring happens before the first try.
     let web = HttpUpstream::named("web")
@@ -637,6 +665,11 @@ async fn a_believed_client_says_how_long_and_how_often() {
         ("/late", "timeout: 50ms"),
         ("/said", "retries: {attempts: 3, retryOn: reset}"),
         ("/never", "retries: {attempts: 0}"),
+        ("/often", "retries: {attempts: 1, backoff: 1ms}"),
+        (
+            "/oftener",
+            "retries: {attempts: 40, retryOn: 5xx, backoff: 1ms}",
+        ),
     ];
     let _gateway = Gateway::serve(&retried(at, &[web.addr()], &rules)).await;
     let timeout = "x-envoy-upstream-rq-timeout-ms";
@@ -652,6 +685,9 @@ async fn a_believed_client_says_how_long_and_how_often() {
         ("/other", &[(what, "5xx")], 503, 3),
         ("/other", &[(what, "503"), (times, "1")], 503, 2),
         ("/other", &[(times, "5")], 503, 1),
+        ("/often", &[(what, "5xx"), (times, "4000000000")], 503, 26),
+        ("/oftener", &[(times, "4000000000")], 503, 41),
+        ("/oftener", &[(times, "2")], 503, 3),
         ("/never", &[(what, "gateway-error")], 503, 2),
         ("/other", &[(codes, "404, 503")], 503, 3),
         ("/said", &[(codes, "503")], 503, 1),

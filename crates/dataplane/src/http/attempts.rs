@@ -7,7 +7,7 @@ use super::{
     connecting::{Found, NoConnection, connection},
     decide::{Forward, To},
     local::{self, Local},
-    watched::awaited,
+    watched::{Looks, awaited},
 };
 use crate::{
     settings::Settings,
@@ -204,6 +204,8 @@ async fn attempts(
     // The one repetition that no policy has to grant was made; the others take no chances either.
     let mut repeated = false;
     let mut freed = None;
+    // Of all tries: each by itself may be over before anybody looks.
+    let mut looks = Looks::default();
     loop {
         let in_flight = match pick(cx, forward, &tried) {
             Ok(in_flight) => in_flight,
@@ -328,6 +330,9 @@ async fn attempts(
         cx.access.edit(|record| {
             record.why = format!("retries: {}", tries.made()).into();
         });
+        if looks.find_gone(cx, false) {
+            return Outcome::CLIENT_GONE;
+        }
         drop(upstream);
         if tries.policy().other_hosts_first() {
             tried.push(Rc::as_ptr(endpoint));

@@ -8,7 +8,7 @@ use super::{
     exchange::Http1Request,
     grpc,
     local::{self, Local, Refused},
-    watched::watched,
+    watched::awaited,
     websocket,
 };
 use crate::{access::pending::Ending, shard::registry::IdleEnd, stream, tunnel::Progress};
@@ -309,9 +309,7 @@ async fn handle_after(
 ) -> Then {
     // The runtime's own timer: the shard's clock is accurate to a tenth of a second.
     let wait = tokio::time::sleep(delay);
-    // Nothing is to move, so nothing can stall.
-    let idle = || Duration::ZERO;
-    if watched(cx, &Progress::default(), idle, wait).await.is_err() {
+    if awaited(cx, Duration::ZERO, wait).await.is_err() {
         if let Some((stats, facts)) = step.routed() {
             let ending = Ending {
                 status: 0,

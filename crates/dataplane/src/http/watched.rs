@@ -53,7 +53,7 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// What looks at a client have found.
 #[derive(Default)]
-struct Looks {
+pub(super) struct Looks {
     /// Since when its side is ended. A FIN may mean "that was my request" or "I am gone"; only time
     /// tells.
     ended: Option<Instant>,
@@ -62,7 +62,7 @@ struct Looks {
 impl Looks {
     /// Looks once more: is it gone? One that gets its response already (`answering`) may have ended its
     /// side for any time.
-    fn find_gone(&mut self, cx: &Context<'_>, answering: bool) -> bool {
+    pub(super) fn find_gone(&mut self, cx: &Context<'_>, answering: bool) -> bool {
         match stream::peek(cx.client) {
             stream::Peer::Gone => true,
             // What it has sent may be there still.

@@ -59,7 +59,7 @@ pub struct RetryWishes<'h> {
     /// `x-envoy-retriable-status-codes`: statuses beside the rule's, where some condition is
     /// `retriable-status-codes`.
     pub statuses: Option<&'h str>,
-    /// `x-envoy-max-retries`: instead of the rule's.
+    /// `x-envoy-max-retries`: instead of the rule's, [`MOST_ASKED`] at most.
     pub attempts: Option<u32>,
     /// `x-envoy-upstream-rq-per-try-timeout-ms`: instead of the rule's; zero: none.
     pub per_try: Option<Duration>,
@@ -77,6 +77,10 @@ static BUILT_IN: LazyLock<RetriesInForce> = LazyLock::new(|| {
     };
     RetriesInForce::new(retries, RetriesFrom::BuiltIn)
 });
+
+/// Repetitions that a client can ask for (VS-H-64): a request may go on for as long as its tries do, and
+/// takes part of what its backend allows everybody meanwhile.
+pub const MOST_ASKED: u32 = 25;
 
 /// VS-H-76.
 const BACKOFF: Duration = Duration::from_millis(25);
@@ -187,7 +191,10 @@ impl RetriesInForce {
         if words != self.retry_on() {
             written.retry_on = Some(words.into());
         }
-        written.attempts = wishes.attempts.unwrap_or(written.attempts);
+        if let Some(attempts) = wishes.attempts {
+            // What the rule grants anyway is no more for being asked for.
+            written.attempts = attempts.min(MOST_ASKED.max(self.written.attempts));
+        }
         if let Some(per_try) = wishes.per_try {
             written.per_try_timeout = (!per_try.is_zero()).then_some(per_try);
         }
