@@ -196,6 +196,29 @@ fn rules_that_are_never_asked() {
     assert_eq!(told(&alone), ["warning PM0211 VirtualService default/v"]);
 }
 
+/// VSB-11: what a wildcard of a service takes does not pass through.
+#[test]
+fn a_wildcard_that_takes_a_host_is_named() {
+    let [name, then] = ["vs v hosts=a.example.com", "http none -> 200"];
+    let wide = "se wide hosts=*.example.com ports=http:9000/http ep=10.9.0.9";
+    let com = "se com hosts=*.com ports=http:9000/http ep=10.9.0.9";
+    let effect = |lines: &[&str]| {
+        let mut world = World::default();
+        common::add(&mut world, lines);
+        let all = findings(&world, &Given::default().context(&world));
+        let found = all.iter().find(|it| it.code.0 == 211);
+        found.expect("a finding").effect.clone()
+    };
+    assert!(effect(&[name, then]).contains("pass through"));
+    let told = effect(&[com, wide, name, then]);
+    assert!(!told.contains("pass through"), "{told}");
+    assert!(
+        told.contains("*.example.com of ServiceEntry default/wide"),
+        "{told}"
+    );
+    assert!(told.contains("on port 9000, without them"), "{told}");
+}
+
 /// VS-H-5, VS-H-169, VS-S-6, VS-T-3.
 #[test]
 fn rules_and_matches_that_others_take() {

@@ -90,7 +90,7 @@ fn http(service: &VirtualService, has_literals: bool, known: &Known<'_>, finding
                 known.aliases.contains_key(name) || known.completed(name).is_some()
             });
             if !told {
-                findings.push(literal(service, host, &reached));
+                findings.push(literal(service, host, &reached, known));
             }
         }
     }
@@ -171,22 +171,42 @@ fn nowhere(
     }
 }
 
-fn literal(service: &VirtualService, host: &HostPattern, reached: &BTreeSet<u16>) -> Finding {
-    let list: Vec<String> = reached.iter().map(u16::to_string).collect();
-    let (level, effect) = if reached.is_empty() {
-        (
-            Level::Warning,
-            "nothing listens for it: requests to it pass through (VSB-11)".to_owned(),
-        )
+fn literal(
+    service: &VirtualService,
+    host: &HostPattern,
+    reached: &BTreeSet<u16>,
+    known: &Known<'_>,
+) -> Finding {
+    let list = |ports: &BTreeSet<u16>| {
+        let list: Vec<String> = ports.iter().map(u16::to_string).collect();
+        list.join(", ")
+    };
+    // Where a service has a wildcard for it, its requests are recognised on that port all the same.
+    let wide = known.wider(host).find_map(|wide| {
+        let ports = &ports(&[wide], "http") - reached;
+        (!ports.is_empty()).then(|| (wide, list(&ports)))
+    });
+    let (level, mut effect) = if reached.is_empty() {
+        let effect = match wide {
+            None => "nothing listens for it: requests to it pass through (VSB-11)",
+            Some(_) => "its http rules are never asked (VSB-11)",
+        };
+        (Level::Warning, effect.to_owned())
     } else {
         (
             Level::Info,
             format!(
                 "requests with this Host are asked the rules on port {} only (VSB-10)",
-                list.join(", ")
+                list(reached)
             ),
         )
     };
+    if let Some((wide, ports)) = wide {
+        effect.push_str(&format!(
+            "; {} of {} takes its requests on port {ports}, without them",
+            wide.host, wide.meta.key
+        ));
+    }
     Finding::new(
         HOST_IS_NO_SERVICE,
         level,

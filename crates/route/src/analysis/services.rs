@@ -3,7 +3,7 @@ use foldhash::HashMap;
 use pointsman_model::{
     ClientContext, HostPattern, KubeService, Meta, ServiceEntry, ServiceKind, ServicePort, World,
 };
-use std::sync::Arc;
+use std::{cmp::Reverse, sync::Arc};
 
 /// One host of a Service or ServiceEntry.
 pub(super) struct Service<'w> {
@@ -119,6 +119,14 @@ impl<'w> Known<'w> {
                 .filter(|it| wildcard.covers(&it.host) || (names && it.host.covers(wildcard)))
                 .collect(),
         }
+    }
+
+    /// Services whose wildcard takes this host too, the longest one first.
+    pub(super) fn wider(&self, host: &HostPattern) -> impl Iterator<Item = &Service<'w>> {
+        let wildcards = self.wildcards.iter().filter_map(|&at| self.all.get(at));
+        let mut wider: Vec<_> = wildcards.filter(|it| it.host.covers(host)).collect();
+        wider.sort_by_key(|it| Reverse(it.host.to_string().len()));
+        wider.into_iter()
     }
 
     /// The full name that a host with dots was probably meant to be: `reviews.prod` and
