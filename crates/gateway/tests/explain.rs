@@ -409,6 +409,34 @@ fn pasted_commands_and_log_lines_are_explained() {
     assert!(out.contains("server name api.example.com"), "{out}");
 }
 
+/// No address is named that only stands for one.
+#[test]
+fn a_name_without_an_address_is_explained_without_one() {
+    let mesh = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/explain_json/mesh.yaml");
+    let free = "http://free.example.com:7701/";
+    for (arguments, code, sentence) in [
+        (&["http://members:7700/"][..], 0, "one of 2 endpoints of"),
+        (&["http://left:7700/"], 5, "has no usable endpoint"),
+        (&[free], 0, "--to IP:PORT gives it"),
+        (
+            &[free, "--to", "203.0.113.9:7701"],
+            0,
+            "would be sent to 203.0.113.9:7701",
+        ),
+        (
+            &["http://unknown.example.com:7702/"],
+            0,
+            "where the client dialled",
+        ),
+    ] {
+        let (got, out, _) = text(explain(&mesh).args(arguments));
+        assert_eq!(got, Some(code), "{out}");
+        let last = out.lines().rfind(|line| line.contains("=>")).expect(&out);
+        assert!(last.contains(sentence), "{last}");
+        assert!(!out.contains("0.0.0.0"), "{out}");
+    }
+}
+
 #[test]
 fn wrong_use_is_said() {
     let dir = folder();

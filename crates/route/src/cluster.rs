@@ -204,6 +204,13 @@ impl Cluster {
             .filter(|endpoint| endpoint.health == Health::Ready)
     }
 
+    /// Do clients find its endpoints by DNS, and dial one of them (BE-123)?
+    pub fn is_headless(&self) -> bool {
+        matches!(self.kind, ClusterKind::OriginalDestination { .. })
+            && self.policy.algorithm != Algorithm::Passthrough
+            && self.service.kind == Kind::Service
+    }
+
     /// The address to connect to when the kind is [`ClusterKind::OriginalDestination`], `None` for
     /// all other kinds.
     ///

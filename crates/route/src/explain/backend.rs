@@ -84,7 +84,8 @@ fn of_cluster(
     };
     let ready = cluster.ready().count();
     let total = cluster.endpoints.len();
-    let dialled = cluster.original_destination(original);
+    let known = !original.ip().is_unspecified();
+    let dialled = cluster.original_destination(original).filter(|_| known);
     let (choice, usable, endpoints) = match (cluster.kind, dialled) {
         (ClusterKind::OriginalDestination { .. }, Some(address)) => {
             let line = Candidate {
@@ -95,14 +96,25 @@ fn of_cluster(
             };
             ("the address the client dialled".to_owned(), 1, vec![line])
         }
+        (ClusterKind::OriginalDestination { .. }, None) if !cluster.is_headless() => (
+            "the address the client dialled, which is not known here".to_owned(),
+            1,
+            Vec::new(),
+        ),
         (ClusterKind::DynamicDns, _) => (
             // Nothing looks it up yet, so the data path finds no endpoint either (BE-96).
             "the name of the request, which nothing looks up yet".to_owned(),
             0,
             Vec::new(),
         ),
-        _ => (
-            format!("{}, {ready} of {total} usable", algorithm(&cluster.policy)),
+        (kind, _) => (
+            format!(
+                "{}, {ready} of {total} usable",
+                match kind {
+                    ClusterKind::OriginalDestination { .. } => "whichever the client's DNS gives",
+                    _ => algorithm(&cluster.policy),
+                }
+            ),
             ready,
             cluster
                 .endpoints
@@ -213,7 +225,11 @@ pub(super) fn outcome(steps: &[BackendStep], failure: &str) -> (Outcome, String)
         ([only], [_]) => {
             let sentence = match only.endpoints.as_slice() {
                 [one] if one.verdict == Verdict::Match => format!("would be sent to {}", one.what),
-                _ if only.endpoints.is_empty() => format!("would be sent to {}", only.label),
+                // The client's own address decides.
+                [] => format!(
+                    "would be sent to the address the client dialled, for {}: --to IP:PORT gives it",
+                    only.label
+                ),
                 _ => format!(
                     "would be sent to one of {} endpoints of {}",
                     only.usable, only.label

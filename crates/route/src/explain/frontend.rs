@@ -26,7 +26,10 @@ pub(super) fn chains(
     let mut made = Vec::new();
     let Some(listener) = table.listener_at(id) else {
         made.push(candidate(
-            format!("listeners for {original} or port {}", original.port()),
+            match original.ip().is_unspecified() {
+                true => format!("listeners for port {}", original.port()),
+                false => format!("listeners for {original} or port {}", original.port()),
+            },
             Verdict::No(Reason::PortDiffers),
             "no service is there",
         ));

@@ -184,7 +184,7 @@ pub fn explain_connection(table: &Table, connection: &Connection<'_>) -> Explana
     made
 }
 
-/// Explains a request on a connection to `original`.
+/// Explains a request on a connection to `original`; an unspecified address is one that is not known.
 pub fn explain_request<F: Fields + ?Sized>(
     table: &Table,
     original: SocketAddr,
@@ -329,7 +329,11 @@ fn narrowed(table: &Table, made: &mut Explanation) {
 
 fn pass(original: SocketAddr, made: &mut Explanation) {
     made.outcome = Outcome::Passthrough;
-    made.sentence = format!("would pass unchanged to {original}: nothing recognises it");
+    let to = match original.ip().is_unspecified() {
+        true => "where the client dialled".to_owned(),
+        false => original.to_string(),
+    };
+    made.sentence = format!("would pass unchanged to {to}: nothing recognises it");
 }
 
 fn forward_bytes(table: &Table, original: SocketAddr, rule: &TcpRule, made: &mut Explanation) {

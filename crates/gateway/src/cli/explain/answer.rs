@@ -264,7 +264,10 @@ impl Answer {
 
     pub(super) fn passthrough(original: SocketAddr, reason: &'static str) -> Self {
         Self {
-            endpoints: vec![original.to_string()],
+            endpoints: match original.ip().is_unspecified() {
+                true => Vec::new(),
+                false => vec![original.to_string()],
+            },
             ..Self::new(Kind::Passthrough, Some(reason))
         }
     }

@@ -294,11 +294,17 @@ impl Found {
                 };
             }
         };
-        let endpoints: Vec<String> = match cluster.original_destination(original) {
-            Some(address) => vec![address.to_string()],
-            None => cluster.ready().map(|it| it.address.to_string()).collect(),
+        let ready = || cluster.ready().map(|it| it.address.to_string()).collect();
+        let (endpoints, own): (Vec<String>, bool) = match cluster.original_destination(original) {
+            // The address that stands for any is nobody's.
+            Some(_) if original.ip().is_unspecified() => match cluster.is_headless() {
+                true => (ready(), false),
+                false => (Vec::new(), true),
+            },
+            Some(address) => (vec![address.to_string()], true),
+            None => (ready(), false),
         };
-        let reason = endpoints.is_empty().then_some("no_endpoint");
+        let reason = (endpoints.is_empty() && !own).then_some("no_endpoint");
         Self {
             destination: Destination::of_cluster(cluster),
             weight,

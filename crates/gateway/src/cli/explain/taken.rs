@@ -10,7 +10,7 @@ use super::{
 };
 use pointsman_model::{
     action::{Abort, FieldOps},
-    header_value::Made,
+    header_value::{Command, Made, Part},
 };
 use pointsman_route::{
     Action, Matched, Request, Split, Table, Target,
@@ -238,7 +238,10 @@ struct Shown<'a>(Asked<'a, Vec<(String, String)>>);
 
 impl Facts for Shown<'_> {
     fn put(&self, made: &Made, out: &mut Vec<u8>) -> bool {
-        if !self.0.put(made, out) {
+        // The address that stands for any is nobody's.
+        let unknown = self.0.local.ip().is_unspecified()
+            && matches!(made.command, Command::DownstreamLocal(part) if part != Part::Port);
+        if unknown || !self.0.put(made, out) {
             out.extend_from_slice(made.written.as_bytes());
         }
         true
