@@ -23,6 +23,7 @@ use std::{
 use tokio::{
     io::Interest,
     net::{TcpSocket, TcpStream},
+    task::yield_now,
 };
 
 /// Reads once into the spare room of `buffer`; 0 is the end of the stream.
@@ -98,9 +99,9 @@ fn try_write(stream: &Socket, bytes: &[u8]) -> io::Result<usize> {
     }
 }
 
-/// Bytes that an HTTP/2 connection reads before its streams get their turn.
+/// Bytes that a connection reads before others get their turn.
 ///
-/// h2 reads as long as there is something to read, and keeps each frame until its stream takes it: a
+/// Over HTTP/2 these are its streams. h2 reads as long as there is something to read, and keeps each frame until its stream takes it: a
 /// burst of short messages would stand for its whole window in memory, and past what
 /// `http2.small_frames_bytes` allows, although everybody is ready to take them.
 #[derive(Debug, Default)]
@@ -119,6 +120,17 @@ impl Turn {
         self.0 = 0;
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Waits, if the turn is over, until the runtime has looked at all sockets and run whoever is ready.
+    ///
+    /// For bodies that are copied. The runtime's own budget counts reads, however much they bring; and
+    /// who is woken at once ([`Turn::poll`]) has some turns before the sockets are looked at again.
+    pub(crate) async fn wait(&mut self) {
+        if self.0 >= Self::BYTES {
+            self.0 = 0;
+            yield_now().await;
+        }
     }
 
     /// Bytes were read; `all`: the socket is empty, so that the next read waits anyway.

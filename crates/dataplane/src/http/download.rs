@@ -13,7 +13,7 @@ use crate::{
         http2_pool::StreamFault,
     },
     socket::Socket,
-    stream,
+    stream::{self, Turn},
     tunnel::{Progress, Side, splice},
 };
 use pointsman_route::action::Levels;
@@ -22,7 +22,6 @@ use pointsman_wire::http1::{
     ResponseHead, Version, field_slots, head_may_be_complete, parse_response, write_chunk_header,
     write_last_chunk,
 };
-use tokio::task::coop::consume_budget;
 
 /// Interim responses passed on for one request; more is a flood.
 pub(super) const MAX_INTERIM: u32 = 32;
@@ -163,7 +162,7 @@ async fn receive(
             Err(_) => Download::ClientGone { status: 101 },
         };
     }
-    let body = Body {
+    let mut body = Body {
         client: cx.client,
         upstream,
         buffers: &cx.shard.buffers,
@@ -171,6 +170,7 @@ async fn receive(
         chunk_out: facts.version == Version::Http11,
         grpc: facts.grpc.is_some(),
         progress,
+        turn: Turn::default(),
     };
     progress.grpc_status.set(head.grpc_status);
     let end = match head.body {
@@ -305,6 +305,7 @@ struct Body<'a> {
     /// Somebody wants to know the status that gRPC has in its trailers.
     grpc: bool,
     progress: &'a Progress,
+    turn: Turn,
 }
 
 impl Body<'_> {
@@ -315,12 +316,13 @@ impl Body<'_> {
             .map_err(|_| Broken::Client)
     }
 
-    async fn receive(&self, input: &mut Vec<u8>) -> Result<usize, Broken> {
+    async fn receive(&mut self, input: &mut Vec<u8>) -> Result<usize, Broken> {
         // Sockets that are always ready must not keep the thread to themselves.
-        consume_budget().await;
+        self.turn.wait().await;
         let read = stream::read(self.upstream, input)
             .await
             .map_err(|_| Broken::Upstream)?;
+        self.turn.read(read, input.len() < input.capacity());
         self.buffers.widen(input);
         Ok(read)
     }
@@ -334,7 +336,7 @@ impl Body<'_> {
     /// The head in `out` goes out together with what is there of the body: one write for a small
     /// response.
     async fn fixed(
-        &self,
+        &mut self,
         length: u64,
         input: &mut Vec<u8>,
         out: &mut Vec<u8>,
@@ -379,10 +381,11 @@ impl Body<'_> {
         Ok(())
     }
 
-    async fn chunked(&self, input: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<(), Broken> {
+    async fn chunked(&mut self, input: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<(), Broken> {
         let mut decoder = ChunkDecoder::new(ChunkLimits::default());
         loop {
             let mut at = 0;
+            let sent = self.progress.sent.get();
             let done = loop {
                 let rest = input.get(at..).unwrap_or_default();
                 let (consumed, event) = decoder.decode(rest).map_err(Broken::Framing)?;
@@ -394,6 +397,8 @@ impl Body<'_> {
                 }
             };
             input.drain(..at.min(input.len()));
+            let contents = self.progress.sent.get() - sent;
+            self.buffers.narrow(input, at, contents);
             if done && self.grpc {
                 let mut trailers = decoder.trailers();
                 let status = trailers.find(|it| it.name.eq_ignore_ascii_case("grpc-status"));
@@ -416,7 +421,7 @@ impl Body<'_> {
         }
     }
 
-    async fn until_close(&self, input: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<(), Broken> {
+    async fn until_close(&mut self, input: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<(), Broken> {
         loop {
             self.piece(out, input);
             input.clear();
@@ -445,5 +450,31 @@ impl Body<'_> {
         } else {
             out.extend_from_slice(data);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::upload::tests::{TURN, longest_turn, reader, sender};
+    use super::*;
+
+    #[tokio::test]
+    async fn others_have_a_turn_though_small_chunks_do_not_end() {
+        let (upstream, client, buffers) = (sender(), reader(), Buffers::default());
+        let progress = Progress::default();
+        let mut body = Body {
+            client: &client,
+            upstream: &upstream,
+            buffers: &buffers,
+            splice_after: 0,
+            chunk_out: true,
+            grpc: false,
+            progress: &progress,
+            turn: Turn::default(),
+        };
+        let (mut input, mut out) = (buffers.small(), buffers.small());
+        let body = body.chunked(&mut input, &mut out);
+        let most = longest_turn(body, || progress.sent.get()).await;
+        assert!(most <= TURN, "{most}");
     }
 }

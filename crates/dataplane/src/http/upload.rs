@@ -6,13 +6,12 @@ use crate::{
         buffers::{Buffers, SMALL},
     },
     socket::Socket,
-    stream,
+    stream::{self, Turn},
     tunnel::{Progress, Side, splice},
 };
 use pointsman_wire::http1::{
     BodyLength, ChunkEvent, Refusal, write_chunk_header, write_last_chunk,
 };
-use tokio::task::coop::consume_budget;
 
 /// How sending a request body ended.
 #[derive(Debug)]
@@ -105,11 +104,13 @@ async fn fixed(
         bulk.extend_from_slice(input);
         buffers.give(std::mem::replace(input, bulk));
     }
+    let mut turn = Turn::default();
     while left > 0 {
         if input.is_empty() {
+            turn.wait().await;
             match stream::read(client, input).await {
                 Ok(0) | Err(_) => return Upload::ClientGone,
-                Ok(_) => {}
+                Ok(read) => turn.read(read, input.len() < input.capacity()),
             }
         }
         let take = usize::try_from(left).map_or(input.len(), |left| left.min(input.len()));
@@ -118,7 +119,6 @@ async fn fixed(
             copies.add(piece);
         }
         kept.sending(piece);
-        consume_budget().await;
         if stream::write_watched(upstream, piece, &progress.unsent)
             .await
             .is_err()
@@ -146,17 +146,20 @@ async fn chunked(
         progress,
     } = taken;
     let mut out = buffers.small();
+    let mut turn = Turn::default();
     let end = loop {
         out.clear();
+        let (there, received) = (input.len(), progress.received.get());
         let done = match anew(kept, input, &mut out, progress) {
             Ok(done) => done,
             Err(refusal) => return Upload::Refused(refusal),
         };
+        let contents = progress.received.get() - received;
+        buffers.narrow(input, there - input.len(), contents);
         if let Some(copies) = copies {
             copies.add(&out);
         }
         kept.add(&out);
-        consume_budget().await;
         if stream::write_watched(upstream, &out, &progress.unsent)
             .await
             .is_err()
@@ -166,10 +169,12 @@ async fn chunked(
         if done {
             break Upload::Done;
         }
+        turn.wait().await;
         match stream::read(client, input).await {
             Ok(0) | Err(_) => break Upload::ClientGone,
-            Ok(_) => buffers.widen(input),
+            Ok(read) => turn.read(read, input.len() < input.capacity()),
         }
+        buffers.widen(input);
     };
     buffers.give(out);
     end
@@ -209,4 +214,79 @@ fn anew(
     };
     input.drain(..at.min(input.len()));
     Ok(done)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use std::{
+        future::poll_fn,
+        io::{self, Write},
+        net::{TcpListener, TcpStream},
+        pin::pin,
+        task::Poll,
+        thread,
+    };
+
+    /// One of ours, and its peer.
+    fn pair() -> (Socket, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let ours = listener.accept().unwrap().0;
+        ours.set_nonblocking(true).unwrap();
+        (tokio::net::TcpStream::from_std(ours).unwrap().into(), peer)
+    }
+
+    /// A socket whose peer sends chunks of one byte as long as it can.
+    pub(in crate::http) fn sender() -> Socket {
+        let (ours, mut peer) = pair();
+        let chunks = b"1\r\nx\r\n".repeat(10_000);
+        thread::spawn(move || while peer.write_all(&chunks).is_ok() {});
+        ours
+    }
+
+    /// A socket whose peer reads all there is.
+    pub(in crate::http) fn reader() -> Socket {
+        let (ours, mut peer) = pair();
+        thread::spawn(move || io::copy(&mut peer, &mut io::sink()));
+        ours
+    }
+
+    /// The most that was `moved` by one poll of `body`, of 300,000 bytes of contents.
+    pub(in crate::http) async fn longest_turn<T>(
+        body: impl Future<Output = T>,
+        moved: impl Fn() -> u64,
+    ) -> u64 {
+        let (mut body, mut most) = (pin!(body), 0);
+        poll_fn(|cx| {
+            let before = moved();
+            let polled = body.as_mut().poll(cx);
+            most = most.max(moved() - before);
+            match polled.is_ready() || moved() >= 300_000 {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        })
+        .await;
+        assert!(moved() >= 300_000, "it ended by itself");
+        most
+    }
+
+    /// Contents of a turn of 64 KiB and a read of 16 KiB behind it.
+    pub(in crate::http) const TURN: u64 = 80 * 1024 / 6;
+
+    #[tokio::test]
+    async fn others_have_a_turn_though_small_chunks_do_not_end() {
+        let (client, upstream, buffers) = (sender(), reader(), Buffers::default());
+        let (kept, progress) = (Kept::new(BodyLength::Chunked, 0), Progress::default());
+        let taken = Taken {
+            copies: None,
+            kept: &kept,
+            progress: &progress,
+        };
+        let mut input = buffers.small();
+        let body = chunked(&client, &upstream, &buffers, &mut input, &taken);
+        let most = longest_turn(body, || progress.received.get()).await;
+        assert!(most <= TURN, "{most}");
+    }
 }

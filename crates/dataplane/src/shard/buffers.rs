@@ -71,10 +71,23 @@ impl Buffers {
     /// Exchanges a buffer that one read has filled for a bulk buffer: there is more to come.
     pub(crate) fn widen(&self, buffer: &mut Vec<u8>) {
         if buffer.len() == buffer.capacity() && buffer.capacity() < BULK {
-            let mut bulk = self.bulk();
-            bulk.extend_from_slice(buffer);
-            self.give(std::mem::replace(buffer, bulk));
+            self.exchange(buffer, self.bulk());
         }
+    }
+
+    /// Exchanges a bulk buffer for a small one, if `taken` bytes of chunks out of it had only so many
+    /// bytes of `contents`. A small chunk costs as much as copying some hundred bytes: a bulk buffer of
+    /// them would keep everybody else waiting for milliseconds.
+    pub(crate) fn narrow(&self, buffer: &mut Vec<u8>, taken: usize, contents: u64) {
+        let small = taken >= SMALL && contents < (taken - taken / 16) as u64;
+        if small && buffer.len() < SMALL && buffer.capacity() > SMALL {
+            self.exchange(buffer, self.small());
+        }
+    }
+
+    fn exchange(&self, buffer: &mut Vec<u8>, mut other: Vec<u8>) {
+        other.extend_from_slice(buffer);
+        self.give(std::mem::replace(buffer, other));
     }
 
     /// An empty pipe: one that was given back, since making one takes four system calls.
