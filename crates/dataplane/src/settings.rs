@@ -327,7 +327,8 @@ impl Default for Http2 {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Mirrors {
-    /// Copies that a shard makes and sends at a time; requests beyond it are not copied.
+    /// Copies that a shard sends at a time; those beyond it are dropped. So many times `body_bytes` may
+    /// wait for the ends of their requests.
     pub in_flight: u32,
     /// Bytes of body that are copied; a request with more is not. A mirror's reply that is longer is
     /// not read to its end.
@@ -336,6 +337,13 @@ pub struct Mirrors {
     pub timeout: Duration,
     /// Is `-shadow` appended to the name in `Host` of a copy, as Istio once did (VS-H-88)?
     pub shadow_host: bool,
+}
+
+impl Mirrors {
+    /// Bytes of bodies of copies that a shard keeps while their requests are not complete.
+    pub(crate) fn collected(&self) -> usize {
+        (self.in_flight as usize).saturating_mul(self.body_bytes)
+    }
 }
 
 impl Default for Mirrors {

@@ -7,7 +7,12 @@ use pointsman_testkit::{
     Http2Client, Http2Reply, Http2Request, Http2Upstream, HttpUpstream, Reply, eventually,
     free_port, fresh_ip, within,
 };
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    io::Write,
+    net::{SocketAddr, TcpListener},
+    thread,
+    time::Duration,
+};
 
 const MIRRORS: &str = "pointsman_mirrors_total";
 
@@ -281,6 +286,52 @@ async fn a_mirror_that_misbehaves_is_not_noticed() {
     }
 }
 
+/// Interim responses of a mirror are read away as far as those of an endpoint are passed on.
+#[tokio::test]
+async fn interim_responses_of_a_mirror_are_counted() {
+    for (count, expected) in [(32, "answered"), (33, "failed")] {
+        let interims = b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n".repeat(count);
+        let one = HttpUpstream::named("shadow1")
+            .otherwise(Reply::text(200, "one").preceded_by(&interims))
+            .start()
+            .await;
+        let interim = |reply: Http2Reply, _| reply.interim(103, &[("link", "x")]);
+        let two = Http2Upstream::named("shadow2")
+            .otherwise((0..count).fold(Http2Reply::text(200, "two"), interim))
+            .start()
+            .await;
+        let more = [
+            shadow("shadow1", "http", one.addr()),
+            shadow("shadow2", "http2", two.addr()),
+            mirrored(&["shadow1", "shadow2"]),
+        ];
+        let pairs = Pairs::serve_with(settings(), Vec::new(), &more.concat()).await;
+        let got = pairs.ask(PAIRS[0], &Ask::new("GET", "/")).await;
+        assert_eq!(got.expect("answered").status, 200);
+        outcomes(&pairs.gateway, expected, 2).await;
+    }
+}
+
+/// A mirror that sends without end is left, and holds nobody up.
+#[tokio::test]
+async fn endless_interim_responses_of_a_mirror_hold_nobody_up() {
+    let listener = TcpListener::bind((fresh_ip(), 0)).expect("binds");
+    let more = shadow("shadow1", "http", listener.local_addr().expect("bound"));
+    let mirror = thread::spawn(move || {
+        let (mut peer, _) = listener.accept().expect("a copy");
+        let interims = b"HTTP/1.1 100 C\r\n\r\n".repeat(50_000);
+        while peer.write_all(&interims).is_ok() {}
+    });
+    let mut settings = settings();
+    settings.process.shards = 1;
+    let more = more + &mirrored(&["shadow1"]);
+    let pairs = Pairs::serve_with(settings, Vec::new(), &more).await;
+    let got = pairs.ask(PAIRS[0], &Ask::new("GET", "/")).await;
+    assert_eq!(got.expect("answered").status, 200);
+    outcomes(&pairs.gateway, "failed", 1).await;
+    mirror.join().expect("is left");
+}
+
 /// What a 101 leaves that nobody asked for is no connection for another request.
 #[tokio::test]
 async fn a_mirror_that_switches_protocols_is_left() {
@@ -351,6 +402,49 @@ async fn copies_are_bounded() {
         })
         .await;
     assert_eq!(two.requests(), 2);
+}
+
+/// Requests that do not end take no places from copies of those that do, and what they have sent is bounded
+/// for all of them together.
+#[tokio::test]
+async fn copies_that_wait_for_the_ends_of_their_requests_keep_no_others_back() {
+    let one = HttpUpstream::named("shadow1").start().await;
+    let more = shadow("shadow1", "http", one.addr()) + &mirrored(&["shadow1"]);
+    let mut settings = settings();
+    settings.process.shards = 1;
+    settings.mirrors.body_bytes = 1000;
+    settings.mirrors.in_flight = 2;
+    let pairs = Pairs::serve_with(settings, Vec::new(), &more).await;
+    let (at, host) = pairs.at(Speaks::Http1);
+    let body = [b'x'; 450];
+    let mut unfinished = Vec::new();
+    for count in 1..=4 {
+        let mut client = connect(at).await;
+        let head = format!("POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 500\r\n\r\n");
+        let bytes = [head.as_bytes(), &body].concat();
+        client.send(bytes).await.expect("sent");
+        unfinished.push(client);
+        eventually(SOON, async || pairs.one.connections() == count).await;
+    }
+    let ask = Ask::new("GET", "/");
+    let got = pairs.ask(PAIRS[0], &ask).await;
+    assert_eq!(got.expect("answered").status, 200);
+    outcomes(&pairs.gateway, "answered", 1).await;
+    let ask = Ask::new("POST", "/").body(&body).sized();
+    let got = pairs.ask(PAIRS[0], &ask).await;
+    assert_eq!(got.expect("answered").status, 200);
+    outcomes(&pairs.gateway, "dropped", 1).await;
+    let hit = "pointsman_limits_hit_total";
+    let limit = [("limit", "mirrors.in_flight")];
+    pairs
+        .gateway
+        .metrics_until(|it| it.sum(hit, &limit) == 1.0)
+        .await;
+    drop(unfinished);
+    outcomes(&pairs.gateway, "dropped", 5).await;
+    let got = pairs.ask(PAIRS[0], &ask).await;
+    assert_eq!(got.expect("answered").status, 200);
+    outcomes(&pairs.gateway, "answered", 2).await;
 }
 
 /// PS-4: a mirror whose port translates gRPC-Web gets gRPC, whether or not the endpoint does.

@@ -69,8 +69,10 @@ pub struct Shard {
     /// Randomness for balancing and weights; not for secrets.
     pub random: RefCell<fastrand::Rng>,
     hostname: OnceCell<Box<str>>,
-    /// Copies of requests that are being made or sent.
+    /// Copies of requests that are being sent.
     pub(crate) mirrors: Cell<u32>,
+    /// Bytes of bodies that copies have of requests which are not complete.
+    pub(crate) mirrored: Cell<usize>,
     /// Counters that belong to no backend.
     pub counts: Counts,
     /// What extensions registered.
@@ -303,6 +305,7 @@ impl Shard {
             random: RefCell::new(fastrand::Rng::new()),
             hostname: OnceCell::new(),
             mirrors: Cell::default(),
+            mirrored: Cell::default(),
             counts: Counts::default(),
             extensions,
             access,

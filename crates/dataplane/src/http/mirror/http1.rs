@@ -1,6 +1,6 @@
 //! To a mirror that speaks HTTP/1.
 use crate::{
-    http::discard::Rest,
+    http::{discard::Rest, download::MAX_INTERIM},
     shard::{
         Shard, cluster_state::ClusterState, endpoint_state::EndpointState, pool_limits::PoolLimits,
         upstream::Upstream,
@@ -9,7 +9,8 @@ use crate::{
     stream,
 };
 use pointsman_wire::http1::{
-    BodyLength, HeadLimits, RequestKind, ResponseBody, ResponseHead, field_slots, parse_response,
+    BodyLength, HeadLimits, RequestKind, ResponseBody, ResponseHead, field_slots,
+    head_may_be_complete, parse_response,
 };
 use std::time::Instant;
 use tokio::task::coop::consume_budget;
@@ -65,21 +66,32 @@ async fn read_away(
         max_bytes: shard.settings.limits.head_bytes,
         ..HeadLimits::default()
     };
+    let (mut scanned, mut interims) = (0, 0);
     let mut rest = loop {
-        let head = {
+        let mut head = None;
+        if head_may_be_complete(input, scanned) || input.len() >= limits.max_bytes {
             let mut slots = field_slots();
-            let head = parse_response(input, &mut slots, &limits, kind).ok()?;
+            let parsed = parse_response(input, &mut slots, &limits, kind).ok()?;
             // Nobody asked for another protocol: what a 101 leaves is no connection for requests.
             let keeps = |head: &ResponseHead<'_>| head.keep_alive && head.status != 101;
-            head.map(|head| (head.len, head.is_interim(), keeps(&head), head.body))
-        };
+            head = parsed.map(|head| (head.len, head.is_interim(), keeps(&head), head.body));
+        }
         match head {
             None => {
+                scanned = input.len();
+                consume_budget().await;
                 if stream::read(upstream, input).await.ok()? == 0 {
                     return None;
                 }
             }
-            Some((length, true, ..)) => drop(input.drain(..length.min(input.len()))),
+            Some((length, true, ..)) => {
+                input.drain(..length.min(input.len()));
+                scanned = 0;
+                interims += 1;
+                if interims > MAX_INTERIM {
+                    return None;
+                }
+            }
             Some((length, false, keep_alive, body)) => {
                 input.drain(..length.min(input.len()));
                 match body {

@@ -1,20 +1,29 @@
 //! To a mirror that speaks HTTP/2: a stream on the connections of the shard.
 use crate::{
-    http::body::{Http2Sink, Sink},
+    http::{
+        body::{Http2Sink, Sink},
+        download::MAX_INTERIM,
+    },
     shard::{
         Shard, cluster_state::ClusterState, endpoint_state::EndpointState,
         http2_pool::Http2OpenError,
     },
 };
 use bytes::{Bytes, BytesMut};
-use h2::{SendStream, client::ResponseFuture};
+use h2::{RecvStream, SendStream, client::ResponseFuture};
 use http::{HeaderMap, Request};
 use pointsman_wire::{
     grpc_web::TextDecoder,
     http1::{ChunkDecoder, ChunkEvent, ChunkLimits},
     http2::trailers_to_map,
 };
-use std::{cell::Cell, future::pending, pin::pin, rc::Rc};
+use std::{
+    cell::Cell,
+    future::{pending, poll_fn},
+    pin::{Pin, pin},
+    rc::Rc,
+    task::Poll,
+};
 use tokio::task::coop::consume_budget;
 
 /// What follows the head.
@@ -118,10 +127,9 @@ async fn send_body(to: &mut SendStream<Bytes>, Body { data, trailers }: Body) {
 
 /// Reads a response and throws it away, up to `most` bytes of its body; the rest is cancelled.
 async fn read_away(response: ResponseFuture, mut most: usize) -> &'static str {
-    let Ok(response) = response.await else {
+    let Some(mut body) = head(response).await else {
         return "failed";
     };
-    let mut body = response.into_body();
     while let Some(Ok(piece)) = body.data().await {
         consume_budget().await;
         // Fails only for a stream that is gone, whose next piece says so.
@@ -132,6 +140,23 @@ async fn read_away(response: ResponseFuture, mut most: usize) -> &'static str {
         }
     }
     "answered"
+}
+
+/// Reads heads up to that of the response; what follows it.
+async fn head(mut response: ResponseFuture) -> Option<RecvStream> {
+    let mut interims = 0;
+    let response = poll_fn(|cx| {
+        loop {
+            match response.poll_informational(cx) {
+                Poll::Ready(Some(Ok(_))) if interims < MAX_INTERIM => interims += 1,
+                Poll::Ready(Some(_)) => return Poll::Ready(None),
+                Poll::Ready(None) => return Pin::new(&mut response).poll(cx).map(Result::ok),
+                // Then there is no response either, and who comes is told to this task.
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    });
+    Some(response.await?.into_body())
 }
 
 #[cfg(test)]

@@ -48,14 +48,15 @@ pub(crate) struct Copies {
     shard: Rc<Shard>,
 }
 
-/// Who gets a copy, and the copy's place among those that a shard may have at a time.
+/// Who gets a copy.
 struct Recipient {
     cluster: Rc<ClusterState>,
     /// The head for a mirror that speaks HTTP/2.
     http2: Option<original::Http2Head>,
-    slot: Slot,
 }
 
+/// The place of a copy among those that a shard may send at a time. One that is still collected has
+/// none: who begins requests and does not end them would take the places of all others.
 struct Slot(Rc<Shard>);
 
 impl Slot {
@@ -92,15 +93,14 @@ impl Copies {
             return None;
         }
         let shard = cx.shard;
-        let mut drawn = SmallVec::<[(Rc<ClusterState>, Slot); 1]>::new();
+        let mut drawn = SmallVec::<[Rc<ClusterState>; 1]>::new();
         for mirror in &rule.mirrors {
             let is_drawn = action::drawn(mirror.share, || shard.random.borrow_mut().u32(..));
             // An unknown destination is ignored (VS-H-89); a finding tells of it.
             if let Some(id) = mirror.cluster.ok().filter(|_| is_drawn)
                 && let Some(cluster) = shard.cluster(view, id)
-                && let Some(slot) = Slot::take(shard)
             {
-                drawn.push((cluster, slot));
+                drawn.push(cluster);
             }
         }
         if drawn.is_empty() {
@@ -110,7 +110,7 @@ impl Copies {
         let original = original().shadowed(settings.shadow_host);
         let mut to = SmallVec::new();
         let mut bytes = Vec::new();
-        for (cluster, slot) in drawn {
+        for cluster in drawn {
             let http2 = match speaks_http2(cx, &cluster, facts) {
                 true => original.http2(&cluster.cluster).map(Some),
                 false => original.has_http1().then(|| {
@@ -121,11 +121,7 @@ impl Copies {
                 }),
             };
             match http2 {
-                Some(http2) => to.push(Recipient {
-                    cluster,
-                    http2,
-                    slot,
-                }),
+                Some(http2) => to.push(Recipient { cluster, http2 }),
                 // Its version has no words for this request.
                 None => shard.counts.mirror("dropped"),
             }
@@ -153,16 +149,22 @@ impl Copies {
         if self.to.borrow().is_empty() {
             return;
         }
-        match self.room.get().checked_sub(bytes.len()) {
+        let settings = &self.shard.settings.mirrors;
+        let room = self.room.get().checked_sub(bytes.len());
+        let mirrored = self.shard.mirrored.get() + bytes.len();
+        match room {
+            None => self.shard.counts.limit("mirrors.body_bytes"),
+            Some(_) if mirrored > settings.collected() => {
+                self.shard.counts.limit("mirrors.in_flight");
+            }
             Some(room) => {
                 self.room.set(room);
+                self.shard.mirrored.set(mirrored);
                 self.bytes.borrow_mut().extend_from_slice(bytes);
-            }
-            None => {
-                self.shard.counts.limit("mirrors.body_bytes");
-                self.give_up();
+                return;
             }
         }
+        self.give_up();
     }
 
     /// Adds a piece of a body that has no framing of its own.
@@ -222,13 +224,13 @@ impl Copies {
 
     /// The request is complete: sends its copies, and does not wait for that.
     pub(crate) fn send(&self) {
-        let bytes = Bytes::from(self.bytes.take());
-        for Recipient {
-            cluster,
-            http2,
-            slot,
-        } in self.to.take()
-        {
+        let (to, bytes) = self.take();
+        let bytes = Bytes::from(bytes);
+        for Recipient { cluster, http2 } in to {
+            let Some(slot) = Slot::take(&self.shard) else {
+                self.shard.counts.mirror("dropped");
+                continue;
+            };
             let copy = match http2 {
                 None => Copy::Http1(bytes.clone(), self.kind),
                 Some(head) => Copy::Http2 {
@@ -243,10 +245,17 @@ impl Copies {
     }
 
     fn give_up(&self) {
-        self.bytes.take();
-        for _ in self.to.take() {
+        for _ in self.take().0 {
             self.shard.counts.mirror("dropped");
         }
+    }
+
+    /// What was collected, and for whom. From now on it is nothing for nobody.
+    fn take(&self) -> (SmallVec<[Recipient; 1]>, Vec<u8>) {
+        let most = self.shard.settings.mirrors.body_bytes;
+        let body = most - self.room.replace(most);
+        self.shard.mirrored.set(self.shard.mirrored.get() - body);
+        (self.to.take(), self.bytes.take())
     }
 }
 
