@@ -231,6 +231,9 @@ pub struct Limits {
     pub requests_per_connection: u32,
     /// Accept queue of each listening socket.
     pub backlog: i32,
+    /// Bytes of memory of access log records that a shard keeps and of those that a sink has not dealt with
+    /// yet, together; more are lost, and counted.
+    pub access_log_bytes: usize,
     /// Access log records kept between two ticks of the meter (250 ms); more are lost, and counted.
     pub access_log_ring: usize,
     /// Bytes after which one direction of a tunnel counts as bulk and is spliced, and of an HTTP/1
@@ -250,6 +253,7 @@ impl Default for Limits {
             pooled_per_endpoint: 512,
             requests_per_connection: 0,
             backlog: 4096,
+            access_log_bytes: 16 * 1024 * 1024,
             access_log_ring: 16_384,
             splice_after: 256 * 1024,
         }

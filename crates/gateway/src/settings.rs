@@ -325,6 +325,10 @@ impl Settings {
         );
         demand(limits.backlog > 0, "limits.backlog must be 1 or more");
         demand(
+            limits.access_log_bytes >= 64 * 1024,
+            "limits.access_log_bytes must be 65536 or more",
+        );
+        demand(
             limits.access_log_ring > 0,
             "limits.access_log_ring must be 1 or more; log.access: off switches the log off",
         );
@@ -625,6 +629,7 @@ mod tests {
             ("limits.connections", "0"),
             ("limits.fields", "500"),
             ("limits.head_bytes", "1"),
+            ("limits.access_log_bytes", "1000"),
             ("http2.endpoint_streams", "0"),
             ("http2.stream_window_bytes", "1000"),
             ("http2.frame_bytes", "16777216"),

@@ -254,17 +254,18 @@ async fn standard_output_has_every_line_before_the_process_ends() {
     }
 }
 
-/// Waits for its channel before it takes a batch.
-struct Stuck(Arc<Mutex<std::sync::mpsc::Receiver<()>>>);
+/// Waits for its channel, or for the end of that, before it notes a batch.
+struct Stuck(Arc<Mutex<std::sync::mpsc::Receiver<()>>>, Notes);
 
 impl Sink for Stuck {
     fn name(&self) -> &str {
         "stuck"
     }
 
-    fn records(&mut self, _: &[AccessRecord]) {
-        // An error is the end of the test.
+    fn records(&mut self, batch: &[AccessRecord]) {
+        // An error is the end of the channel.
         let _ = self.0.lock().expect("not poisoned").recv();
+        self.1.records(batch);
     }
 }
 
@@ -281,7 +282,7 @@ async fn a_sink_that_blocks_holds_up_neither_traffic_nor_changes() {
     let notes = Notes::default();
     let other = notes.clone();
     let builder = Facade::builder().settings(settings()).extend(move |host| {
-        host.sink("stuck", move || Stuck(stuck.clone()));
+        host.sink("stuck", move || Stuck(stuck.clone(), Notes::default()));
         host.sink("notes", move || other.clone());
     });
     let gateway = Gateway::start(Some(&to(&one)), builder).await;
@@ -296,4 +297,51 @@ async fn a_sink_that_blocks_holds_up_neither_traffic_nor_changes() {
         assert_eq!(notes.next().await.upstream_host, Some(upstream.addr()));
     }
     drop(release);
+}
+
+#[tokio::test]
+async fn records_that_wait_for_a_sink_are_bounded_in_bytes() {
+    const BYTES: usize = 64 * 1024;
+    const LONG: usize = 900;
+    let upstream = HttpUpstream::named("web").start().await;
+    let web = SocketAddr::new(fresh_ip(), free_port());
+    let (release, stuck) = std::sync::mpsc::channel();
+    let stuck = Arc::new(Mutex::new(stuck));
+    let notes = Notes::default();
+    let told = notes.clone();
+    let mut settings = settings();
+    settings.process.shards = 1;
+    settings.limits.access_log_bytes = BYTES;
+    let builder = Facade::builder().settings(settings).extend(move |host| {
+        host.sink("stuck", move || Stuck(stuck.clone(), notes.clone()));
+    });
+    let documents = http("web", web.ip(), web.port(), upstream.addr());
+    let gateway = Gateway::start(Some(&documents), builder).await;
+    let mut client = connect(web).await;
+    let long = "l".repeat(LONG);
+    let (fields, path) = (
+        ["user-agent", "x-request-id", "x-forwarded-for"].map(|name| (name, &*long)),
+        format!("/{long}"),
+    );
+    let many = 100;
+    for _ in 0..many {
+        let reply = client.request("GET", "web", &path, &fields, None).await;
+        assert_eq!(reply.expect("an answer").status, 200);
+    }
+    let lost = "pointsman_access_log_lost_total";
+    gateway.metrics_until(|it| it.sum(lost, &[]) > 0.0).await;
+    drop(release);
+    let kept = || told.0.lock().expect("not poisoned").len();
+    gateway
+        .metrics_until(|it| it.sum(lost, &[]) + kept() as f64 == f64::from(many))
+        .await;
+    let before = kept();
+    assert!(before > 0 && before * 4 * LONG <= BYTES, "{before}");
+    // There is room again for what comes now.
+    eventually(SOON, || async {
+        let mut client = connect(web).await;
+        assert_eq!(client.get("web", "/").await.expect("an answer").status, 200);
+        kept() > before
+    })
+    .await;
 }

@@ -84,6 +84,36 @@ pub struct AccessRecord {
     pub why: Cow<'static, str>,
 }
 
+impl AccessRecord {
+    /// Bytes of memory that it keeps besides its own size. Names that it shares with others count as
+    /// if it did not: it may be the last one that has them.
+    pub fn bytes_besides(&self) -> usize {
+        let values = [
+            &self.method,
+            &self.path,
+            &self.x_forwarded_for,
+            &self.user_agent,
+            &self.request_id,
+            &self.authority,
+            &self.server_name,
+        ];
+        let names = [&self.upstream_cluster, &self.route_name, &self.rule];
+        let words = [
+            &self.details,
+            &self.termination_details,
+            &self.transport_failure,
+            &self.why,
+        ];
+        let values = values.into_iter().flatten().map(|it| it.len());
+        let names = names.into_iter().flatten().map(|it| it.len());
+        let words = words.into_iter().map(|it| match it {
+            Cow::Borrowed(_) => 0,
+            Cow::Owned(word) => word.capacity(),
+        });
+        values.chain(names).chain(words).sum()
+    }
+}
+
 /// How records are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {

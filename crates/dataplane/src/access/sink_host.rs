@@ -5,8 +5,8 @@ use pointsman_sdk::Host;
 use pointsman_telemetry::{AccessRecord, Sink};
 use std::sync::Arc;
 
-/// Batches that may wait for a sink. With the default ring size a sink may fall behind by 16 ticks
-/// of one shard under full load, which is tens of megabytes, before records are lost.
+/// Batches of all shards that may wait for a sink. A shard has no more bytes in them than
+/// [`Limits::access_log_bytes`](crate::settings::Limits::access_log_bytes).
 pub const SINK_MAILBOX: usize = 16;
 
 /// Records of one tick of one shard.

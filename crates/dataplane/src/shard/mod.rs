@@ -289,9 +289,12 @@ impl Shard {
             shared,
         } = common;
         let stats = |labels| Rc::new(ClusterStats::new(source.clone(), labels));
-        let access = extensions
-            .has_sinks()
-            .then(|| Ring::new(settings.limits.access_log_ring));
+        let access = extensions.has_sinks().then(|| {
+            Ring::new(
+                settings.limits.access_log_ring,
+                settings.limits.access_log_bytes,
+            )
+        });
         let passthrough_http2 = ConnectionLimits::of(None, &settings);
         Rc::new(Self {
             index,

@@ -144,6 +144,23 @@ fn clipping_never_goes_beyond_the_value() {
 }
 
 #[test]
+fn a_record_says_what_it_keeps() {
+    assert_eq!(AccessRecord::default().bytes_besides(), 0);
+    let mut record = teapot();
+    let own = ["GET", "/status/418", "curl/7.73.0-DEV", "httpbin:8000"];
+    let names = ["outbound|8000||httpbin.foo.svc.cluster.local", "default"];
+    let id = 36;
+    let told = |more: &[&str]| more.iter().map(|it| it.len()).sum::<usize>();
+    let kept = told(&own) + told(&names) + id;
+    assert_eq!(record.bytes_besides(), kept);
+    record.x_forwarded_for = value("192.0.2.1");
+    record.server_name = value("web");
+    record.rule = Some("rule".into());
+    record.transport_failure = String::from("reset").into();
+    assert_eq!(record.bytes_besides(), kept + 9 + 3 + 4 + 5);
+}
+
+#[test]
 fn calendar_knows_leap_years() {
     for (days, date) in [
         (0, (1970, 1, 1)),
