@@ -151,10 +151,11 @@ pub(crate) async fn run(
         End::ClientReset => stream::reset_on_close(upstream),
         End::UpstreamReset => stream::reset_on_close(client),
         End::Idle | End::TooOld | End::Cut => {
-            match end {
-                End::Idle => cx.shard.counts.limit("timeouts.tunnel_idle"),
-                End::TooOld => cx.shard.counts.limit("maxConnectionDuration"),
-                _ => {}
+            if end != End::Cut {
+                cx.shard.counts.limit(match end {
+                    End::TooOld => "maxConnectionDuration",
+                    _ => "timeouts.tunnel_idle",
+                });
             }
             stream::reset_on_close(client);
             stream::reset_on_close(upstream);
