@@ -6,7 +6,7 @@
 //! [`destination_rule`] with [`policy`], [`gateway`], [`sidecar`], [`mesh`]), [`world`] is the set
 //! of all of them (kept in a [`shared_map`]), [`given`] what a process was told beside them, and [`context`] what follows from
 //! both: in whose eyes they are read. [`finding`] is what people are told about them, [`codes`]
-//! lists all there are, and [`cluster`] names a backend.
+//! lists all there are, [`cluster`] names a backend, and [`re2`] reads the patterns of matches.
 //!
 //! Nothing here parses YAML (`manifest`), decides (`route`) or does I/O.
 #![forbid(unsafe_code)]
@@ -29,6 +29,7 @@ pub mod object;
 pub mod place;
 pub mod policy;
 pub mod protocol;
+pub mod re2;
 pub mod service;
 pub mod service_entry;
 pub mod shared_map;

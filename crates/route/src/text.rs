@@ -1,15 +1,11 @@
 //! Comparing one text (VS-H-15..19), and patterns.
-use pointsman_model::matches::StringMatch;
+use pointsman_model::{matches::StringMatch, re2};
 use regex_automata::meta;
 use regex_syntax::hir::{
-    Hir, Look,
+    Hir,
     literal::{ExtractKind, Extractor},
 };
 use std::sync::Arc;
-
-/// Upper bound of one compiled pattern, in bytes: a thousand characters of pattern can ask for far
-/// more than that, and a table may hold thousands of patterns.
-const PATTERN_BYTES: usize = 1 << 20;
 
 /// Literal texts a pattern may begin with; `(?i)` doubles them with every letter.
 const STARTS: usize = 16;
@@ -82,11 +78,11 @@ impl Eq for Pattern {}
 impl Pattern {
     /// Compiles; the error is in words for people.
     pub fn compile(source: &Arc<str>) -> (Self, Option<String>) {
-        let parsed = parse(source);
+        let parsed = re2::parse(source);
         let starts = parsed.as_ref().map(starts).unwrap_or_default();
-        let (regex, error) = match parsed.and_then(whole) {
+        let (regex, error) = match parsed.and_then(re2::whole) {
             Ok(regex) => (Some(regex), None),
-            Err(error) => (None, Some(error)),
+            Err(fault) => (None, Some(fault.to_string())),
         };
         let source = Arc::clone(source);
         let made = Self {
@@ -118,48 +114,6 @@ impl Pattern {
     pub fn usable(&self) -> bool {
         self.regex.is_some()
     }
-}
-
-pub(crate) fn parse(source: &str) -> Result<Hir, String> {
-    regex_syntax::ParserBuilder::new()
-        .utf8(false)
-        .nest_limit(100)
-        .build()
-        .parse(source)
-        .map_err(|error| error.to_string())
-}
-
-/// Anchors are put around the parsed pattern, not around its text: text such as `a)(b` or a
-/// comment of the `x` flag would make something else of `\A(?:...)\z`.
-fn whole(hir: Hir) -> Result<meta::Regex, String> {
-    let anchored = Hir::concat(vec![Hir::look(Look::Start), hir, Hir::look(Look::End)]);
-    meta::Regex::builder()
-        .configure(
-            meta::Config::new()
-                .utf8_empty(false)
-                .nfa_size_limit(Some(PATTERN_BYTES))
-                .onepass_size_limit(Some(PATTERN_BYTES / 4))
-                .hybrid_cache_capacity(PATTERN_BYTES / 4),
-        )
-        .build_from_hir(&anchored)
-        .map_err(|error| error.to_string())
-}
-
-/// A pattern that is searched for, with its groups.
-pub(crate) fn search(source: &str) -> Result<meta::Regex, String> {
-    meta::Regex::builder()
-        .configure(
-            meta::Config::new()
-                .nfa_size_limit(Some(PATTERN_BYTES))
-                .onepass_size_limit(Some(PATTERN_BYTES / 4))
-                .hybrid_cache_capacity(PATTERN_BYTES / 4),
-        )
-        .syntax(regex_automata::util::syntax::Config::new().nest_limit(100))
-        .build(source)
-        .map_err(|error| match error.syntax_error() {
-            Some(cause) => cause.to_string(),
-            None => error.to_string(),
-        })
 }
 
 /// The literal texts a pattern begins with, if they are few and none is empty.
@@ -199,6 +153,22 @@ mod tests {
         assert!(pattern(".*").holds(b""));
     }
 
+    /// VS-H-17: every case is in the tests of `re2`.
+    #[test]
+    fn a_pattern_is_of_re2() {
+        for (source, value) in [
+            (r"/[\w-.]+", "/a-b.c"),
+            ("/{id}", "/{id}"),
+            ("[[a]]", "[]"),
+            ("[a-z&&@.]+", "a@b&c"),
+            (r"\<a\>", "<a>"),
+        ] {
+            assert!(pattern(source).holds(value.as_bytes()), "{source}");
+        }
+        assert!(!pattern(r"\w").holds("é".as_bytes()));
+        assert_eq!(pattern("/{id}/.*").starts(), [Box::from(&b"/{id}/"[..])]);
+    }
+
     #[test]
     fn what_a_pattern_begins_with_is_known_where_it_is_text() {
         let starts = |source: &str| {
@@ -222,12 +192,11 @@ mod tests {
 
     #[test]
     fn anchors_cannot_be_escaped_and_bad_patterns_match_nothing() {
-        for bad in ["a)(b", "(", "(?P<", r"\8"] {
+        for bad in ["a)(b", "(", "(?P<", r"\8", "(?x)a # tail"] {
             assert!(!pattern(bad).usable(), "{bad}");
             assert!(!pattern(bad).holds(b"ab"));
         }
         assert!(!pattern("(?m)a$").holds(b"a\nb"));
-        assert!(pattern("(?x)a # tail").holds(b"a"));
         assert!(!pattern("((((a{99}){99}){99}){99})").usable());
         assert!(!pattern("[a-z]+").holds(b"a\xff"));
     }

@@ -9,52 +9,34 @@ use ipnet::IpNet;
 use pointsman_model::{
     HostPattern,
     matches::{ClientMatch, HttpMatch, StringMatch, TcpMatch, TlsMatch},
+    re2::{self, Fault},
 };
-use regex_automata::{meta, util::syntax};
 use std::sync::Arc;
 
 /// Longest regular expression (VS-H-17), in characters.
 const REGEX_CHARACTERS: usize = 1024;
-/// Memory one compiled expression may take: repetitions such as `(a{1000}){1000}` stop here.
-const REGEX_BYTES: usize = 1 << 20;
 
-/// What is wrong with a regular expression, and what to do about it. It is compiled as the routing
-/// table does: the whole value must match (VS-H-17).
+/// What is wrong with a regular expression, and what to do about it (VS-H-17).
 pub(super) fn regex_fault(pattern: &str) -> Option<(String, &'static str)> {
     if pattern.chars().nth(REGEX_CHARACTERS).is_some() {
         let fault = format!("is longer than {REGEX_CHARACTERS} characters");
         return Some((fault, "several matches are alternatives too"));
     }
-    let built = meta::Builder::new()
-        .configure(
-            meta::Config::new()
-                .nfa_size_limit(Some(REGEX_BYTES))
-                .onepass_size_limit(Some(REGEX_BYTES)),
-        )
-        .syntax(syntax::Config::new().nest_limit(64))
-        .build(&format!("^(?:{pattern})$"));
-    let error = built.err()?;
-    if error.size_limit().is_some() {
-        let fault = "takes more than 1 MiB when compiled".to_owned();
-        return Some((fault, "repeat fewer times"));
-    }
-    let cause = error.syntax_error().map(ToString::to_string);
-    // Its last line is the cause; the lines before it repeat the pattern.
-    let cause = cause
-        .as_deref()
-        .and_then(|text| text.lines().last())
-        .map_or("", |line| line.trim_start_matches("error: "));
-    let help = match pattern {
-        "*" => "for anything write \".*\", or leave the condition out",
-        _ => "RE2 syntax, without look-around and back-references",
+    let fault = re2::parse(pattern).and_then(re2::whole).err()?;
+    let help = match (&fault, pattern) {
+        (Fault::Size, _) => "repeat fewer times",
+        (Fault::Depth, _) => "several matches are alternatives too",
+        (Fault::Syntax { .. }, "*") => "for anything write \".*\", or leave the condition out",
+        (Fault::Syntax { .. }, _) => "RE2 syntax, without look-around and back-references",
     };
-    Some((format!("cannot be compiled: {cause}"), help))
+    Some((format!("cannot be compiled: {fault}"), help))
 }
 
 /// What is wrong with the text that takes the place of what `pattern` matches: `\0`..`\9` are groups
 /// of the pattern, `\\` is a backslash.
 pub(super) fn replacement_fault(pattern: &str, replacement: &str) -> Option<String> {
-    let groups = meta::Regex::new(pattern).map_or(10, |regex| regex.captures_len());
+    let regex = re2::parse(pattern).and_then(|parsed| re2::search(&parsed));
+    let groups = regex.map_or(10, |regex| regex.captures_len());
     let mut characters = replacement.chars();
     while let Some(character) = characters.next() {
         if character != '\\' {

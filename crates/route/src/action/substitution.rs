@@ -1,5 +1,5 @@
 //! `uriRegexRewrite`: every match of a pattern in the path is replaced (VS-H-57).
-use crate::text;
+use pointsman_model::re2;
 use regex_automata::{meta, util::captures::Captures};
 use std::sync::Arc;
 
@@ -34,7 +34,8 @@ impl Substitution {
     /// In words for people: a pattern that cannot be compiled, a group it does not have, a backslash
     /// before anything else.
     pub fn compile(pattern: &Arc<str>, replacement: &Arc<str>) -> Result<Self, String> {
-        let regex = text::search(pattern)?;
+        let parsed = re2::parse(pattern).map_err(|fault| fault.to_string())?;
+        let regex = re2::search(&parsed).map_err(|fault| fault.to_string())?;
         let parts = parts(replacement)?;
         let groups = regex.captures_len();
         for part in &parts {
@@ -141,6 +142,7 @@ mod tests {
             ("[0-9]*", "-", "/1a", "-/-a-"),
             ("(?i)FOO", r"\0\\", "/foo", r"/foo\"),
             ("/.*", "", "/x", ""),
+            (r"^/{v}/([\w-.]+)", r"/\1", "/{v}/a-b/c", "/a-b/c"),
         ] {
             let made = replaced(pattern, replacement, path);
             assert_eq!(made.as_deref(), Some(expected), "{pattern} {path}");
@@ -151,7 +153,7 @@ mod tests {
     #[test]
     fn what_cannot_be_carried_out_does_not_compile() {
         for (pattern, replacement, word) in [
-            ("(", "", "unclosed"),
+            ("(", "", "not closed"),
             ("a", r"\1", "group 1"),
             ("(a)", r"\n", "backslash"),
             ("a", "\\", "backslash"),

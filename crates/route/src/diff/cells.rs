@@ -5,8 +5,9 @@
 //! a division; so the divisions are complete, overlapping patterns included, unless a limit ends
 //! the walk.
 use super::Limits;
-use crate::text::{self, Text};
+use crate::text::Text;
 use foldhash::{HashMap, HashSet};
+use pointsman_model::re2;
 use regex_automata::{
     Anchored, MatchKind,
     hybrid::dfa::{Cache, DFA},
@@ -27,7 +28,7 @@ pub(super) struct Grammar {
     pub(super) usual: &'static [&'static str],
     /// Can a client send it so?
     pub(super) sound: fn(&str) -> bool,
-    /// The same as a pattern of what cannot be sent, for the walk.
+    /// The same as a pattern of what cannot be sent, for the walk; in the syntax of the engine.
     pub(super) unsound: &'static str,
 }
 
@@ -131,7 +132,7 @@ impl Walk {
         for (text, folded) in texts {
             patterns.push(whole(pattern(text, *folded)?));
         }
-        patterns.push(whole(text::parse(grammar.unsound).ok()?));
+        patterns.push(whole(own(grammar.unsound)?));
         let nfa: NFA = thompson::Compiler::new()
             .configure(thompson::Config::new().nfa_size_limit(Some(limits.automaton_bytes)))
             .build_many_from_hir(&patterns)
@@ -236,19 +237,25 @@ fn whole(hir: Hir) -> Hir {
     Hir::concat(vec![Hir::look(Look::Start), hir, Hir::look(Look::End)])
 }
 
+/// A pattern that is not a manifest's: in the syntax of the engine, of bytes.
+fn own(pattern: &str) -> Option<Hir> {
+    let mut parser = regex_syntax::ParserBuilder::new().utf8(false).build();
+    parser.parse(pattern).ok()
+}
+
 /// The text as a pattern.
 fn pattern(text: &Text, folded: bool) -> Option<Hir> {
     let literal = |text: &str, tail: &str| {
         let flags = if folded { "i" } else { "" };
         let escaped = regex_syntax::escape(text);
-        text::parse(&format!("(?{flags}:{escaped}){tail}")).ok()
+        own(&format!("(?{flags}:{escaped}){tail}"))
     };
     match text {
         Text::Exact(text) => literal(text, ""),
         Text::Prefix(text) => literal(text, "(?s-u:.*)"),
         // One that cannot be used matches nothing.
         Text::Pattern(pattern) if !pattern.usable() => Some(Hir::fail()),
-        Text::Pattern(pattern) => text::parse(pattern.source()).ok(),
+        Text::Pattern(pattern) => re2::parse(pattern.source()).ok(),
         Text::Present => literal("", "(?s-u:.*)"),
     }
 }
