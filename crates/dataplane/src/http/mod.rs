@@ -10,8 +10,9 @@
 //! `client` writes the heads of responses, in which `changes` says what the rule alters.
 //!
 //! `local` and `answer` make the replies that no upstream made (`grpc` in what shape to its clients,
-//! `answer_head` to streams), behind which `discard` reads what is left of the request. After a 101 it is
-//! `websocket`. `mirror` sends copies, which nobody waits for.
+//! `answer_head` to streams), behind which `discard` reads what is left of the request, and `linger` what
+//! comes until a connection is closed. After a 101 it is `websocket`. `mirror` sends copies, which nobody
+//! waits for.
 mod again;
 mod age;
 mod answer;
@@ -32,6 +33,7 @@ mod grpc;
 mod grpc_web;
 mod http2;
 mod kept;
+mod linger;
 mod local;
 mod mirror;
 mod routed;
