@@ -101,9 +101,9 @@ fn try_write(stream: &Socket, bytes: &[u8]) -> io::Result<usize> {
 
 /// Bytes that a connection reads before others get their turn.
 ///
-/// Over HTTP/2 these are its streams. h2 reads as long as there is something to read, and keeps each frame until its stream takes it: a
-/// burst of short messages would stand for its whole window in memory, and past what
-/// `http2.small_frames_bytes` allows, although everybody is ready to take them.
+/// Over HTTP/2 these are its streams. h2 reads as long as there is something to read, and keeps each
+/// frame until its stream takes it: a burst of short messages would stand for its whole window in memory,
+/// and past what `http2.small_frames_bytes` allows, although everybody is ready to take them.
 #[derive(Debug, Default)]
 pub(crate) struct Turn(usize);
 

@@ -139,6 +139,16 @@ mod tests {
         }
     }
 
+    /// A sink that takes no batch from its mailbox, which goes with what is given beside it.
+    fn unstarted() -> ([SinkOutlet; 1], impl Sized) {
+        let (sink, seat) = Link::<SinkHost>::reserve("sink", SINK_MAILBOX);
+        let sink = SinkOutlet {
+            name: "sink",
+            records: sink.outlet(),
+        };
+        ([sink], seat)
+    }
+
     fn record(path: usize) -> AccessRecord {
         AccessRecord {
             path: Some(vec![b'p'; path].into()),
@@ -171,12 +181,7 @@ mod tests {
     fn what_waits_is_bounded_in_bytes_until_the_sink_has_dealt_with_it() {
         const BYTES: usize = 1 << 20;
         let recorder = Recorder::default();
-        // It takes no batch: it was never started.
-        let (sink, seat) = Link::<SinkHost>::reserve("sink", SINK_MAILBOX);
-        let sinks = [SinkOutlet {
-            name: "sink",
-            records: sink.outlet(),
-        }];
+        let (sinks, seat) = unstarted();
         // Long ones, short ones, and a change from many to few, which leaves empty places.
         for (path, burst) in [(4096, 100_000), (4096, 100), (0, 100_000), (0, 700)] {
             let ring = Ring::new(16_384, BYTES);
@@ -202,11 +207,7 @@ mod tests {
     fn room_comes_back_with_the_sink() {
         const BYTES: usize = 1 << 20;
         let recorder = Recorder::default();
-        let (sink, seat) = Link::<SinkHost>::reserve("sink", SINK_MAILBOX);
-        let sinks = [SinkOutlet {
-            name: "sink",
-            records: sink.outlet(),
-        }];
+        let (sinks, seat) = unstarted();
         let ring = Ring::new(16_384, BYTES);
         for _ in 0..2 {
             for _ in 0..1000 {
