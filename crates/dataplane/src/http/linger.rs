@@ -1,53 +1,101 @@
-//! The end of a connection of HTTP/1 whose last answer its client has still to get, or whose client may
-//! still be sending.
-use super::Context;
-use crate::stream;
-use std::{cell::Cell, pin::pin, time::Duration};
+//! The end of a connection whose last answer its client has still to get, or whose client may still be
+//! sending.
+//!
+//! Whoever closes a socket while the other side still sends, or with bytes in it that nobody read, has
+//! what the kernel has not sent yet thrown away, and sends a reset, which overtakes an answer. So what
+//! comes is read and thrown away, and our side ends once all is sent (RFC 9112 section 9.6). Clients of
+//! HTTP/2 send to the last: windows, PINGs.
+use crate::{
+    shard::{Shard, registry::Lease},
+    socket::Socket,
+    stream,
+};
+use std::time::{Duration, Instant};
 use tokio::task::coop::consume_budget;
 
-/// How long a connection that we close is read from once the peer's kernel has all, so that the peer
-/// gets the answer instead of a reset for the bytes it still sends (RFC 9112 section 9.6).
-const LINGER: Duration = Duration::from_millis(500);
-/// And at most this many bytes.
-const LINGER_BYTES: usize = 256 * 1024;
-
-/// Reads on as long as the client takes what the kernel has still to send, then ends our side and reads
-/// on for a moment: to close with unread bytes in the socket sends a reset, which overtakes an answer
-/// and takes what is not sent yet with it.
-pub(super) async fn linger(cx: &Context<'_>) {
-    let limit = cx.shard.settings.timeouts.write.0;
-    if !limit.is_zero() {
-        stream::give_up_after(cx.client, limit);
-    }
-    let most = Cell::new(usize::MAX);
-    let mut discarded = pin!(discard_all(cx, &most));
-    let taken = async {
-        stream::sent(cx.client).await;
-        // What is under way may still be lost, and is sent again only by an open connection.
-        stream::count_what_is_under_way(cx.client);
-        stream::sent(cx.client).await;
-    };
-    tokio::select! {
-        biased;
-        // What has ended sends nothing that would cause a reset.
-        () = &mut discarded => return,
-        () = taken => {}
-    }
-    stream::half_close(cx.client);
-    most.set(LINGER_BYTES);
-    let _ = cx.lease.within(LINGER, discarded).await;
+/// What a client may still do once it has got everything.
+#[derive(Clone, Copy)]
+pub(super) struct Patience {
+    /// So long it may say nothing before it ends its side.
+    pub(super) silence: Duration,
+    /// So long it may speak.
+    pub(super) speech: Duration,
+    /// And so many bytes.
+    pub(super) bytes: usize,
 }
 
-/// Reads and throws away until the client has ended its side, or there was more than `most`.
-async fn discard_all(cx: &Context<'_>, most: &Cell<usize>) {
-    let mut scratch = cx.shard.buffers.small();
-    while let Ok(read @ 1..) = stream::read(cx.client, &mut scratch).await {
-        consume_budget().await;
-        scratch.clear();
-        let Some(left) = most.get().checked_sub(read) else {
-            break;
-        };
-        most.set(left);
+impl Patience {
+    /// With clients of which nothing more is of use.
+    pub(super) const LITTLE: Self = Self {
+        silence: Duration::from_millis(500),
+        speech: Duration::from_millis(500),
+        bytes: 256 * 1024,
+    };
+}
+
+/// From now on the kernel gives the client up if it takes nothing of what was written for as long as a
+/// write may take.
+pub(super) fn hurry(shard: &Shard, client: &Socket) {
+    let limit = shard.settings.timeouts.write.0;
+    if !limit.is_zero() {
+        stream::give_up_after(client, limit);
     }
-    cx.shard.buffers.give(scratch);
+}
+
+/// Reads on as long as the client takes what the kernel has still to send, then ends our side and reads
+/// on until the client has ended its own, or there is no more `patience`.
+pub(super) async fn linger(shard: &Shard, lease: &Lease, client: &Socket, patience: Patience) {
+    hurry(shard, client);
+    let mut bytes = shard.buffers.small();
+    let taken = async {
+        stream::sent(client).await;
+        // What is under way may still be lost, and is sent again only by an open connection.
+        stream::count_what_is_under_way(client);
+        stream::sent(client).await;
+    };
+    // What has ended sends nothing that would cause a reset.
+    let ended = tokio::select! {
+        biased;
+        () = discard(client, &mut bytes) => true,
+        () = taken => false,
+    };
+    if !ended {
+        stream::half_close(client);
+        hear_out(lease, client, &mut bytes, patience).await;
+    }
+    shard.buffers.give(bytes);
+}
+
+/// Ends our side at once, and reads on for a moment: for what is said to a client that may send no more.
+pub(super) async fn dismiss(shard: &Shard, lease: &Lease, client: &Socket) {
+    stream::half_close(client);
+    let mut bytes = shard.buffers.small();
+    hear_out(lease, client, &mut bytes, Patience::LITTLE).await;
+    shard.buffers.give(bytes);
+}
+
+/// Reads and throws away until the client has ended its side.
+async fn discard(client: &Socket, bytes: &mut Vec<u8>) {
+    while let Ok(1..) = stream::read(client, bytes).await {
+        consume_budget().await;
+        bytes.clear();
+    }
+}
+
+/// The same, and no longer than `patience` lasts.
+async fn hear_out(lease: &Lease, client: &Socket, bytes: &mut Vec<u8>, patience: Patience) {
+    let Patience {
+        silence,
+        speech,
+        bytes: mut left,
+    } = patience;
+    let began = Instant::now();
+    while let Ok(Ok(read @ 1..)) = lease.within(silence, stream::read(client, bytes)).await {
+        consume_budget().await;
+        bytes.clear();
+        left = left.saturating_sub(read);
+        if left == 0 || began.elapsed() >= speech {
+            break;
+        }
+    }
 }

@@ -7,7 +7,7 @@ use super::{
     discard::discard,
     exchange::Http1Request,
     grpc,
-    linger::linger,
+    linger::{Patience, linger},
     local::{self, Local, Refused},
     watched::awaited,
     websocket,
@@ -57,7 +57,7 @@ pub(crate) async fn serve(cx: &Context<'_>, mut input: Vec<u8>) {
     // A client of which nothing is unread, and which has been sent all, costs two system calls.
     if unread || stream::is_unsettled(cx.client) {
         // Boxed, since few connections ever come here.
-        Box::pin(linger(cx)).await;
+        Box::pin(linger(cx.shard, cx.lease, cx.client, Patience::LITTLE)).await;
     }
 }
 

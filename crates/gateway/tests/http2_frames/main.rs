@@ -17,7 +17,11 @@ mod upstreams;
 use case::Case;
 use common::{Gateway, http, settings};
 use pointsman_gateway::Settings;
-use pointsman_testkit::{HttpUpstream, free_port, fresh_ip};
+use pointsman_testkit::{
+    HttpUpstream,
+    frames::{Frame, FrameClient, FrameError, code},
+    free_port, fresh_ip,
+};
 use std::net::SocketAddr;
 
 /// A gateway in front of this HTTP/1 upstream, and where clients reach it.
@@ -82,4 +86,21 @@ async fn fields() {
 #[tokio::test]
 async fn bodies_and_their_lengths() {
     all(messages::bodies()).await;
+}
+
+/// Whoever breaks the protocol hears why, though more was sent behind the mistake: a reset would overtake
+/// what is said, and on some systems throw it away.
+#[tokio::test]
+async fn a_mistake_is_told_though_more_is_sent_behind_it() {
+    let upstream = HttpUpstream::named("web").start().await;
+    let (_gateway, web) = web(settings(), &upstream).await;
+    let more = vec![Frame::ping([0; 8]); 8_000];
+    for mistake in [Frame::data(0, *b"x"), Frame::window_update(0, 0)] {
+        let mut client = FrameClient::begin(web).await.expect("HTTP/2");
+        client.send(&[&[mistake], &more[..]].concat()).await;
+        assert!(client.to_end().await, "{:?}", client.heard);
+        assert_eq!(client.heard.error(), Some(code::PROTOCOL_ERROR));
+        let closed = FrameError::Closed.to_string();
+        assert_eq!(client.heard.end, Some(closed), "not a reset");
+    }
 }

@@ -229,12 +229,21 @@ pub(crate) async fn serve(shard: Rc<Shard>, lease: Lease, accepted: Accepted, re
                 flooded = true;
                 connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
             }
-            Ok(Next::Over | Next::Broken(_)) if flooded => return,
+            Ok(Next::Over | Next::Broken(_)) if flooded => {
+                drop(connection);
+                return peer.dismiss().await;
+            }
             Ok(Next::Over) => {
                 drop(connection);
                 return peer.part().await;
             }
-            Ok(Next::Broken(error)) => return ended(&peer, &error),
+            Ok(Next::Broken(error)) => {
+                drop(connection);
+                if ended(&peer, &error) {
+                    peer.dismiss().await;
+                }
+                return;
+            }
             Ok(Next::Gone) => return,
             // A head that never ends (VS-H-142).
             Err(IdleEnd::Elapsed) if slow.is_some() => {
@@ -283,10 +292,10 @@ fn builder(settings: &Settings) -> server::Builder {
     builder
 }
 
-/// The connection ended because somebody broke the protocol, or is gone.
-fn ended(peer: &Peer, error: &h2::Error) {
+/// The connection ended because the client broke the protocol, or is gone. Has it been told?
+fn ended(peer: &Peer, error: &h2::Error) -> bool {
     if error.is_io() || error.is_remote() {
-        return;
+        return false;
     }
     tracing::debug!(peer = %peer.accepted.peer, %error, "HTTP/2 connection ended");
     peer.shard.counts.refuse(match error.reason() {
@@ -296,4 +305,5 @@ fn ended(peer: &Peer, error: &h2::Error) {
         Some(Reason::COMPRESSION_ERROR) => "http2_compression",
         _ => "http2_protocol",
     });
+    true
 }
