@@ -5,7 +5,9 @@ use common::*;
 use pointsman_gateway::Gateway as Facade;
 use pointsman_sdk::{AccessRecord, Sink};
 use pointsman_testkit::{
-    Child, HttpUpstream, TcpUpstream, eventually, free_port, fresh_ip, wait_for_port, within,
+    Child, HttpUpstream, TcpUpstream, eventually,
+    frames::{Block, Fate, Frame, FrameClient},
+    free_port, fresh_ip, wait_for_port, within,
 };
 use std::{
     io::Read,
@@ -53,6 +55,15 @@ impl Notes {
         let mut records = self.0.lock().expect("not poisoned");
         assert_eq!(records.len(), 1, "{records:?}");
         records.remove(0)
+    }
+
+    /// All records, once there are so many.
+    async fn all(&self, count: usize) -> Vec<AccessRecord> {
+        eventually(SOON, || async {
+            self.0.lock().expect("not poisoned").len() >= count
+        })
+        .await;
+        self.0.lock().expect("not poisoned").clone()
     }
 }
 
@@ -173,6 +184,74 @@ async fn replies_of_our_own_say_why() {
     assert_eq!((record.response_code, text(&record.method)), (400, "-"));
     assert_eq!(record.flags.to_string(), "DPE");
     assert_eq!(record.downstream_local, Some(web));
+}
+
+/// What a rule answers by itself has a body of the request in its record all the same.
+#[tokio::test]
+async fn a_body_that_no_endpoint_gets_is_counted() {
+    let web = SocketAddr::new(fresh_ip(), free_port());
+    let nowhere = SocketAddr::new(fresh_ip(), free_port());
+    let documents = http("web", web.ip(), web.port(), nowhere)
+        + &rules(
+            "web",
+            "- match: [{uri: {prefix: /gone}}]
+  directResponse: {status: 410, body: {string: gone}}
+- match: [{uri: {prefix: /moved}}]
+  redirect: {uri: /new}
+- match: [{uri: {prefix: /fault}}]
+  fault: {abort: {httpStatus: 418, percentage: {value: 100}}}
+  route: [{destination: {host: web}}]
+- match: [{uri: {prefix: /late}}]
+  fault: {abort: {httpStatus: 418, percentage: {value: 100}}, delay: {fixedDelay: 1ms, percentage: {value: 100}}}
+  route: [{destination: {host: web}}]
+- match: [{uri: {prefix: /v9}}]
+  route: [{destination: {host: web, subset: v9}}]",
+        );
+    let notes = Notes::default();
+    let _gateway = notes.gateway(&documents).await;
+    let mut asked = 0;
+    for (path, status) in [
+        ("/gone", 410),
+        ("/moved", 301),
+        ("/fault", 418),
+        ("/late", 418),
+        ("/v9", 503),
+        ("/other", 404),
+    ] {
+        let mut client = connect(web).await;
+        let head = format!("POST {path} HTTP/1.1\r\nhost: web\r\n");
+        let sized = format!("{head}content-length: 5\r\n\r\n");
+        let chunked = format!("{head}transfer-encoding: chunked\r\n\r\n3\r\nhel\r\n");
+        let last = format!("{head}connection: close\r\ncontent-length: 5\r\n\r\nhello");
+        for (first, rest) in [
+            (format!("{sized}hello"), ""),
+            (sized.clone(), "hello"),
+            (format!("{sized}hel"), "lo"),
+            (chunked, "2\r\nlo\r\n0\r\nx: y\r\n\r\n"),
+            (last, ""),
+        ] {
+            client.send(&first).await.expect("sent");
+            let reply = client.read_response().await.expect("an answer");
+            assert_eq!(reply.status, status, "{first}");
+            client.send(rest).await.expect("sent");
+            asked += 1;
+        }
+        let mut client = FrameClient::begin(web).await.expect("connects");
+        let block = Block::request("POST", "web", path).bytes();
+        client
+            .send(&[
+                Frame::headers(1, block),
+                Frame::data(1, "hel"),
+                Frame::data(1, "lo").end_stream(),
+            ])
+            .await;
+        assert_eq!(client.fate(1).await, Fate::Status(status), "{path}");
+        asked += 1;
+    }
+    let records = notes.all(asked).await;
+    for record in &records {
+        assert_eq!(record.bytes_received, 5, "{record:?}");
+    }
 }
 
 #[tokio::test]

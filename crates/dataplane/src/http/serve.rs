@@ -4,7 +4,7 @@ use super::{
     age::Age,
     attempts::{self, Outcome},
     decide::{Answered, Forward, Reply, Step, TableCache, decide},
-    discard::discard,
+    discard::{self, discard},
     exchange::Http1Request,
     grpc,
     linger::{Patience, linger},
@@ -15,7 +15,7 @@ use super::{
 use crate::{access::pending::Ending, shard::registry::IdleEnd, stream, tunnel::Progress};
 use pointsman_telemetry::{ClusterStats, Flags, RequestProtocol};
 use pointsman_wire::http1::{BodyLength, first_line_ends, head_may_be_complete, make_last};
-use std::time::Duration;
+use std::{cell::Cell, time::Duration};
 use tokio::task::coop::consume_budget;
 
 /// How long a client may take for its next request until what requests need is let go.
@@ -248,13 +248,18 @@ async fn handle(cx: &Context<'_>, step: &Step, input: &mut Vec<u8>, out: &mut Ve
             let keep = facts.keeps_discarding(most) && !cx.lease.is_draining();
             local.write_changed(out, changes, facts, keep);
             let (status, grpc) = grpc::told(local.status, facts);
-            let ending = Ending {
-                status,
-                bytes: (0, body_of(out)),
-                ..Ending::of(local)
+            let unread = Unread {
+                facts,
+                stats,
+                ending: Ending {
+                    status,
+                    bytes: (0, body_of(out)),
+                    ..Ending::of(local)
+                },
+                grpc,
+                keep,
             };
-            record(cx, stats, facts, ending, grpc);
-            answer_unread(cx, facts, keep, input, out).await
+            unread.answer(cx, input, out).await
         }
         Step::Answered(Answered {
             facts,
@@ -270,7 +275,6 @@ async fn handle(cx: &Context<'_>, step: &Step, input: &mut Vec<u8>, out: &mut Ve
                 details,
                 bytes: (0, body_of(out)),
             };
-            record(cx, stats, facts, ending, *grpc);
             let most = cx.shard.settings.limits.discarded_body_bytes;
             let mut keep = facts.keeps_discarding(most);
             if keep && cx.lease.is_draining() {
@@ -278,7 +282,14 @@ async fn handle(cx: &Context<'_>, step: &Step, input: &mut Vec<u8>, out: &mut Ve
                 make_last(out);
                 keep = false;
             }
-            answer_unread(cx, facts, keep, input, out).await
+            let unread = Unread {
+                facts,
+                stats,
+                ending,
+                grpc: *grpc,
+                keep,
+            };
+            unread.answer(cx, input, out).await
         }
         // Boxed, so that connections nobody delays are not as large as this is.
         Step::After(delay, step) => Box::pin(handle_after(cx, *delay, step, input, out)).await,
@@ -502,32 +513,50 @@ impl Ending {
     }
 }
 
-/// Sends an answer that was made without looking at the request's body.
-async fn answer_unread(
-    cx: &Context<'_>,
-    facts: &RequestFacts,
+/// An answer that was made without looking at the request's body.
+struct Unread<'a> {
+    facts: &'a RequestFacts,
+    stats: &'a ClusterStats,
+    /// Without what has come of the body.
+    ending: Ending,
+    /// The status in the answer to a gRPC call, if it has one.
+    grpc: Option<u8>,
     keep: bool,
-    input: &mut Vec<u8>,
-    out: &[u8],
-) -> Then {
-    let most = cx.shard.settings.limits.discarded_body_bytes;
-    if matches!(facts.body, BodyLength::Length(length) if length > most) {
-        cx.shard.counts.limit("limits.discarded_body_bytes");
+}
+
+impl Unread<'_> {
+    /// Sends it, and reads the body that stands before the next request.
+    async fn answer(self, cx: &Context<'_>, input: &mut Vec<u8>, out: &[u8]) -> Then {
+        let (body, keep) = (self.facts.body, self.keep);
+        let most = cx.shard.settings.limits.discarded_body_bytes;
+        if matches!(body, BodyLength::Length(length) if length > most) {
+            cx.shard.counts.limit("limits.discarded_body_bytes");
+        }
+        if !keep || !self.facts.has_body() {
+            self.record(cx, discard::received(body, input));
+            return Then::behind(answer(cx, out).await, keep);
+        }
+        // At the same time: a client may send all of its request before it reads. Each waits by a lease of
+        // its own, as one has one deadline. Boxed, since few connections ever come here.
+        let both = async {
+            let lease = cx.lease.stream();
+            let received = Cell::new(0);
+            let sent = async { answer(cx, out).await.then_some(()).ok_or(()) };
+            let discarded = async { Ok(discard(cx, &lease, body, input, most, &received).await) };
+            let end = tokio::try_join!(sent, discarded);
+            self.record(cx, received.get());
+            end
+        };
+        match Box::pin(both).await {
+            Ok(((), discarded)) => Then::behind(true, discarded),
+            Err(()) => Then::Cut,
+        }
     }
-    if !keep || !facts.has_body() {
-        return Then::behind(answer(cx, out).await, keep);
-    }
-    // At the same time: a client may send all of its request before it reads. Each waits by a lease of
-    // its own, as one has one deadline. Boxed, since few connections ever come here.
-    let both = async {
-        let lease = cx.lease.stream();
-        let sent = async { answer(cx, out).await.then_some(()).ok_or(()) };
-        let discarded = async { Ok(discard(cx, &lease, facts.body, input, most).await) };
-        tokio::try_join!(sent, discarded)
-    };
-    match Box::pin(both).await {
-        Ok(((), discarded)) => Then::behind(true, discarded),
-        Err(()) => Then::Cut,
+
+    fn record(self, cx: &Context<'_>, received: u64) {
+        let mut ending = self.ending;
+        ending.bytes.0 = received;
+        record(cx, self.stats, self.facts, ending, self.grpc);
     }
 }
 

@@ -61,6 +61,19 @@ impl Http2Source {
         self.gather(cx, usize::MAX);
     }
 
+    /// Throws away what has come so far; how many bytes that was.
+    pub(in crate::http) fn discard(&mut self) -> u64 {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut bytes = 0;
+        loop {
+            self.poll_gather(&mut cx);
+            let Some(piece) = self.gathered() else {
+                return bytes;
+            };
+            bytes += piece.len() as u64;
+        }
+    }
+
     fn gathered(&mut self) -> Option<Bytes> {
         match self.gathered.is_empty() {
             true => self.held.take(),

@@ -134,7 +134,7 @@ impl Stream<'_> {
                 let (status, grpc) = grpc::told(local.status, facts);
                 let ending = Ending {
                     status,
-                    bytes: (0, self.answer(out)),
+                    bytes: (body.discard(), self.answer(out)),
                     ..Ending::of(local)
                 };
                 record(cx, &reply.stats, facts, ending, grpc);
@@ -144,7 +144,7 @@ impl Stream<'_> {
                     status: answered.status,
                     flags: Flags::EMPTY,
                     details: answered.details,
-                    bytes: (0, self.answer(out)),
+                    bytes: (body.discard(), self.answer(out)),
                 };
                 record(cx, &answered.stats, &answered.facts, ending, answered.grpc);
             }

@@ -108,13 +108,13 @@ async fn read_away(
     let mut most = shard.settings.mirrors.body_bytes;
     loop {
         consume_budget().await;
-        let Some((used, done)) = rest.take(input) else {
+        let Some(part) = rest.take(input) else {
             return Some(false);
         };
-        input.drain(..used.min(input.len()));
-        match most.checked_sub(used) {
+        input.drain(..part.bytes.min(input.len()));
+        match most.checked_sub(part.bytes) {
             // Bytes behind the response answer nobody.
-            Some(_) if done => return Some(input.is_empty()),
+            Some(_) if part.last => return Some(input.is_empty()),
             Some(left) => most = left,
             None => return Some(false),
         }
