@@ -2,7 +2,7 @@
 mod common;
 
 use common::*;
-use pointsman_gateway::Gateway as Facade;
+use pointsman_gateway::{Gateway as Facade, Settings};
 use pointsman_sdk::{AccessRecord, Sink};
 use pointsman_testkit::{
     Child, HttpUpstream, TcpUpstream, eventually,
@@ -14,6 +14,7 @@ use std::{
     net::SocketAddr,
     process::{Command, Stdio},
     sync::{Arc, Mutex},
+    time::Instant,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -39,9 +40,13 @@ impl Sink for Notes {
 
 impl Notes {
     async fn gateway(&self, documents: &str) -> Gateway {
+        self.gateway_with(settings(), documents).await
+    }
+
+    async fn gateway_with(&self, settings: Settings, documents: &str) -> Gateway {
         let notes = self.clone();
         let builder = Facade::builder()
-            .settings(settings())
+            .settings(settings)
             .extend(move |host| host.sink("notes", move || notes.clone()));
         Gateway::start(Some(documents), builder).await
     }
@@ -251,6 +256,33 @@ async fn a_body_that_no_endpoint_gets_is_counted() {
     let records = notes.all(asked).await;
     for record in &records {
         assert_eq!(record.bytes_received, 5, "{record:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_is_late_was_under_way_since_its_first_byte() {
+    let upstream = HttpUpstream::named("web").start().await;
+    let web = SocketAddr::new(fresh_ip(), free_port());
+    let documents = http("web", web.ip(), web.port(), upstream.addr());
+    let mut settings = settings();
+    settings.timeouts.request_head = written("400ms");
+    let notes = Notes::default();
+    let _gateway = notes.gateway_with(settings, &documents).await;
+    for warm in [false, true] {
+        let mut client = connect(web).await;
+        if warm {
+            assert_eq!(client.get("web", "/").await.expect("an answer").status, 200);
+            assert_eq!(notes.next().await.response_code, 200);
+        }
+        let begun = Instant::now();
+        client.send("GET / HT").await.expect("sent");
+        assert_eq!(client.read_response().await.expect("an answer").status, 408);
+        let took = begun.elapsed().as_millis();
+        let record = notes.next().await;
+        assert_eq!(record.details, "request_header_timeout");
+        let duration = u128::from(record.duration_ms);
+        assert!((400..=took).contains(&duration), "{warm}: {record:?}");
+        assert_eq!(record.revision, 1, "{warm}");
     }
 }
 

@@ -15,7 +15,10 @@ use super::{
 use crate::{access::pending::Ending, shard::registry::IdleEnd, stream, tunnel::Progress};
 use pointsman_telemetry::{ClusterStats, Flags, RequestProtocol};
 use pointsman_wire::http1::{BodyLength, first_line_ends, head_may_be_complete, make_last};
-use std::{cell::Cell, time::Duration};
+use std::{
+    cell::Cell,
+    time::{Duration, Instant},
+};
 use tokio::task::coop::consume_budget;
 
 /// How long a client may take for its next request until what requests need is let go.
@@ -190,6 +193,12 @@ async fn next_head(
                 Step::NeedMore => {}
                 step => return Ok(step),
             }
+        }
+        if scanned == 0 {
+            // Of whatever becomes of it: a whole head begins the record of its request.
+            cx.access.begin(None, Instant::now());
+            let revision = cx.lease.generation();
+            cx.access.edit(|record| record.revision = revision);
         }
         line_ended = line_ended || first_line_ends(input, scanned);
         scanned = input.len();
