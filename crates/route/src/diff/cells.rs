@@ -14,7 +14,7 @@ use regex_automata::{
     nfa::thompson::{self, NFA},
     util::start,
 };
-use regex_syntax::hir::{Hir, Look};
+use regex_syntax::hir::{Class, ClassBytes, ClassBytesRange, Hir, Look};
 use std::collections::VecDeque;
 
 /// Longest value that is tried, in bytes.
@@ -245,19 +245,26 @@ fn own(pattern: &str) -> Option<Hir> {
 
 /// The text as a pattern.
 fn pattern(text: &Text, folded: bool) -> Option<Hir> {
-    let literal = |text: &str, tail: &str| {
-        let flags = if folded { "i" } else { "" };
-        let escaped = regex_syntax::escape(text);
-        own(&format!("(?{flags}:{escaped}){tail}"))
-    };
+    let literal = |text: &str| Hir::concat(text.bytes().map(|it| byte(it, folded)).collect());
+    let any = || own("(?s-u:.*)");
     match text {
-        Text::Exact(text) => literal(text, ""),
-        Text::Prefix(text) => literal(text, "(?s-u:.*)"),
+        Text::Exact(text) => Some(literal(text)),
+        Text::Prefix(text) => Some(Hir::concat(vec![literal(text), any()?])),
         // One that cannot be used matches nothing.
         Text::Pattern(pattern) if !pattern.usable() => Some(Hir::fail()),
         Text::Pattern(pattern) => re2::parse(pattern.source()).ok(),
-        Text::Present => literal("", "(?s-u:.*)"),
+        Text::Present => any(),
     }
+}
+
+/// Folded as [`Text::holds_in_any_case`] does it: ASCII letters, and no others.
+fn byte(byte: u8, folded: bool) -> Hir {
+    if !folded {
+        return Hir::literal([byte]);
+    }
+    let both = [byte.to_ascii_lowercase(), byte.to_ascii_uppercase()];
+    let both = both.map(|it| ClassBytesRange::new(it, it));
+    Hir::class(Class::Bytes(ClassBytes::new(both)))
 }
 
 #[cfg(test)]
@@ -300,6 +307,11 @@ mod tests {
         four.sort();
         assert_eq!(four, ["/", "/a", "/az", "/z"]);
         assert_eq!(values(&["i/Ab", "^/ab"], &PATH), ["/", "/Ab", "/ab"]);
+        // Unicode would fold the Kelvin sign into "k".
+        assert_eq!(
+            values(&["i/\u{212a}", "^/k"], &PATH),
+            ["/", "/\u{212a}", "/k"]
+        );
         assert_eq!(values(&["~[0-9]{3}"], &FIELD), ["other", "000"]);
         assert_eq!(values(&["=a"], &METHOD), ["GET", "a"]);
         // No path has such a value once it is normalised.
