@@ -381,12 +381,17 @@ pub fn frame_watch(bytes: &[u8]) {
         },
         ..http2::FloodLimits::default()
     };
-    let flood = http2::FrameWatch::new(&limits).see(bytes);
-    assert!(flood.is_none() || bytes.len() >= 24 + 5 * 9);
-    let mut watch = http2::FrameWatch::new(&limits);
-    let pieces = bytes.chunks(usize::from(size).max(1));
-    let seen: Vec<_> = pieces.filter_map(|piece| watch.see(piece)).collect();
-    assert_eq!(seen.first().copied(), flood);
+    for (watch, preface) in [
+        (http2::FrameWatch::new(&limits), 24),
+        (http2::FrameWatch::of_endpoint(&limits), 0),
+    ] {
+        let flood = watch.clone().see(bytes);
+        assert!(flood.is_none() || bytes.len() >= preface + 5 * 9);
+        let mut watch = watch;
+        let pieces = bytes.chunks(usize::from(size).max(1));
+        let seen: Vec<_> = pieces.filter_map(|piece| watch.see(piece)).collect();
+        assert_eq!(seen.first().copied(), flood);
+    }
 }
 
 /// The first byte is the size of the pieces; whole and in pieces the same text comes out, and what

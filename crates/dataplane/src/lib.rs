@@ -14,6 +14,7 @@ pub mod capture;
 pub mod connection;
 mod context;
 pub mod extension;
+mod floods;
 mod http;
 pub mod message;
 mod outbox;

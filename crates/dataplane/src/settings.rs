@@ -296,8 +296,8 @@ pub struct Http2 {
     /// Streams of a client connection that were reset because they broke the protocol, in all its
     /// time; one more ends the connection. With three quarters of them it is told to go.
     pub faulty_streams: u32,
-    /// Of the budgets of frames that cost a client nothing (PING, SETTINGS, PRIORITY and the like),
-    /// in percent of what is built in; a client that uses one up is cut off. `0`: no budgets.
+    /// Of the budgets of frames that cost a client or an endpoint nothing (PING, SETTINGS, PRIORITY and
+    /// the like), in percent of what is built in; who uses one up is cut off. `0`: no budgets.
     pub flood_budget_percent: u32,
 }
 

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const END_STREAM: u8 = 1;
 const PADDED: u8 = 8;
+const ACK: u8 = 1;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -60,12 +61,127 @@ fn each_kind_has_a_budget_of_its_own() {
 
 #[test]
 fn padding_alone_is_no_data() {
-    let padded = frame(DATA, PADDED, 1, 1);
-    assert_eq!(passing(&mut watch(), &padded).1, Flood::EmptyData);
+    let padded = |length: usize, padding: u8| {
+        let mut bytes = frame(DATA, PADDED, 1, length);
+        bytes[9] = padding;
+        bytes
+    };
+    for length in [1, 2, 100, 256] {
+        let nothing = padded(length, u8::try_from(length - 1).unwrap());
+        assert_eq!(passing(&mut watch(), &nothing), (100, Flood::EmptyData));
+    }
+    // More padding than there is room for is no data either; one byte of data is.
+    assert_eq!(passing(&mut watch(), &padded(3, 200)).1, Flood::EmptyData);
+    let mut some = watch();
+    for _ in 0..10_000 {
+        assert_eq!(some.see(&padded(100, 98)), None);
+        assert_eq!(some.see(&padded(100, 99)), None);
+    }
     // The end of a stream may be empty; there is one for each.
     let end = frame(DATA, END_STREAM, 1, 0);
     let mut watch = watch();
     assert!((0..10_000).all(|_| watch.see(&end).is_none()));
+}
+
+/// Over a connection with an endpoint, on which this many streams were opened.
+fn endpoint(streams: u32) -> FrameWatch {
+    let mut watch = FrameWatch::of_endpoint(&FloodLimits::of_endpoint());
+    assert_eq!(watch.sent(PREFACE), None);
+    for stream in 0..streams {
+        watch.open_at_once(stream + 1);
+        watch.sent(&frame(HEADERS, END_STREAM, 1 + 2 * stream, 20));
+    }
+    watch
+}
+
+#[test]
+fn endpoints_have_budgets_of_their_own() {
+    let mut watch = endpoint(0);
+    for (bytes, count, flood) in [
+        (frame(PING, 0, 0, 8), 1000, Flood::Ping),
+        (frame(SETTINGS, 0, 0, 6), 100, Flood::Settings),
+        (frame(PRIORITY, 0, 1, 5), 1000, Flood::Priority),
+        (frame(RST_STREAM, 0, 1, 4), 1000, Flood::Reset),
+        (frame(DATA, 0, 1, 0), 100, Flood::EmptyData),
+        (frame(CONTINUATION, 0, 1, 0), 1000, Flood::Continuation),
+        (frame(HEADERS, 0, 1, 20), 1000, Flood::Other),
+        (frame(HEADERS, END_STREAM, 3, 20), 0, Flood::Other),
+    ] {
+        assert_eq!(passing(&mut watch, &bytes), (count, flood));
+    }
+    let window = frame(WINDOW_UPDATE, 0, 0, 4);
+    assert!((0..32_768).all(|_| watch.see(&window).is_none()));
+    assert_eq!(watch.see(&window), Some(Flood::WindowUpdate));
+    // A stream may have interim heads, a final one and trailers.
+    let mut watch = endpoint(1);
+    let head = frame(HEADERS, 0, 1, 20);
+    assert_eq!(passing(&mut watch, &head), (1040, Flood::Other));
+}
+
+/// What is open at once may be answered at once, without anything else that gives back.
+#[test]
+fn as_many_streams_as_are_open_may_end() {
+    const STREAMS: u32 = 20_000;
+    let mut watch = endpoint(STREAMS);
+    for stream in (1..2 * STREAMS).step_by(2) {
+        let bytes = [
+            frame(HEADERS, 0, stream, 20),
+            frame(CONTINUATION, 4, stream, 20),
+            frame(HEADERS, END_STREAM, stream, 20),
+            frame(RST_STREAM, 0, stream, 4),
+        ];
+        assert_eq!(watch.see(&bytes.concat()), None, "{stream}");
+    }
+}
+
+#[test]
+fn ordinary_endpoints_are_left_alone() {
+    let mut watch = endpoint(100);
+    let bytes = |frames: &[Vec<u8>]| frames.concat();
+    // Servers that measure the bandwidth for each frame, and give windows back for each: of what they
+    // get, and of what they send.
+    let updates = bytes(&[
+        frame(WINDOW_UPDATE, 0, 0, 4),
+        frame(WINDOW_UPDATE, 0, 1, 4),
+        frame(PING, 0, 0, 8),
+    ]);
+    let data = frame(DATA, 0, 1, 10);
+    for _ in 0..100_000 {
+        watch.sent(&data);
+        assert_eq!(watch.see(&updates), None);
+    }
+    for _ in 0..100_000 {
+        assert_eq!(watch.see(&data), None);
+        assert_eq!(watch.see(&updates), None);
+    }
+    // Calls without a message, one after the other, a few with interim heads.
+    for stream in (201..200_000).step_by(2) {
+        watch.sent(&frame(HEADERS, END_STREAM, stream, 20));
+        let bytes = bytes(&[
+            frame(HEADERS, 0, stream, 5),
+            frame(HEADERS, 0, stream, 20),
+            frame(HEADERS, END_STREAM, stream, 20),
+        ]);
+        assert_eq!(watch.see(&bytes), None, "{stream}");
+    }
+    // What this side asks for is answered, however often.
+    for _ in 0..100_000 {
+        watch.sent(&frame(PING, 0, 0, 8));
+        assert_eq!(watch.see(&frame(PING, ACK, 0, 8)), None);
+    }
+    // Its own acknowledgements pay for nothing.
+    let ping = frame(PING, 0, 0, 8);
+    let flood = (0..).find_map(|_| {
+        watch.sent(&frame(PING, ACK, 0, 8));
+        watch.see(&ping)
+    });
+    assert_eq!(flood, Some(Flood::Ping));
+    let frames = [frame(PING, ACK, 0, 8), data].concat();
+    for cut in 0..frames.len() {
+        assert_eq!(watch.is_between_frames(), cut == 0 || cut == 17, "{cut}");
+        watch.sent(&frames[cut..=cut]);
+    }
+    assert!(watch.is_between_frames());
 }
 
 /// CVE-2023-44487: opening streams pays for no resets.

@@ -146,6 +146,11 @@ impl Registry {
         self.generations.borrow().clone()
     }
 
+    /// The time of the last sweep: up to one tick behind, and free.
+    pub fn now(&self) -> Instant {
+        self.swept.get()
+    }
+
     /// Wakes connections whose deadline has passed. Called every `TICK`.
     pub fn sweep(&self) {
         let swept = Instant::now();
@@ -322,9 +327,9 @@ impl Lease {
         self.registry.is_cut()
     }
 
-    /// The time of the last sweep: up to one tick behind, and free.
+    /// [`Registry::now`].
     pub fn now(&self) -> Instant {
-        self.registry.swept.get()
+        self.registry.now()
     }
 }
 

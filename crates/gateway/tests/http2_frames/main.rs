@@ -2,7 +2,7 @@
 //!
 //! [`case`] says what a case is; [`framing`] and [`messages`] are tables of what a client may say
 //! wrongly, in the order of RFC 9113; [`floods`] is what it may say too often, [`stalls`] what it may
-//! leave unsaid; [`upstreams`] is the other side.
+//! leave unsaid; [`upstreams`] is the other side, and [`upstream_floods`] what that may say too often.
 #[path = "../common/mod.rs"]
 mod common;
 
@@ -12,6 +12,7 @@ mod framing;
 mod limits;
 mod messages;
 mod stalls;
+mod upstream_floods;
 mod upstreams;
 
 use case::Case;

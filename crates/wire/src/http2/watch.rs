@@ -1,10 +1,10 @@
-//! What a client sends in HTTP/2 frames, tallied: floods of frames that cost it nothing.
+//! What a client or an endpoint sends in HTTP/2 frames, tallied: floods of frames that cost it nothing.
 //!
 //! A library answers or skips many frames before anything of ours runs: PING, SETTINGS, PRIORITY,
 //! empty DATA and so on (CVE-2019-9511 to 9518), CONTINUATION without end (CVE-2024-27316), streams
 //! that are opened and reset at once (CVE-2023-44487). [`FrameWatch`] is shown the same bytes and
 //! reads the nine-byte frame headers only. Each kind has a [`Budget`] that such a frame takes one
-//! from; time, and work that such frames go with, give back. A client that does something else
+//! from; time, and work that such frames go with, give back. A peer that does something else
 //! besides never comes near the end of one.
 
 /// A kind of frames that come in greater number than the budget allows. The answer is GOAWAY with
@@ -21,11 +21,12 @@ pub enum Flood {
     WindowUpdate,
     /// RST_STREAM.
     Reset,
-    /// DATA without data that does not end its stream.
+    /// DATA without data, be it padded, that does not end its stream.
     EmptyData,
     /// CONTINUATION.
     Continuation,
-    /// Every other frame: unknown types, PUSH_PROMISE, GOAWAY, HEADERS that open no stream.
+    /// Every other frame: unknown types, PUSH_PROMISE, GOAWAY, HEADERS that open no stream, and so all
+    /// those of an endpoint.
     Other,
     /// What streams were reset for: a broken rule, a frame of one that is gone, one too many.
     Fault,
@@ -62,18 +63,18 @@ impl Flood {
     }
 }
 
-/// How many frames of one kind a connection may send.
+/// How many frames of one kind a peer may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     /// At once, and the most that is ever saved up.
     pub burst: u32,
     /// More for each second.
     pub second: u32,
-    /// More for each stream that the client opens.
+    /// More for each stream that is opened, by the client or on the endpoint.
     pub stream: u32,
-    /// More for each DATA frame with data that the client sends.
+    /// More for each DATA frame with data that the peer sends.
     pub received: u32,
-    /// More for each DATA frame with data that is sent to the client.
+    /// More for each DATA frame with data that is sent to the peer.
     pub sent: u32,
 }
 
@@ -89,7 +90,7 @@ impl Budget {
     }
 }
 
-/// The budgets of one connection.
+/// The budgets of one connection. The defaults are for clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FloodLimits {
     /// For [`Flood::Ping`]. Clients that measure the bandwidth ping for data they get. Default 100,
@@ -132,6 +133,27 @@ impl Default for FloodLimits {
 }
 
 impl FloodLimits {
+    /// What an endpoint may send. It answers streams that this side opens, as many as this side likes, and
+    /// servers are not thrifty: they measure the bandwidth with a ping for what they send and get, and
+    /// give windows back in small pieces. So it may do more than a client, and work gives more back. A
+    /// stream may have 32 interim heads, one that is final, and trailers.
+    #[must_use]
+    pub const fn of_endpoint() -> Self {
+        Self {
+            ping: Budget::new(1000, [20, 2, 2, 2]),
+            settings: Budget::new(100, [10, 1, 0, 0]),
+            priority: Budget::new(1000, [20, 4, 0, 0]),
+            // A window of 64 KiB, full of the shortest messages of gRPC, and two for each.
+            window_update: Budget::new(32_768, [100, 8, 2, 4]),
+            reset: Budget::new(1000, [20, 2, 0, 0]),
+            empty_data: Budget::new(100, [2, 1, 1, 0]),
+            continuation: Budget::new(1000, [20, 16, 0, 0]),
+            other: Budget::new(1000, [20, 40, 0, 0]),
+            // What crosses a reset of this side looks like one.
+            fault: Budget::new(u32::MAX, [0; 4]),
+        }
+    }
+
     /// All budgets times `percent` hundredths, rounded up.
     #[must_use]
     pub fn scaled(mut self, percent: u32) -> Self {
@@ -181,6 +203,9 @@ const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const CONTINUATION: u8 = 9;
 const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const PADDED: u8 = 8;
@@ -188,33 +213,39 @@ const PADDED: u8 = 8;
 /// PROTOCOL_ERROR, FLOW_CONTROL_ERROR, STREAM_CLOSED, FRAME_SIZE_ERROR, REFUSED_STREAM.
 const FAULTS: [u32; 5] = [1, 3, 5, 6, 7];
 
-/// What goes over one client connection, from its preface on.
+/// What goes over one connection with a client or an endpoint, from the client's preface on.
 #[derive(Clone, Debug)]
 pub struct FrameWatch {
     received: Frames,
     sent: Frames,
+    /// The peer is an endpoint: this side opens the streams.
+    endpoint: bool,
     last_stream: u32,
-    /// HEADERS from the client so far.
+    /// The most streams that were open at once, as far as was told.
+    streams: u32,
+    /// HEADERS from the peer so far.
     heads: u32,
     /// Its last frame was HEADERS or CONTINUATION, and its field block goes on in another.
     goes_on: Option<bool>,
-    /// Streams that were reset because of what the client did.
+    /// Streams that were reset because of what the peer did.
     faults: u32,
-    /// The code of an RST_STREAM to the client as far as it has been seen, and how many bytes of it are missing.
+    /// The code of an RST_STREAM to the peer as far as it has been seen, and how many bytes of it are missing.
     code: Option<(u32, u8)>,
     left: [u32; KINDS],
     budgets: [Budget; KINDS],
 }
 
 impl FrameWatch {
-    /// Begins with the preface of the client.
+    /// The peer is a client.
     #[must_use]
     pub fn new(limits: &FloodLimits) -> Self {
         let budgets = limits.budgets();
         Self {
             received: Frames::behind(PREFACE),
             sent: Frames::behind(0),
+            endpoint: false,
             last_stream: 0,
+            streams: 0,
             heads: 0,
             goes_on: None,
             faults: 0,
@@ -224,7 +255,36 @@ impl FrameWatch {
         }
     }
 
-    /// Looks at the next bytes from the client, cut anywhere. After `Some` the connection is to be
+    /// The peer is an endpoint.
+    #[must_use]
+    pub fn of_endpoint(limits: &FloodLimits) -> Self {
+        Self {
+            received: Frames::behind(0),
+            sent: Frames::behind(PREFACE),
+            endpoint: true,
+            ..Self::new(limits)
+        }
+    }
+
+    /// So many streams are open at once, each of which has something to come: no less than what they give
+    /// is saved up for them.
+    pub fn open_at_once(&mut self, streams: u32) {
+        let more = streams.saturating_sub(self.streams);
+        self.streams += more;
+        for (left, budget) in self.left.iter_mut().zip(&mut self.budgets) {
+            let more = budget.stream.saturating_mul(more);
+            budget.burst = budget.burst.saturating_add(more);
+            *left = left.saturating_add(more);
+        }
+    }
+
+    /// Is the last frame to the peer whole, as far as it was sent?
+    #[must_use]
+    pub fn is_between_frames(&self) -> bool {
+        self.sent.skip == 0 && self.sent.have == 0
+    }
+
+    /// Looks at the next bytes from the peer, cut anywhere. After `Some` the connection is to be
     /// closed; looking further is harmless and says it again for each frame too many.
     pub fn see(&mut self, mut bytes: &[u8]) -> Option<Flood> {
         let mut flood = None;
@@ -234,7 +294,7 @@ impl FrameWatch {
         flood
     }
 
-    /// The number of the field block that the client has begun and not ended, if there is one:
+    /// The number of the field block that the peer has begun and not ended, if there is one:
     /// nothing else can come on the whole connection before its end (RFC 9113 section 4.3).
     #[must_use]
     pub fn in_head(&self) -> Option<u32> {
@@ -242,7 +302,7 @@ impl FrameWatch {
         (goes_on || self.received.skip > 0).then_some(self.heads)
     }
 
-    /// Looks at the next bytes to the client, cut anywhere: what it is told it has done wrong counts
+    /// Looks at the next bytes to the peer, cut anywhere: what it is told it has done wrong counts
     /// as in [`FrameWatch::see`].
     pub fn sent(&mut self, mut bytes: &[u8]) -> Option<Flood> {
         let mut flood = None;
@@ -255,21 +315,25 @@ impl FrameWatch {
                 return flood;
             };
             match header.kind {
-                DATA if header.length > 0 => self.credit(|budget| budget.sent),
+                DATA if header.data > 0 => self.credit(|budget| budget.sent),
+                HEADERS if self.endpoint => self.opens(header.stream),
                 RST_STREAM => self.code = Some((0, 4)),
+                // They are acknowledged.
+                SETTINGS if header.flags & ACK == 0 => self.give_back(Flood::Settings),
+                PING if header.flags & ACK == 0 => self.give_back(Flood::Ping),
                 _ => {}
             }
         }
     }
 
-    /// Streams that were reset because the client broke a rule on them, or opened one too many, as far
+    /// Streams that were reset because the peer broke a rule on them, or opened one too many, as far
     /// as it was told.
     #[must_use]
     pub fn faults(&self) -> u32 {
         self.faults
     }
 
-    /// Looks at the next bytes of the payload of an RST_STREAM: is it whole, and says that the client
+    /// Looks at the next bytes of the payload of an RST_STREAM: is it whole, and says that the peer
     /// was at fault?
     fn ends_in_fault(&mut self, bytes: &[u8]) -> bool {
         let Some((mut code, mut missing)) = self.code.take() else {
@@ -285,7 +349,12 @@ impl FrameWatch {
 
     /// A reset of the client was no abuse after all: it does not count.
     pub fn forgive_reset(&mut self) {
-        let kind = Flood::Reset as usize;
+        self.give_back(Flood::Reset);
+    }
+
+    /// One frame of this kind does not count.
+    fn give_back(&mut self, kind: Flood) {
+        let kind = kind as usize;
         if let (Some(left), Some(budget)) = (self.left.get_mut(kind), self.budgets.get(kind)) {
             *left = left.saturating_add(1).min(budget.burst);
         }
@@ -296,10 +365,18 @@ impl FrameWatch {
         self.credit(|budget| budget.second.saturating_mul(seconds));
     }
 
-    /// One frame from the client.
+    /// If this stream is a new one, it gives what a stream gives.
+    fn opens(&mut self, stream: u32) {
+        if stream > self.last_stream {
+            self.last_stream = stream;
+            self.credit(|budget| budget.stream);
+        }
+    }
+
+    /// One frame from the peer.
     fn frame(&mut self, header: Header) -> Option<Flood> {
         let Header {
-            length,
+            data,
             kind,
             flags,
             stream,
@@ -308,26 +385,24 @@ impl FrameWatch {
         self.goes_on = head.then_some(flags & END_HEADERS == 0);
         self.heads = self.heads.wrapping_add(u32::from(kind == HEADERS));
         let flood = match kind {
-            // Padding may be all there is; then it is not worth anything either.
-            DATA if length > u32::from(flags & PADDED != 0) => {
-                if flags & PADDED == 0 {
-                    self.credit(|budget| budget.received);
-                }
+            DATA if data > 0 => {
+                self.credit(|budget| budget.received);
                 return None;
             }
             DATA if flags & END_STREAM != 0 => return None,
             DATA => Flood::EmptyData,
+            // Streams of an endpoint are not its own to open or to end as often as it likes.
+            HEADERS if self.endpoint => Flood::Other,
             HEADERS if stream > self.last_stream => {
-                self.last_stream = stream;
-                self.credit(|budget| budget.stream);
+                self.opens(stream);
                 return None;
             }
             // Trailers end a stream, which happens once for each.
             HEADERS if flags & END_STREAM != 0 => return None,
             2 => Flood::Priority,
             RST_STREAM => Flood::Reset,
-            4 => Flood::Settings,
-            6 => Flood::Ping,
+            SETTINGS => Flood::Settings,
+            PING => Flood::Ping,
             8 => Flood::WindowUpdate,
             CONTINUATION => Flood::Continuation,
             _ => Flood::Other,
@@ -354,9 +429,10 @@ impl FrameWatch {
     }
 }
 
-/// What the header of a frame says (RFC 9113 section 4.1).
+/// What the header of a frame says (RFC 9113 section 4.1), and of padded DATA its first byte (section 6.1).
 struct Header {
-    length: u32,
+    /// Bytes of payload without padding, which only DATA is looked at for.
+    data: u32,
     kind: u8,
     flags: u8,
     stream: u32,
@@ -367,8 +443,8 @@ struct Header {
 struct Frames {
     /// Bytes to pass over: the rest of a payload, or of the preface.
     skip: u32,
-    /// A header that is not complete, and how many bytes of it there are.
-    header: [u8; HEADER],
+    /// A header that is not complete with the length of padding, and how many bytes of it there are.
+    header: [u8; HEADER + 1],
     have: u8,
 }
 
@@ -376,7 +452,7 @@ impl Frames {
     const fn behind(skip: u32) -> Self {
         Self {
             skip,
-            header: [0; HEADER],
+            header: [0; HEADER + 1],
             have: 0,
         }
     }
@@ -386,26 +462,37 @@ impl Frames {
         let skipped = bytes.len().min(self.skip as usize);
         self.skip -= skipped as u32;
         *bytes = bytes.get(skipped..)?;
-        let have = usize::from(self.have);
-        let missing = self.header.get_mut(have..)?;
+        self.fill(HEADER, bytes)?;
+        let [l2, l1, l0, kind, flags, s3, s2, s1, s0, _] = self.header;
+        let length = u32::from_be_bytes([0, l2, l1, l0]);
+        let padded = kind == DATA && flags & PADDED != 0 && length > 0;
+        let (data, skip) = if padded {
+            self.fill(HEADER + 1, bytes)?;
+            let [.., padding] = self.header;
+            ((length - 1).saturating_sub(padding.into()), length - 1)
+        } else {
+            (length, length)
+        };
+        self.have = 0;
+        self.skip = skip;
+        Some(Header {
+            data,
+            kind,
+            flags,
+            stream: u32::from_be_bytes([s3, s2, s1, s0]) & 0x7fff_ffff,
+        })
+    }
+
+    /// Takes what the header has less than `size` bytes; `None` when there are no more.
+    fn fill(&mut self, size: usize, bytes: &mut &[u8]) -> Option<()> {
+        let missing = self.header.get_mut(usize::from(self.have)..size)?;
         let (fresh, rest) = bytes.split_at(bytes.len().min(missing.len()));
         missing
             .iter_mut()
             .zip(fresh)
             .for_each(|(to, from)| *to = *from);
         *bytes = rest;
-        if have + fresh.len() < HEADER {
-            self.have += fresh.len() as u8;
-            return None;
-        }
-        self.have = 0;
-        let [l2, l1, l0, kind, flags, s3, s2, s1, s0] = self.header;
-        self.skip = u32::from_be_bytes([0, l2, l1, l0]);
-        Some(Header {
-            length: self.skip,
-            kind,
-            flags,
-            stream: u32::from_be_bytes([s3, s2, s1, s0]) & 0x7fff_ffff,
-        })
+        self.have += fresh.len() as u8;
+        (usize::from(self.have) == size).then_some(())
     }
 }

@@ -1,13 +1,13 @@
 //! The life of one HTTP/2 client connection.
 use super::{
     super::{age::Age, decide::TableCache},
-    floods::Floods,
     goodbye::GOODBYE,
     socket::{Out, Socket},
     workers::Workers,
 };
 use crate::{
     connection::Accepted,
+    floods::Floods,
     settings::{Http2, Settings},
     shard::{
         Shard,
@@ -113,7 +113,7 @@ enum Next {
 /// Serves streams until the connection ends. `received` holds bytes received already.
 pub(crate) async fn serve(shard: Rc<Shard>, lease: Lease, accepted: Accepted, received: Vec<u8>) {
     let peer = Rc::new(Peer {
-        floods: Floods::new(&shard.settings.http2, lease.now()),
+        floods: Floods::of_client(&shard.settings.http2, lease.now()),
         out: Out::new(&shard),
         shard,
         lease,

@@ -4,7 +4,7 @@ use super::{
     ConnectionLimits, Http2OpenError, Http2Pool,
     fault::StreamFault,
     pings::Pings,
-    socket::{Socket, Wire},
+    socket::{Socket, TURNS, Wire},
 };
 use crate::{
     settings::{Http2, Settings},
@@ -16,7 +16,7 @@ use crate::{
 };
 use bytes::Bytes;
 use h2::{
-    SendStream,
+    Reason, SendStream,
     client::{self, ResponseFuture, SendRequest},
 };
 use http::Request;
@@ -59,6 +59,8 @@ pub(super) struct Connection {
     /// Probes that the kernel was asked for.
     probes: Cell<Option<TcpKeepalive>>,
     in_use: Cell<u32>,
+    /// The most streams that it had at once.
+    most: Cell<u32>,
     served: Cell<u32>,
     /// What had been written when it was taken last without a stream in flight, if it had served before.
     rested: Cell<Option<u64>>,
@@ -110,7 +112,7 @@ impl Connection {
                 .await
                 .map_err(|error| Http2OpenError::Handshake(Some(Rc::new(error))))?;
             let none = || stage.set(Http2OpenError::NoStreams);
-            let http2 = settled(http2, send.clone(), none).await?;
+            let http2 = settled(http2, send.clone(), &wire, none).await?;
             Ok((wire, send, http2))
         };
         let (wire, send, mut http2) = match tokio::time::timeout(limits.connect, opening).await {
@@ -128,6 +130,7 @@ impl Connection {
             opened: Instant::now(),
             probes: Cell::new(None),
             in_use: Cell::new(0),
+            most: Cell::new(0),
             served: Cell::new(0),
             rested: Cell::default(),
             idle_since: Cell::new(Instant::now()),
@@ -172,6 +175,10 @@ impl Connection {
             self.rested.set((self.served.get() > 0).then_some(written));
         }
         self.in_use.set(in_use + 1);
+        if in_use >= self.most.get() {
+            self.most.set(in_use + 1);
+            self.wire.open_at_once(in_use + 1);
+        }
         self.served.set(self.served.get().saturating_add(1));
         self.idle_limit.set(limits.idle);
         self.total.set(limits.total);
@@ -336,12 +343,17 @@ type Driver = client::Connection<Socket, Bytes>;
 async fn settled(
     mut http2: Driver,
     mut send: SendRequest<Bytes>,
+    wire: &Wire,
     none: impl Fn(),
 ) -> Result<Driver, Http2OpenError> {
     poll_fn(|cx| {
         let ended = match Pin::new(&mut http2).poll(cx) {
             Poll::Ready(Ok(())) => Some(None),
             Poll::Ready(Err(error)) => Some(Some(error)),
+            Poll::Pending if wire.is_flooded() => {
+                wire.tell_calm(cx);
+                Some(Some(Reason::ENHANCE_YOUR_CALM.into()))
+            }
             Poll::Pending => is_usable(&mut send).err().map(Some),
         };
         if let Some(error) = ended {
@@ -364,6 +376,7 @@ async fn settled(
 async fn drive(mut http2: Driver, driven: Driven) {
     let wire = &driven.0.wire;
     wire.gather();
+    let mut turns = TURNS;
     poll_fn(|cx| {
         let polled = Pin::new(&mut http2).poll(cx);
         // The peer may allow more streams than before, or none any more.
@@ -373,10 +386,24 @@ async fn drive(mut http2: Driver, driven: Driven) {
         }
         match polled {
             Poll::Ready(Ok(())) => return Poll::Ready(()),
-            Poll::Ready(Err(error)) => ended(&error),
+            Poll::Ready(Err(error)) => {
+                // The library has had enough first.
+                let calm = StreamFault::Protocol(Reason::ENHANCE_YOUR_CALM);
+                if StreamFault::of(&error) == calm && !wire.is_flooded() {
+                    wire.refuse("http2_flood");
+                }
+                ended(&error);
+            }
             Poll::Pending => match wire.poll_out(cx) {
                 Poll::Ready(Err(error)) => ended(&error),
-                _ => return Poll::Pending,
+                _ if !wire.is_flooded() => return Poll::Pending,
+                // Streams have what came before.
+                _ if turns > 0 => {
+                    turns -= 1;
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                _ => wire.tell_calm(cx),
             },
         }
         Poll::Ready(())
@@ -436,6 +463,10 @@ impl Http2Lease {
         match StreamFault::of(error) {
             StreamFault::Closed if self.stream.0.wire.written() == self.written => {
                 StreamFault::Unsent
+            }
+            // The library was not told why.
+            StreamFault::Closed if self.stream.0.wire.is_flooded() => {
+                StreamFault::Protocol(Reason::ENHANCE_YOUR_CALM)
             }
             fault => fault,
         }

@@ -1,11 +1,11 @@
-//! The socket under an HTTP/2 connection: it can be looked at while the connection owns it, and
-//! knows what was written to it.
-use crate::{outbox::Outbox, shard::Shard, socket, stream::Turn};
+//! The socket under an HTTP/2 connection: it can be looked at while the connection owns it, knows
+//! what was written to it, and shows [`floods`](crate::floods) what goes over it.
+use crate::{floods::Floods, outbox::Outbox, shard::Shard, socket, stream::Turn};
 use std::{
     cell::Cell,
     io::{self, ErrorKind, IoSlice},
     pin::Pin,
-    rc::Rc,
+    rc::{Rc, Weak},
     task::{Context, Poll, ready},
     time::Instant,
 };
@@ -15,6 +15,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 #[derive(Debug)]
 pub(super) struct Wire {
     pub(super) stream: socket::Socket,
+    shard: Weak<Shard>,
+    floods: Floods,
     outbox: Outbox,
     written: Cell<u64>,
     stalled: Cell<Option<Instant>>,
@@ -23,9 +25,11 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) fn new(stream: socket::Socket, shard: &Shard) -> Rc<Self> {
+    pub(super) fn new(stream: socket::Socket, shard: &Rc<Shard>) -> Rc<Self> {
         Rc::new(Self {
             stream,
+            shard: Rc::downgrade(shard),
+            floods: Floods::of_endpoint(&shard.settings.http2, shard.registry.now()),
             outbox: Outbox::new(&shard.buffers),
             written: Cell::new(0),
             stalled: Cell::new(None),
@@ -60,12 +64,52 @@ impl Wire {
         let written = written?;
         self.written.set(self.written.get() + written as u64);
         self.stalled.set(None);
+        self.floods.sent(pieces, written);
         Poll::Ready(Ok(written))
     }
 
-    /// Has the peer ended?
+    /// Counts what the library has sent the peer away for.
+    pub(super) fn refuse(&self, reason: &'static str) {
+        if let Some(shard) = self.shard.upgrade() {
+            shard.counts.refuse(reason);
+        }
+    }
+
+    /// These bytes came from the peer.
+    fn received(&self, bytes: &[u8]) {
+        let Some(shard) = self.shard.upgrade() else {
+            return;
+        };
+        self.floods.received(bytes, shard.registry.now());
+        if let Some(flood) = self.floods.take() {
+            let endpoint = self.stream.peer_addr().ok();
+            tracing::debug!(?endpoint, flood = flood.as_str(), "cut off");
+            shard.counts.refuse(flood.as_str());
+        }
+    }
+
+    /// So many streams are open at once.
+    pub(super) fn open_at_once(&self, streams: u32) {
+        self.floods.open_at_once(streams);
+    }
+
+    /// Has the peer sent more frames of a kind than it may? Nothing is read any more then, and whoever
+    /// carries the connection ends it.
+    pub(super) fn is_flooded(&self) -> bool {
+        self.floods.is_over()
+    }
+
+    /// Tells a peer that floods why the connection ends, if there is room for it at once. The library
+    /// has no word for it on this side.
+    pub(super) fn tell_calm(&self, cx: &mut Context<'_>) {
+        if self.outbox.is_empty() && self.floods.is_between_frames() {
+            let _ = self.stream.poll_write(cx, &[IoSlice::new(CALM)]);
+        }
+    }
+
+    /// Has the peer ended, or is it cut off?
     pub(super) fn has_ended(&self) -> bool {
-        self.ended.get()
+        self.ended.get() || self.is_flooded()
     }
 
     /// Since when the peer takes nothing of what is to be written to it.
@@ -73,6 +117,9 @@ impl Wire {
         self.stalled.get()
     }
 }
+
+/// GOAWAY with ENHANCE_YOUR_CALM: no stream of the peer's was processed (RFC 9113 section 6.8).
+const CALM: &[u8] = b"\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0b";
 
 /// What the HTTP/2 connection reads and writes.
 #[derive(Debug)]
@@ -90,7 +137,7 @@ pub(super) struct Socket {
 /// an answer that stands before the end, as of a server that refuses a body and closes, would be taken from
 /// whoever is about to read it. One turn is enough for what a client takes at once; the others are for a
 /// client whose own connection has to write before it takes more.
-const TURNS: u8 = 3;
+pub(super) const TURNS: u8 = 3;
 
 impl Socket {
     pub(super) fn new(wire: Rc<Wire>) -> Self {
@@ -122,9 +169,13 @@ impl AsyncRead for Socket {
         if self.end.is_some() {
             return self.poll_end(cx);
         }
+        if self.wire.is_flooded() {
+            return Poll::Pending; // the connection's task looks for it
+        }
         let Self { wire, turn, .. } = &mut *self;
         ready!(turn.poll(cx));
         let stream = &wire.stream;
+        let before = buffer.filled().len();
         let end = loop {
             ready!(stream.poll_read_ready(cx))?;
             match stream.try_read_buf(buffer) {
@@ -137,6 +188,7 @@ impl AsyncRead for Socket {
                     if all {
                         stream.emptied();
                     }
+                    wire.received(buffer.filled().get(before..).unwrap_or_default());
                     self.behind = TURNS;
                     return Poll::Ready(Ok(()));
                 }

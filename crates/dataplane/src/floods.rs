@@ -1,4 +1,5 @@
-//! Frames that cost a client nothing, counted against their budgets.
+//! Frames of HTTP/2 that cost their sender nothing, counted against their budgets: those of clients, and
+//! those of endpoints.
 use crate::settings::Http2;
 use pointsman_wire::http2::{Flood, FloodLimits, FrameWatch};
 use std::{
@@ -7,9 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The watch over one client connection. The library that reads the frames does not say what it
-/// has read, so the socket shows it the bytes.
-pub(super) struct Floods {
+/// The watch over one connection. The library that reads the frames does not say what it has read, so
+/// the socket shows it the bytes.
+#[derive(Debug)]
+pub(crate) struct Floods {
     /// `None` when there are no budgets.
     watch: Option<RefCell<FrameWatch>>,
     /// Up to when time has been told.
@@ -22,15 +24,31 @@ pub(super) struct Floods {
 }
 
 impl Floods {
-    pub(super) fn new(settings: &Http2, now: Instant) -> Self {
-        let percent = settings.flood_budget_percent;
+    /// Over a connection with a client.
+    pub(crate) fn of_client(settings: &Http2, now: Instant) -> Self {
         let mut limits = FloodLimits::default();
         // All streams may be given up at once.
         let streams = settings.client_streams.saturating_mul(2);
         limits.reset.burst = limits.reset.burst.max(streams);
-        let limits = limits.scaled(percent);
+        Self::new(settings, now, &limits, FrameWatch::new)
+    }
+
+    /// Over a connection with an endpoint.
+    pub(crate) fn of_endpoint(settings: &Http2, now: Instant) -> Self {
+        let limits = FloodLimits::of_endpoint();
+        Self::new(settings, now, &limits, FrameWatch::of_endpoint)
+    }
+
+    fn new(
+        settings: &Http2,
+        now: Instant,
+        limits: &FloodLimits,
+        watch: impl FnOnce(&FloodLimits) -> FrameWatch,
+    ) -> Self {
+        let percent = settings.flood_budget_percent;
+        let watch = (percent > 0).then(|| watch(&limits.scaled(percent)));
         Self {
-            watch: (percent > 0).then(|| RefCell::new(FrameWatch::new(&limits))),
+            watch: watch.map(RefCell::new),
             told: Cell::new(now),
             found: Cell::new(None),
             over: Cell::new(false),
@@ -38,8 +56,8 @@ impl Floods {
         }
     }
 
-    /// These bytes came from the client.
-    pub(super) fn received(&self, bytes: &[u8], now: Instant) {
+    /// These bytes came from the peer.
+    pub(crate) fn received(&self, bytes: &[u8], now: Instant) {
         let Some(watch) = &self.watch else {
             return;
         };
@@ -64,12 +82,19 @@ impl Floods {
     }
 
     /// Since when a field block is begun and not ended.
-    pub(super) fn head_since(&self) -> Option<Instant> {
+    pub(crate) fn head_since(&self) -> Option<Instant> {
         self.head.get().map(|(_, since)| since)
     }
 
-    /// The first `length` of these bytes went to the client.
-    pub(super) fn sent(&self, pieces: &[IoSlice<'_>], length: usize) {
+    /// So many streams are open at once.
+    pub(crate) fn open_at_once(&self, streams: u32) {
+        if let Some(watch) = &self.watch {
+            watch.borrow_mut().open_at_once(streams);
+        }
+    }
+
+    /// The first `length` of these bytes went to the peer.
+    pub(crate) fn sent(&self, pieces: &[IoSlice<'_>], length: usize) {
         let Some(watch) = &self.watch else {
             return;
         };
@@ -85,26 +110,32 @@ impl Floods {
         }
     }
 
-    /// Streams that were reset because of what the client did; nobody counts when there are no budgets.
-    pub(super) fn faults(&self) -> u32 {
+    /// Streams that were reset because of what the peer did; nobody counts when there are no budgets.
+    pub(crate) fn faults(&self) -> u32 {
         let watch = self.watch.as_ref();
         watch.map_or(0, |watch| watch.borrow().faults())
     }
 
     /// The client has given up a stream that had its time.
-    pub(super) fn forgive_reset(&self) {
+    pub(crate) fn forgive_reset(&self) {
         if let Some(watch) = &self.watch {
             watch.borrow_mut().forgive_reset();
         }
     }
 
+    /// Is the last frame to the peer whole, as far as it was sent?
+    pub(crate) fn is_between_frames(&self) -> bool {
+        let watch = self.watch.as_ref();
+        watch.is_some_and(|watch| watch.borrow().is_between_frames())
+    }
+
     /// A flood that was found; once.
-    pub(super) fn take(&self) -> Option<Flood> {
+    pub(crate) fn take(&self) -> Option<Flood> {
         self.found.take()
     }
 
     /// Whether nothing is to be read any more.
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.over.get()
     }
 }
