@@ -5,10 +5,17 @@ mod common;
 use common::*;
 use pointsman_gateway::Settings;
 use pointsman_testkit::{
-    Http2Reply, Http2Upstream, HttpUpstream, RawHttp, Reply, TcpUpstream, eventually, free_port,
-    fresh_ip, message::MessageReader, within,
+    Http2Reply, Http2Upstream, HttpUpstream, RawHttp, Reply, TcpUpstream, eventually,
+    frames::{Block, Fate, Frame, FrameClient, code},
+    free_port, fresh_ip,
+    message::MessageReader,
+    within,
 };
-use std::{io::ErrorKind, net::SocketAddr, time::Duration};
+use std::{
+    io::ErrorKind,
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpSocket, TcpStream},
@@ -355,6 +362,15 @@ async fn what_a_drain_cuts_looks_cut_and_is_recorded() {
     let echo = TcpUpstream::echo().await;
     let (vip, port, tcp) = (fresh_ip(), free_port(), free_port());
     let documents = http("web", vip, port, upstream.addr())
+        + &rules(
+            "web",
+            "- match: [{uri: {prefix: /late}}]
+  fault: {delay: {fixedDelay: 60s, percentage: {value: 100}}}
+  route: [{destination: {host: web}}]
+- match: [{uri: {prefix: /own}}]
+  directResponse: {status: 418}
+- route: [{destination: {host: web}}]",
+        )
         + &service("db", vip, tcp, "tcp", &plain(&[echo.addr()]));
     let mut settings = settings();
     settings.process.drain_time = written("300ms");
@@ -362,6 +378,15 @@ async fn what_a_drain_cuts_looks_cut_and_is_recorded() {
     let gateway = notes.serve(settings, &documents).await;
     let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\n\
                    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let mut streams = FrameClient::begin((vip, port).into())
+        .await
+        .expect("connects");
+    let block = |path| Block::request("GET", "web", path).bytes();
+    let late = Frame::headers(1, block("/late")).end_stream();
+    streams.send(&[late]).await;
+    let own = Frame::headers(3, block("/own")).end_stream();
+    streams.send(&[own]).await;
+    assert_eq!(streams.fate(3).await, Fate::Status(418));
     let mut clients = Vec::new();
     for (to, said, heard, status, details) in [
         (
@@ -383,6 +408,21 @@ async fn what_a_drain_cuts_looks_cut_and_is_recorded() {
             &format!("GET /chat HTTP/1.1\r\nHost: web\r\n{upgrade}\r\n"),
             "101",
             101,
+            "downstream_local_disconnect",
+        ),
+        // What is behind an answer has been read with its request. That has a record of its own.
+        (
+            port,
+            "GET /own HTTP/1.1\r\nHost: web\r\n\r\nGET /late HTTP/1.1\r\nHost: web\r\n\r\n",
+            "418",
+            0,
+            "downstream_local_disconnect",
+        ),
+        (
+            port,
+            "GET /own HTTP/1.1\r\nHost: web\r\n\r\nGET /half HT",
+            "418",
+            0,
             "downstream_local_disconnect",
         ),
         (tcp, "hello", "hello", 0, "-"),
@@ -407,12 +447,32 @@ async fn what_a_drain_cuts_looks_cut_and_is_recorded() {
         };
         let kind = end.map_err(|error| error.kind());
         assert_eq!(kind, Err(ErrorKind::ConnectionReset), "{said}");
-        let told = notes.of(own, 1).await;
+        let before = usize::from(said.contains("/own"));
+        let told = notes.of(own, before + 1).await;
         let told: Vec<_> = told
             .iter()
+            .skip(before)
             .map(|it| (it.status, &*it.details, &*it.flags))
             .collect();
-        assert_eq!(told, [(status, details, "DC")], "{said}");
+        let flags = if said.contains("/late") {
+            "DI,DC"
+        } else {
+            "DC"
+        };
+        assert_eq!(told, [(status, details, flags)], "{said}");
     }
+    assert_eq!(streams.fate(1).await, Fate::Reset(code::INTERNAL_ERROR));
+    let told = notes.of(Ipv4Addr::LOCALHOST.into(), 2).await;
+    let told: Vec<_> = told
+        .iter()
+        .map(|it| (it.status, &*it.details, &*it.flags))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (418, "direct_response", "-"),
+            (0, "downstream_local_disconnect", "DI,DC")
+        ]
+    );
     ended.await.expect("no panic");
 }

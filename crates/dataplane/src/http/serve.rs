@@ -202,13 +202,15 @@ async fn next_head(
         }
         line_ended = line_ended || first_line_ends(input, scanned);
         scanned = input.len();
-        match cx
-            .lease
-            .until(deadline, stream::read(cx.client, input))
-            .await
-        {
-            Ok(Ok(0) | Err(_)) => return Err(NoHead::Other(End::Gone)),
-            Ok(Ok(_)) => {}
+        let read = cx.lease.unless_cut(stream::read(cx.client, input));
+        match cx.lease.until(deadline, read).await {
+            Ok(Some(Ok(0) | Err(_))) => return Err(NoHead::Other(End::Gone)),
+            Ok(Some(Ok(_))) => {}
+            Ok(None) => {
+                cx.access.finish(&Ending::gone(cx));
+                stream::reset_on_close(cx.client);
+                return Err(NoHead::Other(End::Gone));
+            }
             Err(_) if input.is_empty() => return Err(NoHead::Other(End::Gone)),
             Err(_) => return Err(NoHead::Late),
         }
@@ -323,20 +325,18 @@ async fn handle_after(
     out: &mut Vec<u8>,
 ) -> Then {
     // The runtime's own timer: the shard's clock is accurate to a tenth of a second.
-    let wait = tokio::time::sleep(delay);
-    if awaited(cx, Duration::ZERO, wait).await.is_err() {
-        if let Some((stats, facts)) = step.routed() {
-            let ending = Ending {
-                status: 0,
-                flags: Flags::DC,
-                details: "downstream_remote_disconnect",
-                bytes: (0, 0),
-            };
-            record(cx, stats, facts, ending, None);
-        }
-        return Then::Cut;
+    let wait = cx.lease.unless_cut(tokio::time::sleep(delay));
+    let waited = awaited(cx, Duration::ZERO, wait).await;
+    if let Ok(Some(())) = waited {
+        return handle(cx, step, input, out).await;
     }
-    handle(cx, step, input, out).await
+    if let Some((stats, facts)) = step.routed() {
+        record(cx, stats, facts, Ending::gone(cx), None);
+    }
+    if waited.is_ok() {
+        stream::reset_on_close(cx.client);
+    }
+    Then::Cut
 }
 
 async fn proxy(
@@ -512,6 +512,16 @@ impl Ending {
         }
     }
 
+    /// Of a request whose client went before it was answered, or which was cut then.
+    pub(super) fn gone(cx: &Context<'_>) -> Self {
+        Self {
+            status: 0,
+            flags: Flags::DC,
+            details: details_of_cut(cx, Flags::DC),
+            bytes: (0, 0),
+        }
+    }
+
     pub(super) fn refused(refused: &Refused, bytes: (u64, u64)) -> Self {
         Self {
             status: refused.told().0,
@@ -552,13 +562,16 @@ impl Unread<'_> {
             let received = Cell::new(0);
             let sent = async { answer(cx, out).await.then_some(()).ok_or(()) };
             let discarded = async { Ok(discard(cx, &lease, body, input, most, &received).await) };
-            let end = tokio::try_join!(sent, discarded);
+            let end = cx
+                .lease
+                .unless_cut(async { tokio::try_join!(sent, discarded) });
+            let end = end.await;
             self.record(cx, received.get());
             end
         };
         match Box::pin(both).await {
-            Ok(((), discarded)) => Then::behind(true, discarded),
-            Err(()) => Then::Cut,
+            Some(Ok(((), discarded))) => Then::behind(true, discarded),
+            Some(Err(())) | None => Then::Cut,
         }
     }
 

@@ -327,6 +327,18 @@ impl Lease {
         self.registry.is_cut()
     }
 
+    /// Runs `future` until what is carried is cut; `None` then. Inside a wait of this lease, or around
+    /// one: that is what wakes it.
+    pub async fn unless_cut<F: Future>(&self, future: F) -> Option<F::Output> {
+        let mut future = pin!(future);
+        poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending if self.is_cut() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+
     /// [`Registry::now`].
     pub fn now(&self) -> Instant {
         self.registry.now()
@@ -429,6 +441,21 @@ mod tests {
         assert_eq!(given_up, None);
         let nested = lease.within(Duration::ZERO, pending::<()>());
         let _ = lease.within(hour, nested).now_or_never();
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_cut_ends_what_is_to_end_with_it() {
+        let registry = Rc::new(Registry::new());
+        let lease = registry.join(1);
+        let hour = Duration::from_secs(3600);
+        let mut inside = pin!(lease.within(hour, lease.unless_cut(pending::<()>())));
+        assert!(inside.as_mut().now_or_never().is_none());
+        registry.drain();
+        assert!(inside.as_mut().now_or_never().is_none());
+        registry.cut();
+        assert_eq!(inside.as_mut().now_or_never(), Some(Ok(None)));
+        let ready = lease.unless_cut(async { 7 }).now_or_never();
+        assert_eq!(ready, Some(Some(7)), "what is there is there");
     }
 
     #[test]

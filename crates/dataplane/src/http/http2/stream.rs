@@ -110,10 +110,10 @@ impl Stream<'_> {
         let mut body = Http2Source::new(body);
         if let Step::After(delay, then) = step {
             let delayed = self.delayed(*delay, &mut body);
-            if self.unless_reset(delayed).await.is_none() {
-                return self.gone_before(step);
+            match self.unless_reset(delayed).await {
+                Some(true) => step = then,
+                cut => return self.gone_before(step, cut.is_some()),
             }
-            step = then;
         }
         let cx = self.cx;
         match step {
@@ -157,24 +157,24 @@ impl Stream<'_> {
         }
     }
 
-    /// Waits, unless nothing is to be waited for.
-    async fn delayed(&self, delay: Duration, body: &mut Http2Source) {
+    /// Waits, unless nothing is to be waited for; `false`: it was cut.
+    async fn delayed(&self, delay: Duration, body: &mut Http2Source) -> bool {
+        let cx = self.cx;
         let wait = gathering(|cx| body.poll_gather(cx), tokio::time::sleep(delay));
+        let wait = cx.lease.unless_cut(wait);
         // Nothing is to move, so nothing can stall.
-        let _ = watched(self.cx, &Progress::default(), || Duration::ZERO, wait).await;
+        let waited = watched(cx, &Progress::default(), || Duration::ZERO, wait).await;
+        !matches!(waited, Ok(None))
     }
 
-    /// The client gave up while the fault's delay ran.
-    fn gone_before(&self, step: &Step) {
-        self.serving.given_up();
+    /// The client gave up while the fault's delay ran, or it is cut.
+    fn gone_before(&self, step: &Step, cut: bool) {
+        match cut {
+            true => self.answering.reset(Reason::INTERNAL_ERROR),
+            false => self.serving.given_up(),
+        }
         if let Some((stats, facts)) = step.routed() {
-            let ending = Ending {
-                status: 0,
-                flags: Flags::DC,
-                details: "downstream_remote_disconnect",
-                bytes: (0, 0),
-            };
-            record(self.cx, stats, facts, ending, None);
+            record(self.cx, stats, facts, Ending::gone(self.cx), None);
         }
     }
 
