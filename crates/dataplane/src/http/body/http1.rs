@@ -16,6 +16,12 @@ use pointsman_wire::{
 };
 use std::cell::Cell;
 
+/// What one read of a large body brings at most: it stays in memory until the other side has taken it.
+const LARGE: usize = 4 * SMALL;
+
+/// Fewer bytes are copied, which is cheaper than another buffer.
+const COPIED: usize = SMALL / 2;
+
 /// A body that an HTTP/1 peer sends.
 pub(in crate::http) struct Http1Source<'a> {
     from: &'a Socket,
@@ -109,12 +115,13 @@ impl<'a> Http1Source<'a> {
                 State::Length(_) | State::UntilClose | State::Chunks(_) => {}
             }
             let until_close = matches!(self.state, State::UntilClose);
-            let much = matches!(self.state, State::Length(left) if left > SMALL as u64);
             if self.input.capacity() == 0 {
-                *self.input = if much {
-                    self.buffers.bulk()
-                } else {
-                    self.buffers.small()
+                *self.input = match self.state {
+                    State::Length(left) if left > SMALL as u64 => {
+                        let left = usize::try_from(left).unwrap_or(LARGE);
+                        Vec::with_capacity(left.min(LARGE))
+                    }
+                    _ => self.buffers.small(),
                 };
             }
             match stream::read(self.from, self.input).await {
@@ -130,9 +137,12 @@ fn chunks() -> State {
     State::Chunks(Box::new(ChunkDecoder::new(ChunkLimits::default())))
 }
 
-/// Up to `most` bytes off the front.
+/// Up to `most` bytes off the front. A buffer that is full of them is given away.
 fn take(input: &mut Vec<u8>, most: u64) -> Bytes {
     let length = usize::try_from(most).map_or(input.len(), |most| most.min(input.len()));
+    if length == input.len() && length >= input.capacity() / 2 && length >= COPIED {
+        return std::mem::take(input).into();
+    }
     let piece = Bytes::copy_from_slice(input.get(..length).unwrap_or_default());
     input.drain(..length);
     piece
