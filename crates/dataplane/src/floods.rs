@@ -56,12 +56,14 @@ impl Floods {
         }
     }
 
-    /// These bytes came from the peer.
-    pub(crate) fn received(&self, bytes: &[u8], now: Instant) {
+    /// These bytes came from the peer. Returns how many frames there are in them; nobody counts when there
+    /// are no budgets.
+    pub(crate) fn received(&self, bytes: &[u8], now: Instant) -> usize {
         let Some(watch) = &self.watch else {
-            return;
+            return 0;
         };
         let mut watch = watch.borrow_mut();
+        let before = watch.frames();
         let seconds = now.saturating_duration_since(self.told.get()).as_secs();
         if seconds > 0 {
             watch.tick(u32::try_from(seconds).unwrap_or(u32::MAX));
@@ -73,6 +75,7 @@ impl Floods {
         if head != self.head.get().map(|(number, _)| number) {
             self.head.set(head.map(|number| (number, now)));
         }
+        usize::try_from(watch.frames() - before).unwrap_or(usize::MAX)
     }
 
     fn find(&self, flood: Option<Flood>) {

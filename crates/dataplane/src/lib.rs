@@ -24,6 +24,7 @@ pub mod socket;
 pub mod start;
 mod stream;
 pub mod tunnel;
+mod turn;
 
 pub use capture::Capture;
 pub use http::normalization;

@@ -5,6 +5,7 @@
 //! that arrives there would wake the shard's thread for nothing, dozens of times for one wait. Such a
 //! source is hushed (`Socket::look_away`), and listened to again as soon as somebody has to wait for it.
 //! `SO_RCVLOWAT` does not do it: the kernel disregards it when memory is short.
+use bytes::BufMut;
 use rustix::net::SendFlags;
 use std::{
     cell::{Cell, RefCell},
@@ -14,7 +15,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 use tokio::{
-    io::{Interest, ReadBuf, unix::AsyncFd},
+    io::{Interest, unix::AsyncFd},
     net::TcpStream,
 };
 
@@ -237,7 +238,7 @@ impl Socket {
     ///
     /// # Errors
     /// `Unsupported` of a socket that was hushed once.
-    pub(crate) fn try_read_buf(&self, buffer: &mut ReadBuf<'_>) -> io::Result<usize> {
+    pub(crate) fn try_read_buf(&self, buffer: &mut impl BufMut) -> io::Result<usize> {
         self.never_hushed(|stream| stream.try_read_buf(buffer))
     }
 
@@ -337,7 +338,7 @@ mod tests {
     use crate::stream::{self, Peer};
     use std::future::poll_fn;
     use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt},
+        io::{AsyncReadExt, AsyncWriteExt, ReadBuf},
         net::TcpListener,
     };
 

@@ -17,13 +17,12 @@ use std::{
     io::{self, ErrorKind},
     net::{Shutdown, SocketAddr},
     os::fd::BorrowedFd,
-    task::{Context, Poll, ready},
+    task::{Poll, ready},
     time::Duration,
 };
 use tokio::{
     io::Interest,
     net::{TcpSocket, TcpStream},
-    task::yield_now,
 };
 
 /// Reads once into the spare room of `buffer`; 0 is the end of the stream.
@@ -96,46 +95,6 @@ fn try_write(stream: &Socket, bytes: &[u8]) -> io::Result<usize> {
     match written {
         Some(taken) => Ok(taken),
         None => outcome.map(|()| 0),
-    }
-}
-
-/// Bytes that a connection reads before others get their turn.
-///
-/// Over HTTP/2 these are its streams. h2 reads as long as there is something to read, and keeps each
-/// frame until its stream takes it: a burst of short messages would stand for its whole window in memory,
-/// and past what `http2.small_frames_bytes` allows, although everybody is ready to take them.
-#[derive(Debug, Default)]
-pub(crate) struct Turn(usize);
-
-impl Turn {
-    /// How much one turn is.
-    const BYTES: usize = 64 * 1024;
-
-    /// Is the turn over? Then the connection is woken for the next one, behind the streams that
-    /// were woken before.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.0 < Self::BYTES {
-            return Poll::Ready(());
-        }
-        self.0 = 0;
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-
-    /// Waits, if the turn is over, until the runtime has looked at all sockets and run whoever is ready.
-    ///
-    /// For bodies that are copied. The runtime's own budget counts reads, however much they bring; and
-    /// who is woken at once ([`Turn::poll`]) has some turns before the sockets are looked at again.
-    pub(crate) async fn wait(&mut self) {
-        if self.0 >= Self::BYTES {
-            self.0 = 0;
-            yield_now().await;
-        }
-    }
-
-    /// Bytes were read; `all`: the socket is empty, so that the next read waits anyway.
-    pub(crate) fn read(&mut self, bytes: usize, all: bool) {
-        self.0 = if all { 0 } else { self.0 + bytes };
     }
 }
 

@@ -308,6 +308,7 @@ proptest! {
         let limits = FloodLimits::default();
         let mut bytes = PREFACE.to_vec();
         let mut whole = FrameWatch::new(&limits);
+        let count = frames.len() as u64;
         let mut expected = whole.see(PREFACE);
         for (kind, flags, stream, length) in frames {
             let frame = frame(kind, flags, stream, length);
@@ -327,5 +328,6 @@ proptest! {
             }
         }
         prop_assert_eq!(got, expected);
+        prop_assert_eq!((whole.frames(), pieces.frames()), (count, count));
     }
 }

@@ -13,8 +13,9 @@ use crate::{
         http2_pool::StreamFault,
     },
     socket::Socket,
-    stream::{self, Turn},
+    stream,
     tunnel::{Progress, Side, splice},
+    turn::Turn,
 };
 use pointsman_route::action::Levels;
 use pointsman_wire::http1::{

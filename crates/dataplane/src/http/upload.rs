@@ -6,8 +6,9 @@ use crate::{
         buffers::{Buffers, SMALL},
     },
     socket::Socket,
-    stream::{self, Turn},
+    stream,
     tunnel::{Progress, Side, splice},
+    turn::Turn,
 };
 use pointsman_wire::http1::{
     BodyLength, ChunkEvent, Refusal, write_chunk_header, write_last_chunk,

@@ -1,15 +1,26 @@
 //! Frames that are right one by one, and too many (RFC 9113 section 10.5).
 use crate::{
     case::{get, post},
-    common::{SOON, Scrape, is_alone, resident, settings},
+    common::{Gateway, SOON, Scrape, http, is_alone, resident, settings},
     web,
 };
 use pointsman_testkit::{
-    HttpUpstream, Reply,
-    frames::{Block, Fate, Frame, FrameClient, code, encode_all, flag, kind, setting},
-    within,
+    HttpUpstream, RawHttp, Reply,
+    frames::{Block, Fate, Frame, FrameClient, PREFACE, code, encode_all, flag, kind, setting},
+    free_port, fresh_ip, within,
 };
-use std::{future::Future, net::SocketAddr, pin::pin, time::Duration};
+use std::{
+    future::Future,
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
 /// What is said in one turn, numbered from 0.
 type Turn = fn(u32) -> Vec<Frame>;
@@ -303,4 +314,68 @@ async fn a_body_byte_by_byte_arrives() {
     client.send(&[Frame::data(1, []).end_stream()]).await;
     assert_eq!(client.fate(1).await, Fate::Status(200));
     assert_eq!(client.answer(1).body, body);
+}
+
+/// An endpoint that reads without end, and how much it has read.
+fn reader() -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let read = Arc::<AtomicUsize>::default();
+    let count = Arc::clone(&read);
+    thread::spawn(move || {
+        while let Ok((mut peer, _)) = listener.accept() {
+            let count = Arc::clone(&count);
+            thread::spawn(move || {
+                let mut some = vec![0; 64 * 1024];
+                while let Ok(length @ 1..) = peer.read(&mut some) {
+                    count.fetch_add(length, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    (address, read)
+}
+
+/// But a frame of a single byte costs as much as many bytes: clients that send nothing else are no longer
+/// at it than others when it is their turn.
+#[tokio::test]
+async fn bodies_byte_by_byte_do_not_hold_up_others() {
+    let upstream = HttpUpstream::named("web").start().await;
+    let mut settings = settings();
+    settings.process.shards = 1;
+    // So that nobody has to wait for more room.
+    settings.http2.stream_window_bytes = 1 << 30;
+    settings.http2.connection_window_bytes = 1 << 30;
+    let (sink, read) = reader();
+    let (vip, port, slow) = (fresh_ip(), free_port(), fresh_ip());
+    let text = http("web", vip, port, upstream.addr()) + "---\n" + &http("sink", slow, port, sink);
+    let _gateway = Gateway::serve_with(settings, &text).await;
+    for _ in 0..3 {
+        let mut client = TcpStream::connect((slow, port)).expect("connects");
+        let post = Frame::headers(1, Block::request("POST", "sink", "/"));
+        let begin = [PREFACE, &encode_all(&[Frame::settings(&[]), post])].concat();
+        let bytes = Frame::data(1, *b"x").encode().repeat(10_000);
+        client.write_all(&begin).expect("is read");
+        thread::spawn(move || while client.write_all(&bytes).is_ok() {});
+    }
+    let mut other = RawHttp::connect((vip, port).into())
+        .await
+        .expect("connects");
+    let mut meanwhile = Vec::new();
+    for _ in 0..41 {
+        // All three are at it again.
+        let before = read.load(Ordering::Relaxed);
+        within(SOON, async {
+            while read.load(Ordering::Relaxed) < before + 10_000 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await;
+        let before = read.load(Ordering::Relaxed);
+        let answer = other.get("web", "/").await.expect("an answer");
+        assert_eq!(answer.status, 200);
+        meanwhile.push(read.load(Ordering::Relaxed) - before);
+    }
+    meanwhile.sort_unstable();
+    assert!(meanwhile[20] < 10_000, "{meanwhile:?}");
 }

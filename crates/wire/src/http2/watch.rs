@@ -223,6 +223,8 @@ pub struct FrameWatch {
     last_stream: u32,
     /// The most streams that were open at once, as far as was told.
     streams: u32,
+    /// Frames from the peer so far.
+    frames: u64,
     /// HEADERS from the peer so far.
     heads: u32,
     /// Its last frame was HEADERS or CONTINUATION, and its field block goes on in another.
@@ -246,6 +248,7 @@ impl FrameWatch {
             endpoint: false,
             last_stream: 0,
             streams: 0,
+            frames: 0,
             heads: 0,
             goes_on: None,
             faults: 0,
@@ -289,9 +292,16 @@ impl FrameWatch {
     pub fn see(&mut self, mut bytes: &[u8]) -> Option<Flood> {
         let mut flood = None;
         while let Some(header) = self.received.next(&mut bytes) {
+            self.frames += 1;
             flood = flood.or(self.frame(header));
         }
         flood
+    }
+
+    /// Frames from the peer whose headers have been seen.
+    #[must_use]
+    pub fn frames(&self) -> u64 {
+        self.frames
     }
 
     /// The number of the field block that the peer has begun and not ended, if there is one:

@@ -1,8 +1,8 @@
 //! A client's socket as HTTP/2 reads and writes it.
 use super::serve::Peer;
-use crate::{outbox::Outbox, shard::Shard, stream::Turn};
+use crate::{outbox::Outbox, shard::Shard, turn::FrameTurn};
 use std::{
-    cell::{Cell, RefCell},
+    cell::Cell,
     io::{self, ErrorKind, IoSlice},
     pin::Pin,
     rc::Rc,
@@ -14,16 +14,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub(super) struct Socket {
     peer: Rc<Peer>,
     /// Received before HTTP/2 was recognised.
-    received: RefCell<Vec<u8>>,
-    turn: Turn,
+    received: Vec<u8>,
+    turn: FrameTurn,
 }
 
 impl Socket {
     pub(super) fn new(peer: Rc<Peer>, received: Vec<u8>) -> Self {
         Self {
             peer,
-            received: RefCell::new(received),
-            turn: Turn::default(),
+            received,
+            turn: FrameTurn::default(),
         }
     }
 }
@@ -37,39 +37,30 @@ impl AsyncRead for Socket {
         if self.peer.floods.is_over() {
             return Poll::Pending; // the connection's task looks for it
         }
-        ready!(self.turn.poll(cx));
-        let mut received = self.received.borrow_mut();
+        let Self {
+            peer,
+            received,
+            turn,
+        } = &mut *self;
+        ready!(turn.poll(cx));
         if !received.is_empty() {
             let take = received.len().min(buffer.remaining());
             let now = received.get(..take).unwrap_or_default();
-            self.peer.floods.received(now, self.peer.lease.now());
+            let frames = peer.floods.received(now, peer.lease.now());
+            turn.read(take, frames, false);
             buffer.put_slice(now);
             received.drain(..take);
             if received.is_empty() {
-                let buffers = &self.peer.shard.buffers;
-                buffers.give(std::mem::take(&mut *received));
+                peer.shard.buffers.give(std::mem::take(received));
             }
             return Poll::Ready(Ok(()));
         }
-        drop(received);
-        let Self { peer, turn, .. } = &mut *self;
         let stream = &peer.accepted.stream;
         loop {
             ready!(stream.poll_read_ready(cx))?;
-            let before = buffer.filled().len();
-            match stream.try_read_buf(buffer) {
-                Ok(read) => {
-                    // A read that leaves room has emptied the socket: the next one waits for the
-                    // kernel's notice at once, instead of asking it.
-                    let all = read > 0 && buffer.remaining() > 0;
-                    turn.read(read, all);
-                    if all {
-                        stream.emptied();
-                    }
-                    let fresh = buffer.filled().get(before..).unwrap_or_default();
-                    peer.floods.received(fresh, peer.lease.now());
-                    return Poll::Ready(Ok(()));
-                }
+            let received = |fresh: &_| peer.floods.received(fresh, peer.lease.now());
+            match turn.try_read(stream, buffer, received) {
+                Ok(_) => return Poll::Ready(Ok(())),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }

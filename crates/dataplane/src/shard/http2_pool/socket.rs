@@ -1,6 +1,6 @@
 //! The socket under an HTTP/2 connection: it can be looked at while the connection owns it, knows
 //! what was written to it, and shows [`floods`](crate::floods) what goes over it.
-use crate::{floods::Floods, outbox::Outbox, shard::Shard, socket, stream::Turn};
+use crate::{floods::Floods, outbox::Outbox, shard::Shard, socket, turn::FrameTurn};
 use std::{
     cell::Cell,
     io::{self, ErrorKind, IoSlice},
@@ -75,17 +75,18 @@ impl Wire {
         }
     }
 
-    /// These bytes came from the peer.
-    fn received(&self, bytes: &[u8]) {
+    /// These bytes came from the peer. Returns how many frames there are in them.
+    fn received(&self, bytes: &[u8]) -> usize {
         let Some(shard) = self.shard.upgrade() else {
-            return;
+            return 0;
         };
-        self.floods.received(bytes, shard.registry.now());
+        let frames = self.floods.received(bytes, shard.registry.now());
         if let Some(flood) = self.floods.take() {
             let endpoint = self.stream.peer_addr().ok();
             tracing::debug!(?endpoint, flood = flood.as_str(), "cut off");
             shard.counts.refuse(flood.as_str());
         }
+        frames
     }
 
     /// So many streams are open at once.
@@ -125,7 +126,7 @@ const CALM: &[u8] = b"\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0b";
 #[derive(Debug)]
 pub(super) struct Socket {
     wire: Rc<Wire>,
-    turn: Turn,
+    turn: FrameTurn,
     /// How it has ended, kept back for so many turns.
     end: Option<io::Result<()>>,
     behind: u8,
@@ -143,7 +144,7 @@ impl Socket {
     pub(super) fn new(wire: Rc<Wire>) -> Self {
         Self {
             wire,
-            turn: Turn::default(),
+            turn: FrameTurn::default(),
             end: None,
             behind: 0,
         }
@@ -175,20 +176,12 @@ impl AsyncRead for Socket {
         let Self { wire, turn, .. } = &mut *self;
         ready!(turn.poll(cx));
         let stream = &wire.stream;
-        let before = buffer.filled().len();
         let end = loop {
             ready!(stream.poll_read_ready(cx))?;
-            match stream.try_read_buf(buffer) {
+            match turn.try_read(stream, buffer, |fresh| wire.received(fresh)) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Ok(0) => break Ok(()),
-                Ok(read) => {
-                    // A read that leaves room has emptied the socket, see `stream::try_read`.
-                    let all = buffer.remaining() > 0;
-                    turn.read(read, all);
-                    if all {
-                        stream.emptied();
-                    }
-                    wire.received(buffer.filled().get(before..).unwrap_or_default());
+                Ok(_) => {
                     self.behind = TURNS;
                     return Poll::Ready(Ok(()));
                 }
