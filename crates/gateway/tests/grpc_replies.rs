@@ -162,6 +162,52 @@ async fn calls_are_counted_by_their_own_status() {
         .await;
 }
 
+/// An answer that says nothing in the words of gRPC counts as what its status in HTTP means there.
+#[tokio::test]
+async fn calls_answered_without_a_grpc_status_are_counted_by_what_http_says() {
+    let answers = [
+        ("/s/400", 400, "13"),
+        ("/s/401", 401, "16"),
+        ("/s/403", 403, "7"),
+        ("/s/404", 404, "12"),
+        ("/s/429", 429, "14"),
+        ("/s/503", 503, "14"),
+        ("/s/500", 500, "2"),
+        ("/s/200", 200, "2"),
+    ];
+    let (mut upstream, mut streams) = (HttpUpstream::named("web"), Http2Upstream::named("web"));
+    for (path, status, _) in answers {
+        upstream = upstream.on(path, Reply::text(status, "no"));
+        streams = streams.on(path, Http2Reply::text(status, "no"));
+    }
+    let (upstream, streams) = (upstream.start().await, streams.start().await);
+    for (port_name, endpoint) in [("http", upstream.addr()), ("grpc", streams.addr())] {
+        let web = SocketAddr::new(fresh_ip(), free_port());
+        let documents = service("web", web.ip(), web.port(), port_name, &plain(&[endpoint]))
+            + &rules("web", RULES);
+        let gateway = Gateway::serve(&documents).await;
+        for (path, status, counted) in answers {
+            let mut client = Http2Client::connect(web).await.expect("connects");
+            let call = Http2Request::grpc("web", path, &[b"hello"]);
+            let reply = client.exchange(call).await.expect("an answer");
+            assert_eq!(
+                (reply.status, reply.grpc_status()),
+                (status, None),
+                "{path}"
+            );
+            let status = status.to_string();
+            let labels = [
+                ("request_protocol", "grpc"),
+                ("response_code", &*status),
+                ("grpc_response_status", counted),
+            ];
+            gateway
+                .metrics_until(|it| it.sum("istio_requests_total", &labels) == 1.0)
+                .await;
+        }
+    }
+}
+
 /// The same calls over HTTP/2, where a failure is one head that ends its stream.
 #[tokio::test]
 async fn over_http2_a_failure_is_nothing_but_trailers() {

@@ -21,7 +21,7 @@ pub const MAX_TCP_OUTCOMES: usize = 16;
 pub enum RequestProtocol {
     /// HTTP of any version.
     Http,
-    /// gRPC with the status of its trailers, if they came. Codes above 16 are not assigned and
+    /// gRPC with the status of its answer, if there was one. Codes above 16 are not assigned and
     /// count as 2, UNKNOWN.
     Grpc(Option<u8>),
 }

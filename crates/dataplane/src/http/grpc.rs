@@ -44,6 +44,12 @@ pub(crate) fn told(answer: u16, facts: &RequestFacts) -> (u16, Option<u8>) {
     }
 }
 
+/// By which status a call counts: by its own, else by what that of HTTP means, as with Envoy; `None`
+/// where there was no answer.
+pub(crate) fn counted(own: Option<u8>, status: u16) -> Option<u8> {
+    own.or_else(|| (status > 0).then(|| status_of(status)))
+}
+
 /// What a call is told that would be told `status` in HTTP: DEADLINE_EXCEEDED where it was late by
 /// its own measure (VS-H-65).
 fn code(status: u16, facts: &RequestFacts) -> u8 {
@@ -145,6 +151,14 @@ mod tests {
             let others = [("content-type", "text/plain")];
             assert_eq!(in_dialect(&others, dialect), others);
         }
+    }
+
+    #[test]
+    fn a_call_counts_by_its_own_status_before_http_s() {
+        assert_eq!(counted(Some(0), 503), Some(0));
+        assert_eq!(counted(None, 503), Some(14));
+        assert_eq!(counted(None, 200), Some(2));
+        assert_eq!(counted(None, 0), None);
     }
 
     #[test]

@@ -471,7 +471,7 @@ fn record_bodies(
         ending.status,
         ending.flags,
         match facts.grpc {
-            Some(_) => RequestProtocol::Grpc(grpc),
+            Some(_) => RequestProtocol::Grpc(grpc::counted(grpc, ending.status)),
             None => RequestProtocol::Http,
         },
         micros,
