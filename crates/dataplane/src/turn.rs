@@ -23,12 +23,12 @@ use tokio::{io::ReadBuf, task::yield_now};
 pub(crate) struct Turn(usize);
 
 impl Turn {
-    /// How much one turn is.
+    /// With more than so many a turn is over: not with one read of a large body.
     const BYTES: usize = 64 * 1024;
 
     /// Is the turn over? Then the task is woken for the next one.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.0 < Self::BYTES {
+        if self.0 <= Self::BYTES {
             return Poll::Ready(());
         }
         self.0 = 0;
@@ -39,7 +39,7 @@ impl Turn {
 
     /// Waits for the next turn, if this one is over.
     pub(crate) async fn wait(&mut self) {
-        if self.0 >= Self::BYTES {
+        if self.0 > Self::BYTES {
             self.0 = 0;
             yield_now().await;
         }
@@ -111,14 +111,76 @@ impl FrameTurn {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
-    use std::{cell::Cell, future::poll_fn, rc::Rc, task::ready};
+    use crate::shard::buffers::SMALL;
+    use std::{cell::Cell, future::poll_fn, io::Write, rc::Rc, task::ready, thread};
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::{TcpListener, TcpStream, UnixStream},
         task::{LocalSet, spawn_local},
     };
+
+    /// One of ours, and its peer.
+    fn pair() -> (Socket, std::net::TcpStream) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let ours = listener.accept().unwrap().0;
+        ours.set_nonblocking(true).unwrap();
+        (TcpStream::from_std(ours).unwrap().into(), peer)
+    }
+
+    /// A socket whose peer has sent as much of these bytes, again and again, as there is room for, and goes
+    /// on as soon as there is more.
+    pub(crate) fn sender(bytes: &[u8]) -> Socket {
+        let (ours, mut peer) = pair();
+        let bytes = bytes.repeat(60_000 / bytes.len());
+        peer.set_nonblocking(true).unwrap();
+        let mut rest = 0;
+        while let Ok(sent) = peer.write(&bytes[rest..]) {
+            rest = (rest + sent) % bytes.len();
+        }
+        peer.set_nonblocking(false).unwrap();
+        thread::spawn(move || {
+            if peer.write_all(&bytes[rest..]).is_ok() {
+                while peer.write_all(&bytes).is_ok() {}
+            }
+        });
+        ours
+    }
+
+    /// A chunk of one byte.
+    pub(crate) const CHUNK: &[u8] = b"1\r\nx\r\n";
+
+    /// How many of them there are in a turn and a read behind it.
+    pub(crate) const CHUNKS: u64 = ((Turn::BYTES + SMALL) / CHUNK.len()) as u64;
+
+    /// A socket whose peer reads all there is.
+    pub(crate) fn reader() -> Socket {
+        let (ours, mut peer) = pair();
+        thread::spawn(move || io::copy(&mut peer, &mut io::sink()));
+        ours
+    }
+
+    /// The most that was `moved` by one poll of `body`, until that are 300,000 bytes of contents.
+    pub(crate) async fn longest_turn<T>(
+        body: impl Future<Output = T>,
+        moved: impl Fn() -> u64,
+    ) -> u64 {
+        let (mut body, mut most) = (pin!(body), 0);
+        poll_fn(|cx| {
+            let before = moved();
+            let polled = body.as_mut().poll(cx);
+            most = most.max(moved() - before);
+            match polled.is_ready() || moved() >= 300_000 {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        })
+        .await;
+        assert!(moved() >= 300_000, "it ended by itself");
+        most
+    }
 
     /// On a shard, how many turns a task that always has more to read gets between two looks of the runtime at
     /// its sockets, at most. `next` waits for one.
@@ -130,7 +192,7 @@ mod tests {
                 async move {
                     let mut turn = Turn::default();
                     loop {
-                        turn.read(Turn::BYTES, false);
+                        turn.read(Turn::BYTES + 1, false);
                         next(&mut turn).await;
                         turns.set(turns.get() + 1);
                     }

@@ -456,12 +456,12 @@ impl Body<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::upload::tests::{TURN, longest_turn, reader, sender};
     use super::*;
+    use crate::turn::tests::{CHUNK, CHUNKS, longest_turn, reader, sender};
 
     #[tokio::test]
     async fn others_have_a_turn_though_small_chunks_do_not_end() {
-        let (upstream, client, buffers) = (sender(), reader(), Buffers::default());
+        let (upstream, client, buffers) = (sender(CHUNK), reader(), Buffers::default());
         let progress = Progress::default();
         let mut body = Body {
             client: &client,
@@ -476,6 +476,6 @@ mod tests {
         let (mut input, mut out) = (buffers.small(), buffers.small());
         let body = body.chunked(&mut input, &mut out);
         let most = longest_turn(body, || progress.sent.get()).await;
-        assert!(most <= TURN, "{most}");
+        assert!(most <= CHUNKS, "{most}");
     }
 }

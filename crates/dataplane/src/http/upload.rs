@@ -218,67 +218,13 @@ fn anew(
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
-    use std::{
-        future::poll_fn,
-        io::{self, Write},
-        net::{TcpListener, TcpStream},
-        pin::pin,
-        task::Poll,
-        thread,
-    };
-
-    /// One of ours, and its peer.
-    fn pair() -> (Socket, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let ours = listener.accept().unwrap().0;
-        ours.set_nonblocking(true).unwrap();
-        (tokio::net::TcpStream::from_std(ours).unwrap().into(), peer)
-    }
-
-    /// A socket whose peer sends chunks of one byte as long as it can.
-    pub(in crate::http) fn sender() -> Socket {
-        let (ours, mut peer) = pair();
-        let chunks = b"1\r\nx\r\n".repeat(10_000);
-        thread::spawn(move || while peer.write_all(&chunks).is_ok() {});
-        ours
-    }
-
-    /// A socket whose peer reads all there is.
-    pub(in crate::http) fn reader() -> Socket {
-        let (ours, mut peer) = pair();
-        thread::spawn(move || io::copy(&mut peer, &mut io::sink()));
-        ours
-    }
-
-    /// The most that was `moved` by one poll of `body`, of 300,000 bytes of contents.
-    pub(in crate::http) async fn longest_turn<T>(
-        body: impl Future<Output = T>,
-        moved: impl Fn() -> u64,
-    ) -> u64 {
-        let (mut body, mut most) = (pin!(body), 0);
-        poll_fn(|cx| {
-            let before = moved();
-            let polled = body.as_mut().poll(cx);
-            most = most.max(moved() - before);
-            match polled.is_ready() || moved() >= 300_000 {
-                true => Poll::Ready(()),
-                false => Poll::Pending,
-            }
-        })
-        .await;
-        assert!(moved() >= 300_000, "it ended by itself");
-        most
-    }
-
-    /// Contents of a turn of 64 KiB and a read of 16 KiB behind it.
-    pub(in crate::http) const TURN: u64 = 80 * 1024 / 6;
+    use crate::turn::tests::{CHUNK, CHUNKS, longest_turn, reader, sender};
 
     #[tokio::test]
     async fn others_have_a_turn_though_small_chunks_do_not_end() {
-        let (client, upstream, buffers) = (sender(), reader(), Buffers::default());
+        let (client, upstream, buffers) = (sender(CHUNK), reader(), Buffers::default());
         let (kept, progress) = (Kept::new(BodyLength::Chunked, 0), Progress::default());
         let taken = Taken {
             copies: None,
@@ -288,6 +234,6 @@ pub(super) mod tests {
         let mut input = buffers.small();
         let body = chunked(&client, &upstream, &buffers, &mut input, &taken);
         let most = longest_turn(body, || progress.received.get()).await;
-        assert!(most <= TURN, "{most}");
+        assert!(most <= CHUNKS, "{most}");
     }
 }

@@ -3,7 +3,7 @@ use super::{
     Side, is_would_block,
     splice::{Counts, Splice},
 };
-use crate::{shard::buffers::Buffers, socket::Socket, stream};
+use crate::{shard::buffers::Buffers, socket::Socket, stream, turn::Turn};
 use std::{
     cell::Cell,
     task::{Context, Poll, ready},
@@ -17,6 +17,7 @@ pub(crate) struct Direction<'a> {
     /// Set once the direction has proven to be bulk.
     splice: Option<Splice>,
     splice_after: u64,
+    turn: Turn,
     done: bool,
     moved: &'a Cell<u64>,
 }
@@ -28,6 +29,7 @@ impl<'a> Direction<'a> {
             sent: 0,
             splice: None,
             splice_after,
+            turn: Turn::default(),
             done: false,
             moved,
         }
@@ -61,6 +63,8 @@ impl<'a> Direction<'a> {
                 }
                 continue;
             }
+            // Sides that are always ready must not keep the thread to themselves.
+            ready!(self.turn.poll(cx));
             ready!(from.poll_read_ready(cx)).map_err(|_| Side::From)?;
             let mut buffer = if self.moved.get() > crate::shard::buffers::SMALL as u64 {
                 buffers.bulk()
@@ -72,7 +76,8 @@ impl<'a> Direction<'a> {
                     buffers.give(buffer);
                     self.finish(to, buffers, last);
                 }
-                Ok(_) => {
+                Ok(read) => {
+                    self.turn.read(read, buffer.len() < buffer.capacity());
                     self.buffer = Some(buffer);
                     self.sent = 0;
                 }
@@ -130,5 +135,26 @@ impl<'a> Direction<'a> {
             buffers.give(buffer);
         }
         self.sent = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        shard::buffers::BULK,
+        turn::tests::{longest_turn, reader, sender},
+    };
+    use std::future::poll_fn;
+
+    #[tokio::test]
+    async fn others_have_a_turn_though_the_sender_does_not_end() {
+        let (from, to, buffers) = (sender(b"x"), reader(), Buffers::default());
+        let moved = Cell::new(0);
+        let mut direction = Direction::new(Vec::new(), 0, &moved);
+        let copied = poll_fn(|cx| direction.poll(cx, &from, &to, &buffers, false));
+        let most = longest_turn(copied, || moved.get()).await;
+        // What is not yet a turn, and one more read.
+        assert!(most <= 64 * 1024 + BULK as u64, "{most}");
     }
 }

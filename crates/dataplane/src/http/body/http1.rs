@@ -4,6 +4,7 @@ use crate::{
     shard::buffers::{Buffers, SMALL},
     socket::Socket,
     stream,
+    turn::Turn,
 };
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
@@ -29,6 +30,7 @@ pub(in crate::http) struct Http1Source<'a> {
     /// Received and not yet taken; behind the body: what is no part of it.
     input: &'a mut Vec<u8>,
     state: State,
+    turn: Turn,
 }
 
 enum State {
@@ -56,6 +58,7 @@ impl<'a> Http1Source<'a> {
             buffers,
             input,
             state,
+            turn: Turn::default(),
         }
     }
 
@@ -77,6 +80,7 @@ impl<'a> Http1Source<'a> {
             buffers,
             input,
             state,
+            turn: Turn::default(),
         }
     }
 
@@ -124,8 +128,13 @@ impl<'a> Http1Source<'a> {
                     _ => self.buffers.small(),
                 };
             }
+            // Sides that are always ready must not keep the thread to themselves.
+            self.turn.wait().await;
             match stream::read(self.from, self.input).await {
-                Ok(1..) => {}
+                Ok(read @ 1..) => {
+                    let all = self.input.len() < self.input.capacity();
+                    self.turn.read(read, all);
+                }
                 Ok(0) if until_close => return Ok(Piece::End(None)),
                 Ok(0) | Err(_) => return Err(Broken::Gone),
             }
@@ -286,5 +295,34 @@ impl Http1Sink<'_> {
     async fn write(&self, bytes: &[u8]) -> Result<(), Closed> {
         let written = stream::write_watched(self.to, bytes, self.left).await;
         written.map_err(|_| Closed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::turn::tests::{CHUNK, CHUNKS, longest_turn, sender};
+
+    #[tokio::test]
+    async fn others_have_a_turn_though_the_sender_does_not_end() {
+        for (body, most) in [
+            (ResponseBody::Chunked, CHUNKS),
+            (ResponseBody::Length(u64::MAX), 2 * LARGE as u64),
+            (ResponseBody::UntilClose, 2 * LARGE as u64),
+        ] {
+            let (from, buffers, mut input) = (sender(CHUNK), Buffers::default(), Vec::new());
+            let mut source = Http1Source::response(&from, &buffers, &mut input, body);
+            let moved = Cell::new(0);
+            let taken = async {
+                while let Ok(Piece::Data(bytes, _)) = source.next().await {
+                    moved.set(moved.get() + bytes.len() as u64);
+                    if moved.get() > 600_000 {
+                        return;
+                    }
+                }
+            };
+            let longest = longest_turn(taken, || moved.get()).await;
+            assert!(longest <= most, "{body:?}: {longest}");
+        }
     }
 }
