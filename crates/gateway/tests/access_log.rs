@@ -5,7 +5,7 @@ use common::*;
 use pointsman_gateway::{Gateway as Facade, Settings};
 use pointsman_sdk::{AccessRecord, Sink};
 use pointsman_testkit::{
-    Child, HttpUpstream, TcpUpstream, eventually,
+    Child, Http2Upstream, HttpUpstream, TcpUpstream, eventually,
     frames::{Block, Fate, Frame, FrameClient},
     free_port, fresh_ip, wait_for_port, within,
 };
@@ -189,6 +189,67 @@ async fn replies_of_our_own_say_why() {
     assert_eq!((record.response_code, text(&record.method)), (400, "-"));
     assert_eq!(record.flags.to_string(), "DPE");
     assert_eq!(record.downstream_local, Some(web));
+}
+
+/// The path is the client's, the authority what the endpoint gets: that is what Istio's format has.
+#[tokio::test]
+async fn a_rewritten_authority_is_recorded_and_a_rewritten_path_is_not() {
+    let upstream = HttpUpstream::named("web").start().await;
+    let streams = Http2Upstream::named("web").start().await;
+    let rule = |host: &str| {
+        rules(
+            host,
+            &format!(
+                "- match: [{{uri: {{prefix: /old}}}}]
+  rewrite: {{uri: /new, authority: other.example}}
+  route: [{{destination: {{host: {host}}}}}]
+- match: [{{uri: {{prefix: /set}}}}]
+  route: [{{destination: {{host: {host}}}, headers: {{request: {{set: {{Host: other.example}}}}}}}}]
+- match: [{{uri: {{prefix: /same}}}}]
+  rewrite: {{authority: {host}}}
+  route: [{{destination: {{host: {host}}}}}]
+- route: [{{destination: {{host: {host}}}}}]"
+            ),
+        )
+    };
+    let [web, grpc] = [(); 2].map(|()| SocketAddr::new(fresh_ip(), free_port()));
+    let documents = http("web", web.ip(), web.port(), upstream.addr())
+        + &rule("web")
+        + &service(
+            "grpc",
+            grpc.ip(),
+            grpc.port(),
+            "grpc",
+            &plain(&[streams.addr()]),
+        )
+        + &rule("grpc");
+    let notes = Notes::default();
+    let _gateway = notes.gateway(&documents).await;
+    for (at, host) in [(web, "web"), (grpc, "grpc")] {
+        let mut client = connect(at).await;
+        let mut frames = FrameClient::begin(at).await.expect("connects");
+        for (stream, path, authority) in [
+            (1, "/old/x", "other.example"),
+            (3, "/set/x", "other.example"),
+            (5, "/same/x", host),
+            (7, "/x", host),
+        ] {
+            let received = (authority != host).then_some(host);
+            for version in ["HTTP/1.1", "HTTP/2"] {
+                let status = match version {
+                    "HTTP/2" => frames.ask(stream, Block::request("GET", host, path)).await,
+                    _ => Fate::Status(client.get(host, path).await.expect("an answer").status),
+                };
+                assert_eq!(status, Fate::Status(200), "{version} {path}");
+                let record = notes.next().await;
+                assert_eq!(record.protocol, Some(version));
+                assert_eq!(text(&record.path), path, "{version}");
+                assert_eq!(text(&record.authority), authority, "{version} {path}");
+                let was = text(&record.received_authority);
+                assert_eq!(was, received.unwrap_or("-"), "{version} {path}");
+            }
+        }
+    }
 }
 
 /// What a rule answers by itself has a body of the request in its record all the same.

@@ -60,7 +60,7 @@ pub struct AccessRecord {
     pub user_agent: Value,
     /// Header `x-request-id`.
     pub request_id: Value,
-    /// `:authority` or Host.
+    /// `:authority` or Host, after a rewrite, as in Envoy.
     pub authority: Value,
     /// Address of the endpoint.
     pub upstream_host: Option<SocketAddr>,
@@ -82,6 +82,8 @@ pub struct AccessRecord {
     pub revision: u64,
     /// Ours: the reason in one word; empty: unset.
     pub why: Cow<'static, str>,
+    /// Ours: `:authority` or Host before a rewrite, where there was one.
+    pub received_authority: Value,
 }
 
 impl AccessRecord {
@@ -96,6 +98,7 @@ impl AccessRecord {
             &self.request_id,
             &self.authority,
             &self.server_name,
+            &self.received_authority,
         ];
         let names = [&self.upstream_cluster, &self.route_name, &self.rule];
         let words = [
@@ -122,7 +125,7 @@ pub enum Format {
         /// Append ` rule= rev= why=` after the last field. Parsers that count fields break on it.
         extras: bool,
     },
-    /// One JSON object a line, with Istio's keys and ours: `rule`, `rev`, `why`.
+    /// One JSON object a line, with Istio's keys and ours: `rule`, `rev`, `why`, `received_authority`.
     Json,
 }
 
@@ -249,6 +252,7 @@ fn json(record: &AccessRecord, out: &mut Vec<u8>) {
     object.string("rule", record.rule.as_deref());
     object.number("rev", (record.revision > 0).then_some(record.revision));
     object.string("why", set(&record.why));
+    object.bytes("received_authority", record.received_authority.as_deref());
     out.push(b'}');
 }
 

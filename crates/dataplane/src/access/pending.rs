@@ -142,6 +142,15 @@ impl Pending {
         });
     }
 
+    /// The endpoint is told this authority: from now on it is the request's, as in Envoy.
+    pub(crate) fn authority(&self, told: &str) {
+        self.edit(|record| {
+            if record.authority.as_deref() != Some(told.as_bytes()) {
+                record.received_authority = std::mem::replace(&mut record.authority, text(told));
+            }
+        });
+    }
+
     /// Nothing recognised it: it goes where it was going, under the names Istio gives that.
     pub(crate) fn passthrough(&self) {
         self.edit(|record| {

@@ -219,6 +219,9 @@ impl Routed<'_, '_> {
             extra.retain(|(own, _)| !own.eq_ignore_ascii_case(name));
             extra.push((name, told.into()));
         }
+        if let Some(host) = outgoing.host {
+            cx.access.authority(host);
+        }
         let extra = action::lines(&outgoing.extra);
         let rewrite = RequestRewrite {
             target: outgoing.target.as_deref(),

@@ -93,6 +93,7 @@ fn json_has_istios_keys_and_ours() {
         rule: Some("default/reviews#1".into()),
         revision: 41,
         user_agent: Some(Box::from(&b"a\"b\n\xff"[..])),
+        received_authority: value("bin"),
         ..teapot()
     };
     assert_eq!(
@@ -110,7 +111,8 @@ fn json_has_istios_keys_and_ours() {
          \"downstream_local_address\":\"10.0.45.184:8000\",\
          \"downstream_remote_address\":\"10.44.1.23:46520\",\"requested_server_name\":null,\
          \"upstream_transport_failure_reason\":null,\
-         \"rule\":\"default/reviews#1\",\"rev\":41,\"why\":null}\n"
+         \"rule\":\"default/reviews#1\",\"rev\":41,\"why\":null,\
+         \"received_authority\":\"bin\"}\n"
     );
 }
 

@@ -114,7 +114,8 @@ fn json(text: &str) -> anyhow::Result<Line> {
         forwarded_for: get("x_forwarded_for"),
         user_agent: get("user_agent"),
         request_id: get("request_id"),
-        authority: get("authority"),
+        // Before a rule rewrote it, as rules see it.
+        authority: get("received_authority").or_else(|| get("authority")),
         upstream_host: get("upstream_host"),
         upstream_cluster: get("upstream_cluster"),
         dialled: get("downstream_local_address"),
@@ -283,7 +284,8 @@ mod tests {
             protocol: Some("HTTP/1.1"),
             response_code: 503,
             user_agent: Some((*b"say \"hi\" \\o/").into()),
-            authority: Some((*b"shop").into()),
+            authority: Some((*b"other").into()),
+            received_authority: Some((*b"shop").into()),
             downstream_local: Some("10.96.0.12:9080".parse().unwrap()),
             downstream_remote: Some("10.0.0.1:5".parse().unwrap()),
             rule: Some("default/shop#1 shop.yaml:3".into()),
@@ -304,6 +306,13 @@ mod tests {
                 panic!("{line}")
             };
             assert_eq!(&*head.method, "POST");
+            // Istio's format has the authority after a rewrite, and no other.
+            let host = if format == Format::Json {
+                "shop"
+            } else {
+                "other"
+            };
+            assert_eq!(head.host.as_deref(), Some(host));
             assert_eq!(head.target, "/a b\"?\u{fffd}", "{line}");
             assert_eq!(
                 head.headers,
