@@ -6,7 +6,9 @@ use crate::{
 };
 use pointsman_testkit::{
     HttpUpstream, RawHttp, Reply,
-    frames::{Block, Fate, Frame, FrameClient, PREFACE, code, encode_all, flag, kind, setting},
+    frames::{
+        Block, Event, Fate, Frame, FrameClient, PREFACE, code, encode_all, flag, kind, setting,
+    },
     free_port, fresh_ip, within,
 };
 use std::{
@@ -199,6 +201,44 @@ async fn deadlines_that_pass_are_no_flood() {
     let told = client.ask(9001, Block::request("GET", "web", "/")).await;
     assert_eq!(told, Fate::Status(200));
     assert_eq!(client.heard.goaways, []);
+}
+
+/// Clients give windows back as they read, which for some is a piece of 4 KiB or less at a time, and long
+/// after the data came: that is no flood, however much it is.
+#[tokio::test]
+async fn windows_in_small_pieces_are_no_flood() {
+    const WINDOW: usize = 4 << 20;
+    const BODY: usize = 32 << 20;
+    let upstream = HttpUpstream::named("web")
+        .otherwise(Reply::sized(BODY))
+        .start()
+        .await;
+    let (_gateway, web) = web(settings(), &upstream).await;
+    let initial = [(setting::INITIAL_WINDOW_SIZE, WINDOW as u32)];
+    let client = FrameClient::begin_with(web, &initial).await;
+    let frames = &mut client.expect("HTTP/2").frames;
+    let ask = [Frame::window_update(0, 1 << 30), get(1)];
+    frames.send(&ask).await.expect("sent");
+    let (mut got, mut unread) = (0, 0);
+    while got < BODY {
+        match within(SOON, frames.event()).await {
+            Ok(Event::Data { bytes, .. }) => {
+                unread += bytes.len();
+                got += bytes.len();
+            }
+            Ok(Event::GoAway { code, .. }) => panic!("{code} after {got} bytes"),
+            Ok(_) => {}
+            Err(error) => panic!("{error} after {got} bytes"),
+        }
+        if unread == WINDOW {
+            let read = [1024; WINDOW / 1024].into_iter();
+            let windows: Vec<_> = read
+                .flat_map(|it| [Frame::window_update(0, it), Frame::window_update(1, it)])
+                .collect();
+            frames.send(&windows).await.expect("taken");
+            unread = 0;
+        }
+    }
 }
 
 /// The gateway does not store what it cannot send (CVE-2019-9517): answers to a client that asks and

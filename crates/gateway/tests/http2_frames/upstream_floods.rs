@@ -217,12 +217,12 @@ async fn an_upstream_that_floods_before_it_allows_a_stream_is_let_go() {
 const PIECES: usize = 20_000;
 const PIECE: usize = 500;
 
-/// Sends a body in small pieces, each with a ping and windows; takes one, and sends as much for each piece
-/// that it gets.
+/// Sends a body in small pieces, each with a ping and windows; takes one, and for each piece that it gets
+/// sends a ping, and windows for what it reads at a time.
 async fn without_thrift(mut peer: FramePeer) -> Result<(), FrameError> {
-    let more = |stream, length| {
+    let ping = || Frame::ping([7; 8]);
+    let windows = |stream, length| {
         [
-            Frame::ping([7; 8]),
             Frame::window_update(0, length),
             Frame::window_update(stream, length),
         ]
@@ -250,12 +250,11 @@ async fn without_thrift(mut peer: FramePeer) -> Result<(), FrameError> {
                         }
                     }
                     window -= pieces.len();
-                    let frames: Vec<_> = pieces
-                        .chunks(PIECE)
-                        .flat_map(|piece| {
-                            [&[Frame::data(stream, piece)], &more(stream, 1)[..]].concat()
-                        })
-                        .collect();
+                    let frames = pieces.chunks(PIECE).flat_map(|piece| {
+                        let [one, two] = windows(stream, 1);
+                        [Frame::data(stream, piece), ping(), one, two]
+                    });
+                    let frames: Vec<_> = frames.collect();
                     peer.send(&frames).await?;
                 }
                 peer.send(&[Frame::data(stream, []).end_stream()]).await?;
@@ -265,8 +264,11 @@ async fn without_thrift(mut peer: FramePeer) -> Result<(), FrameError> {
                 if end {
                     let told = got.to_string();
                     peer.answer(stream, 200, told.as_bytes()).await?;
-                } else if let Ok(length @ 1..) = u32::try_from(bytes.len()) {
-                    peer.send(&more(stream, length)).await?;
+                } else {
+                    let read = bytes.chunks(1000).map(|it| it.len() as u32);
+                    let mut frames: Vec<_> = read.flat_map(|it| windows(stream, it)).collect();
+                    frames.push(ping());
+                    peer.send(&frames).await?;
                 }
             }
             _ => {}

@@ -100,8 +100,10 @@ pub struct FloodLimits {
     pub settings: Budget,
     /// For [`Flood::Priority`]. Default 128, 4 a second and for a stream.
     pub priority: Budget,
-    /// For [`Flood::WindowUpdate`]. Two for each DATA frame that a client gets is what a client
-    /// without any thrift sends. Default 1000, 20 a second, 4 for a stream and for data sent.
+    /// For [`Flood::WindowUpdate`]. Who has no thrift sends two for each DATA frame, or for what is read
+    /// at a time: some libraries (Go's) for each 4 KiB, others for less. It may be read long after it was
+    /// sent, so a whole window of it is saved up for. Default 32,768, 20 a second, 4 for a stream and for
+    /// data sent, and 1 more for each 256 bytes of that.
     pub window_update: Budget,
     /// For [`Flood::Reset`]. A stream opened pays for nothing: opening and resetting is the attack. Resets
     /// of streams that have lived for a while are forgiven ([`FrameWatch::forgive_reset`]). Default 200, 20 a second, 1 for data sent.
@@ -122,7 +124,7 @@ impl Default for FloodLimits {
             ping: Budget::new(100, [2, 1, 0, 1]),
             settings: Budget::new(32, [1, 0, 0, 0]),
             priority: Budget::new(128, [4, 4, 0, 0]),
-            window_update: Budget::new(1000, [20, 4, 0, 4]),
+            window_update: Budget::new(32_768, [20, 4, 0, 4]),
             reset: Budget::new(200, [20, 0, 0, 1]),
             empty_data: Budget::new(100, [2, 1, 1, 0]),
             continuation: Budget::new(64, [4, 8, 0, 0]),
@@ -143,7 +145,6 @@ impl FloodLimits {
             ping: Budget::new(1000, [20, 2, 2, 2]),
             settings: Budget::new(100, [10, 1, 0, 0]),
             priority: Budget::new(1000, [20, 4, 0, 0]),
-            // A window of 64 KiB, full of the shortest messages of gRPC, and two for each.
             window_update: Budget::new(32_768, [100, 8, 2, 4]),
             reset: Budget::new(1000, [20, 2, 0, 0]),
             empty_data: Budget::new(100, [2, 1, 1, 0]),
@@ -209,6 +210,9 @@ const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const PADDED: u8 = 8;
+
+/// Bytes sent to the peer for which it may send a WINDOW_UPDATE.
+const PIECE: u32 = 256;
 
 /// PROTOCOL_ERROR, FLOW_CONTROL_ERROR, STREAM_CLOSED, FRAME_SIZE_ERROR, REFUSED_STREAM.
 const FAULTS: [u32; 5] = [1, 3, 5, 6, 7];
@@ -325,12 +329,15 @@ impl FrameWatch {
                 return flood;
             };
             match header.kind {
-                DATA if header.data > 0 => self.credit(|budget| budget.sent),
+                DATA if header.data > 0 => {
+                    self.credit(|budget| budget.sent);
+                    self.give_back(Flood::WindowUpdate, header.data / PIECE);
+                }
                 HEADERS if self.endpoint => self.opens(header.stream),
                 RST_STREAM => self.code = Some((0, 4)),
                 // They are acknowledged.
-                SETTINGS if header.flags & ACK == 0 => self.give_back(Flood::Settings),
-                PING if header.flags & ACK == 0 => self.give_back(Flood::Ping),
+                SETTINGS if header.flags & ACK == 0 => self.give_back(Flood::Settings, 1),
+                PING if header.flags & ACK == 0 => self.give_back(Flood::Ping, 1),
                 _ => {}
             }
         }
@@ -359,14 +366,14 @@ impl FrameWatch {
 
     /// A reset of the client was no abuse after all: it does not count.
     pub fn forgive_reset(&mut self) {
-        self.give_back(Flood::Reset);
+        self.give_back(Flood::Reset, 1);
     }
 
-    /// One frame of this kind does not count.
-    fn give_back(&mut self, kind: Flood) {
+    /// So many frames of this kind do not count.
+    fn give_back(&mut self, kind: Flood, frames: u32) {
         let kind = kind as usize;
         if let (Some(left), Some(budget)) = (self.left.get_mut(kind), self.budgets.get(kind)) {
-            *left = left.saturating_add(1).min(budget.burst);
+            *left = left.saturating_add(frames).min(budget.burst);
         }
     }
 
