@@ -27,12 +27,9 @@ pub(crate) struct Splice {
     filled: usize,
     /// Bytes still to be taken from the source; `u64::MAX` for all there are.
     left: u64,
-    /// Full pieces in a row; [`IN_A_ROW`] and it is the others' turn.
-    pieces: u8,
+    /// A piece was moved: it is the others' turn.
+    over: bool,
 }
-
-/// Pieces that are moved before the other connections get their turn.
-const IN_A_ROW: u8 = 4;
 
 /// Where the bytes are counted.
 #[derive(Clone, Copy)]
@@ -53,15 +50,14 @@ impl Splice {
             pipe: buffers.pipe()?,
             filled: 0,
             left,
-            pieces: 0,
+            over: false,
         })
     }
 
     /// Moves bytes until the end of `from`, or until there were as many as asked for (`Ready(Ok)`).
     ///
-    /// After a piece that was less than the pipe has room for, and after some that were not, comes a
-    /// turn of the event loop. The source fills meanwhile, so that pieces are large and few; and a
-    /// stream that is always ready does not keep the thread to itself.
+    /// After each piece comes a turn of the event loop. The source fills meanwhile, so that pieces are large
+    /// and few; and a stream that is always ready does not keep the thread to itself.
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -76,8 +72,7 @@ impl Splice {
                 let _ = from.listen(cx);
                 return Poll::Ready(Ok(()));
             }
-            if self.pieces >= IN_A_ROW {
-                self.pieces = 0;
+            if std::mem::take(&mut self.over) {
                 // The first poll leaves the waker with the runtime.
                 let _ = pin!(yield_now()).poll(cx);
                 return Poll::Pending;
@@ -91,10 +86,7 @@ impl Splice {
                 Ok(0) => return Poll::Ready(Ok(())),
                 Ok(read) => {
                     self.filled = read;
-                    self.pieces = match read < most {
-                        true => IN_A_ROW,
-                        false => self.pieces + 1,
-                    };
+                    self.over = true;
                     if self.left != u64::MAX {
                         self.left = self.left.saturating_sub(read as u64);
                     }

@@ -1,5 +1,8 @@
 use super::*;
-use crate::stream;
+use crate::{
+    stream,
+    turn::tests::{longest_turn, reader, sender},
+};
 use socket2::SockRef;
 use std::{
     io::{Read, Write},
@@ -305,5 +308,22 @@ fn both_directions_of_a_tunnel_stall_and_go_on() {
             writing.join().unwrap();
             reading.join().unwrap();
         }
+    });
+}
+
+#[test]
+fn others_have_a_turn_after_each_piece() {
+    const PIECE: usize = 16 * 1024;
+    runtime(&Arc::default()).block_on(async {
+        let (from, to, moved) = (sender(b"x"), reader(), Cell::new(0));
+        let mut splice = Splice::new(&Buffers::default(), u64::MAX).unwrap();
+        splice.pipe.room = PIECE;
+        let counts = Counts {
+            moved: &moved,
+            waiting: None,
+        };
+        let spliced = poll_fn(|cx| splice.poll(cx, &from, &to, counts));
+        let most = longest_turn(spliced, || moved.get()).await;
+        assert!(most <= PIECE as u64, "{most}");
     });
 }
