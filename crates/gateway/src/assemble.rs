@@ -8,7 +8,7 @@ use pointsman_admin::{Admin, Door, Health, State};
 use pointsman_control::{Catalogue, CatalogueSpec, Files, FilesSettings, Names, names};
 use pointsman_dataplane::{
     Plan, ShardHandle,
-    access::{SINK_MAILBOX, SinkHost, SinkOutlet, sink_host},
+    access::{SinkHost, SinkOutlet, sink_host, sink_mailbox},
 };
 use pointsman_model::World;
 use pointsman_route::{Snapshot, Tables};
@@ -43,11 +43,15 @@ pub(crate) async fn assemble(builder: Builder) -> anyhow::Result<Running> {
         });
     }
     let host = Arc::new(host);
+    let count = match settings.process.shards {
+        0 => std::thread::available_parallelism().map_or(1, |cores| cores.get() as u16),
+        count => count,
+    };
     // Where records go is told to the shards, which are started before what takes them.
     let (sink_links, seats): (Vec<Link<SinkHost>>, Vec<_>) = host
         .sinks
         .iter()
-        .map(|(name, _)| Link::reserve(name, SINK_MAILBOX))
+        .map(|(name, _)| Link::reserve(name, sink_mailbox(count.into())))
         .unzip();
 
     if let Some(mark) = settings.capture.mark {
@@ -66,10 +70,6 @@ pub(crate) async fn assemble(builder: Builder) -> anyhow::Result<Running> {
     .context("the admin address cannot be used; choose another with --admin")?;
     let admin_address = listener.local_addr()?;
 
-    let count = match settings.process.shards {
-        0 => std::thread::available_parallelism().map_or(1, |cores| cores.get() as u16),
-        count => count,
-    };
     let shards = Shards::start(count).context("threads cannot be started")?;
     let drain = Drain::new();
     let overseer = Overseer::new(|failure| {

@@ -471,6 +471,38 @@ async fn a_sink_that_blocks_holds_up_neither_traffic_nor_changes() {
     drop(release);
 }
 
+/// More of them than a sink has places for one of them, all at a time.
+#[tokio::test]
+async fn shards_do_not_take_each_other_s_places_at_a_sink() {
+    const CLIENTS: usize = 100;
+    let upstream = HttpUpstream::named("web").start().await;
+    let web = SocketAddr::new(fresh_ip(), free_port());
+    let (release, stuck) = std::sync::mpsc::channel();
+    let stuck = Arc::new(Mutex::new(stuck));
+    let notes = Notes::default();
+    let told = notes.clone();
+    let mut settings = settings();
+    settings.process.shards = 24;
+    let builder = Facade::builder().settings(settings).extend(move |host| {
+        host.sink("stuck", move || Stuck(stuck.clone(), notes.clone()));
+    });
+    let documents = http("web", web.ip(), web.port(), upstream.addr());
+    let gateway = Gateway::start(Some(&documents), builder).await;
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        clients.push(connect(web).await);
+    }
+    for client in &mut clients {
+        assert_eq!(client.get("web", "/").await.expect("an answer").status, 200);
+    }
+    // All shards have offered what they had.
+    let ticks = |it: &Scrape| it.sum("istio_requests_total", &[]) >= CLIENTS as f64;
+    let scrape = gateway.metrics_until(ticks).await;
+    assert_eq!(scrape.sum("pointsman_access_log_lost_total", &[]), 0.0);
+    drop(release);
+    assert_eq!(told.all(CLIENTS).await.len(), CLIENTS);
+}
+
 #[tokio::test]
 async fn records_that_wait_for_a_sink_are_bounded_in_bytes() {
     const BYTES: usize = 64 * 1024;

@@ -8,4 +8,6 @@ mod ring;
 mod sink_host;
 
 pub(crate) use ring::Ring;
-pub use sink_host::{AccessBatch, SINK_MAILBOX, Settled, SinkHost, SinkOutlet, sink_host};
+pub use sink_host::{
+    AccessBatch, Place, SINK_PLACES, Settled, SinkHost, SinkOutlet, sink_host, sink_mailbox,
+};

@@ -1,5 +1,5 @@
 //! Finished records of one shard, and what is known of the batches that sinks still have.
-use super::{AccessBatch, SinkOutlet};
+use super::{AccessBatch, Place, SinkOutlet};
 use pointsman_runtime::offer;
 use pointsman_telemetry::{AccessRecord, Recorder, names};
 use std::{
@@ -23,9 +23,10 @@ pub(crate) struct Ring {
     /// Of `bytes`, what is left beside the batches under way. As of the last tick, so a record costs
     /// no look at what other threads are doing.
     room: Cell<usize>,
-    /// Batches that a sink had at the last tick, with their bytes. As few as there are places in
-    /// the mailboxes of sinks.
+    /// Batches that a sink had at the last tick, with their bytes. As few as there are places.
     under_way: RefCell<Vec<(Weak<Vec<AccessRecord>>, usize)>>,
+    /// Of this shard, at each sink.
+    places: RefCell<Vec<Place>>,
     lost: Cell<u64>,
 }
 
@@ -71,6 +72,7 @@ impl Ring {
             kept: RefCell::default(),
             room: Cell::new(bytes),
             under_way: RefCell::default(),
+            places: RefCell::default(),
             lost: Cell::new(0),
         }
     }
@@ -98,10 +100,18 @@ impl Ring {
         }
         let bytes = kept.bytes();
         let batch = Arc::new(kept.records);
-        for sink in sinks {
+        let mut places = self.places.borrow_mut();
+        places.resize_with(sinks.len(), Place::default);
+        for (sink, place) in sinks.iter().zip(&*places) {
             let mut lost = overflow;
-            if !batch.is_empty() && offer(&sink.records, AccessBatch(batch.clone())).is_err() {
-                lost += batch.len() as u64;
+            if !batch.is_empty() {
+                let records = batch.clone();
+                let taken = place.take().is_some_and(|place| {
+                    offer(&sink.records, AccessBatch { records, place }).is_ok()
+                });
+                if !taken {
+                    lost += batch.len() as u64;
+                }
             }
             // At zero too: an alert on the series must find it.
             recorder
@@ -125,7 +135,7 @@ impl Ring {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{SINK_MAILBOX, SinkHost},
+        super::{SINK_PLACES, SinkHost, sink_mailbox},
         *,
     };
     use pointsman_runtime::Link;
@@ -139,9 +149,10 @@ mod tests {
         }
     }
 
-    /// A sink that takes no batch from its mailbox, which goes with what is given beside it.
+    /// A sink of two shards that takes no batch from its mailbox, which goes with what is given beside
+    /// it.
     fn unstarted() -> ([SinkOutlet; 1], impl Sized) {
-        let (sink, seat) = Link::<SinkHost>::reserve("sink", SINK_MAILBOX);
+        let (sink, seat) = Link::<SinkHost>::reserve("sink", sink_mailbox(2));
         let sink = SinkOutlet {
             name: "sink",
             records: sink.outlet(),
@@ -186,7 +197,7 @@ mod tests {
         for (path, burst) in [(4096, 100_000), (4096, 100), (0, 100_000), (0, 700)] {
             let ring = Ring::new(16_384, BYTES);
             let mut most = 0;
-            for tick in 0..SINK_MAILBOX / 4 {
+            for tick in 0..SINK_PLACES / 4 {
                 for _ in 0..if tick % 2 == 0 { burst } else { 1 } {
                     ring.push(record(path));
                     most = most.max(ring.waiting());
@@ -227,6 +238,28 @@ mod tests {
             (ring.kept.borrow().records.len(), ring.lost.get()),
             (100, 0)
         );
+    }
+
+    #[test]
+    fn a_shard_has_its_places_whatever_another_offers() {
+        let recorder = Recorder::default();
+        let (sinks, seat) = unstarted();
+        let [busy, quiet] = [(); 2].map(|()| Ring::new(16_384, usize::MAX));
+        let offered = |ring: &Ring| {
+            ring.push(record(1));
+            ring.drain(&sinks, &recorder);
+            ring.under_way.borrow().len()
+        };
+        for tick in 1..=3 * SINK_PLACES {
+            assert_eq!(offered(&busy), tick.min(SINK_PLACES));
+        }
+        for tick in 1..=SINK_PLACES {
+            assert_eq!(offered(&quiet), tick);
+        }
+        // All that waits in its mailbox goes with it.
+        drop(seat);
+        assert_eq!(offered(&busy), 0);
+        assert!(busy.places.borrow()[0].take().is_some());
     }
 
     #[test]

@@ -5,17 +5,40 @@ use pointsman_sdk::Host;
 use pointsman_telemetry::{AccessRecord, Sink};
 use std::sync::Arc;
 
-/// Batches of all shards that may wait for a sink. A shard has no more bytes in them than
+/// Batches of one shard that a sink may have before it: what one shard has too many takes no place of
+/// another's. It has no more bytes in them than
 /// [`Limits::access_log_bytes`](crate::settings::Limits::access_log_bytes).
-pub const SINK_MAILBOX: usize = 16;
+pub const SINK_PLACES: usize = 16;
+
+/// The mailbox of a sink: places for the batches of so many shards, and one for [`Settled`].
+pub const fn sink_mailbox(shards: usize) -> usize {
+    shards.saturating_mul(SINK_PLACES).saturating_add(1)
+}
 
 /// Records of one tick of one shard.
 ///
 /// Sender: each shard's `Meter`. Receiver: each sink's `SinkHost`. Rate: at most once per tick and
-/// shard. Verb: `offer`; a refused batch is lost and counted.
+/// shard. Verb: `offer`; a batch that is refused, or for which the shard has no place, is lost and
+/// counted.
 #[derive(Clone, Message)]
 #[rtype(result = "()")]
-pub struct AccessBatch(pub Arc<Vec<AccessRecord>>);
+pub struct AccessBatch {
+    /// In order.
+    pub records: Arc<Vec<AccessRecord>>,
+    /// Held until the sink has dealt with them.
+    pub place: Place,
+}
+
+/// One of the [`SINK_PLACES`] of a shard at one sink.
+#[derive(Clone, Debug, Default)]
+pub struct Place(Arc<()>);
+
+impl Place {
+    /// Another one, if not all are taken. Asked of the one that the shard keeps itself.
+    pub(super) fn take(&self) -> Option<Self> {
+        (Arc::strong_count(&self.0) <= SINK_PLACES).then(|| self.clone())
+    }
+}
 
 /// Have you dealt with all batches before this?
 ///
@@ -58,12 +81,13 @@ impl Actor for SinkHost {
 impl Handler<AccessBatch> for SinkHost {
     type Result = ();
 
-    fn handle(&mut self, AccessBatch(batch): AccessBatch, ctx: &mut Self::Context) {
+    fn handle(&mut self, batch: AccessBatch, ctx: &mut Self::Context) {
         let Some(mut sink) = self.sink.take() else {
             return;
         };
         let work = tokio::task::spawn_blocking(move || {
-            sink.records(&batch);
+            sink.records(&batch.records);
+            drop(batch);
             sink
         });
         // The mailbox waits: the next batch needs the sink back.
