@@ -26,6 +26,9 @@ impl Turn {
     /// With more than so many a turn is over: not with one read of a large body.
     const BYTES: usize = 64 * 1024;
 
+    /// What a byte of framing counts besides itself.
+    const FRAMING: usize = 16;
+
     /// Is the turn over? Then the task is woken for the next one.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.0 <= Self::BYTES {
@@ -43,6 +46,12 @@ impl Turn {
             self.0 = 0;
             yield_now().await;
         }
+    }
+
+    /// So many bytes of what was read are no contents, but what chunks are framed by: a chunk of a single
+    /// byte, which has five of them, costs as much as copying some dozen.
+    pub(crate) fn framing(&mut self, bytes: usize) {
+        self.0 = self.0.saturating_add(bytes.saturating_mul(Self::FRAMING));
     }
 
     /// Bytes were read; `all`: the socket is empty, so that the next read waits anyway.
@@ -152,8 +161,8 @@ pub(crate) mod tests {
     /// A chunk of one byte.
     pub(crate) const CHUNK: &[u8] = b"1\r\nx\r\n";
 
-    /// How many of them there are in a turn and a read behind it.
-    pub(crate) const CHUNKS: u64 = ((Turn::BYTES + SMALL) / CHUNK.len()) as u64;
+    /// How many of them there are in a read, with the rest of one before: that is a turn.
+    pub(crate) const CHUNKS: u64 = (SMALL / CHUNK.len()) as u64 + 1;
 
     /// A socket whose peer reads all there is.
     pub(crate) fn reader() -> Socket {

@@ -399,6 +399,8 @@ impl Body<'_> {
             };
             input.drain(..at.min(input.len()));
             let contents = self.progress.sent.get() - sent;
+            let framing = at.saturating_sub(usize::try_from(contents).unwrap_or(at));
+            self.turn.framing(framing);
             self.buffers.narrow(input, at, contents);
             if done && self.grpc {
                 let mut trailers = decoder.trailers();

@@ -156,7 +156,9 @@ async fn chunked(
             Err(refusal) => return Upload::Refused(refusal),
         };
         let contents = progress.received.get() - received;
-        buffers.narrow(input, there - input.len(), contents);
+        let used = there - input.len();
+        turn.framing(used.saturating_sub(usize::try_from(contents).unwrap_or(used)));
+        buffers.narrow(input, used, contents);
         if let Some(copies) = copies {
             copies.add(&out);
         }

@@ -103,7 +103,10 @@ impl<'a> Http1Source<'a> {
                     return Ok(Piece::Data(take(self.input, u64::MAX), false));
                 }
                 State::Chunks(decoder) if !self.input.is_empty() => {
+                    let there = self.input.len();
                     let (data, end) = decode(decoder, self.input).map_err(Broken::Framing)?;
+                    let taken = there - self.input.len();
+                    self.turn.framing(taken.saturating_sub(data.len()));
                     if let Some(trailers) = end {
                         let last = trailers.is_empty();
                         self.state = State::Ended((!last).then_some(trailers));
