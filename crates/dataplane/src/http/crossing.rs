@@ -10,7 +10,7 @@ use super::{
     decide::Forward,
     download::{Download, Gate, MAX_INTERIM, head_limits, read_head},
     exchange::{both_ways, one_way, send_head},
-    grpc, local,
+    local,
     upload::Upload,
 };
 use crate::{
@@ -182,20 +182,13 @@ impl Crossing<'_> {
             copies: self.forward.copies.as_deref(),
             kept: self.gate.pieces,
             moved: &self.progress.received,
+            grpc_status: None,
         }
     }
 
     /// What of the request's body can be sent at once.
     fn begin(&self, body: &mut Source<'_>, sink: &mut Sink<'_>) -> Result<Begun, Cut> {
-        begin(body, sink, &self.accounts(), |trailers| {
-            self.trailed(trailers)
-        })
-    }
-
-    fn trailed(&self, trailers: &http::HeaderMap) {
-        if let Some(copies) = self.forward.copies.as_deref() {
-            copies.trailed(trailers);
-        }
+        begin(body, sink, &self.accounts())
     }
 
     /// The request's body, from where it has begun.
@@ -207,10 +200,7 @@ impl Crossing<'_> {
     ) -> Upload {
         let accounts = self.accounts();
         let carried = match begun {
-            Ok(begun) => {
-                let trailed = |trailers: &_| self.trailed(trailers);
-                carry(begun, body, sink, accounts, trailed).await
-            }
+            Ok(begun) => carry(begun, body, sink, accounts).await,
             Err(cut) => Err(cut),
         };
         match carried {
@@ -445,12 +435,10 @@ impl Crossing<'_> {
         };
         let grpc_status = &self.progress.grpc_status;
         grpc_status.set(head.grpc_status);
-        let trailed = |trailers: &http::HeaderMap| {
-            if let Some(status) = trailers.get("grpc-status") {
-                grpc_status.set(Some(grpc::status(status.as_bytes())));
-            }
+        let accounts = Accounts {
+            grpc_status: Some(grpc_status),
+            ..Accounts::of(&self.progress.sent)
         };
-        let accounts = Accounts::of(&self.progress.sent);
         // What an endpoint sends behind a head that is all is no part of the answer (RFC 9110 section
         // 6.4.1): not 502, as towards a stream the head is on its way by then.
         let mut nothing = Source::Empty;
@@ -458,10 +446,10 @@ impl Crossing<'_> {
             ResponseBody::None => &mut nothing,
             _ => body,
         };
-        let carried = match begin(body, &mut sink, &accounts, trailed) {
+        let carried = match begin(body, &mut sink, &accounts) {
             Ok(Begun::Done) => Ok(()),
             // Boxed: most bodies do not come to this, and a stream is not to be as large as it is.
-            Ok(begun) => Box::pin(carry(begun, body, &mut sink, accounts, trailed)).await,
+            Ok(begun) => Box::pin(carry(begun, body, &mut sink, accounts)).await,
             Err(cut) => Err(cut),
         };
         match carried {

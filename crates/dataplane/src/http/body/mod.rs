@@ -13,6 +13,7 @@ pub(super) use http1::{Framing, Http1Sink, Http1Source};
 pub(super) use http2::{Http2Sink, Http2Source, reason_of};
 
 use super::{
+    grpc,
     kept::{Again as Kind, Pieces},
     mirror::Copies,
 };
@@ -169,6 +170,8 @@ pub(super) struct Accounts<'a> {
     pub(super) kept: Option<&'a Pieces>,
     /// Bytes delivered.
     pub(super) moved: &'a Cell<u64>,
+    /// What trailers say of a call of gRPC.
+    pub(super) grpc_status: Option<&'a Cell<Option<u8>>>,
 }
 
 impl<'a> Accounts<'a> {
@@ -178,6 +181,7 @@ impl<'a> Accounts<'a> {
             copies: None,
             kept: None,
             moved,
+            grpc_status: None,
         }
     }
 
@@ -188,10 +192,27 @@ impl<'a> Accounts<'a> {
         if let Some(kept) = self.kept {
             kept.add(&piece);
         }
-        if let (Some(copies), Piece::Data(bytes, _)) = (self.copies, &piece) {
-            copies.piece(bytes);
+        match &piece {
+            Piece::Data(bytes, _) => {
+                if let Some(copies) = self.copies {
+                    copies.piece(bytes);
+                }
+            }
+            Piece::End(Some(trailers)) => self.trailed(trailers),
+            Piece::End(None) => {}
         }
         Ok(piece)
+    }
+
+    fn trailed(&self, trailers: &HeaderMap) {
+        if let Some(copies) = self.copies {
+            copies.trailed(trailers);
+        }
+        if let Some(told) = self.grpc_status
+            && let Some(status) = trailers.get("grpc-status")
+        {
+            told.set(Some(grpc::status(status.as_bytes())));
+        }
     }
 
     fn delivered(&self, source: &mut Source<'_>, bytes: usize) {
@@ -216,12 +237,11 @@ pub(super) enum Begun {
 }
 
 /// Sends a body to a stream if it is here whole and the stream has room: that is most bodies, and
-/// spares them the future that [`carry`] is. `trailed` is shown the trailers, if there are any.
+/// spares them the future that [`carry`] is.
 pub(super) fn begin(
     source: &mut Source<'_>,
     sink: &mut Sink<'_>,
     accounts: &Accounts<'_>,
-    trailed: impl FnOnce(&HeaderMap),
 ) -> Result<Begun, Cut> {
     if accounts.kept.is_some_and(|kept| !kept.is_empty()) {
         return Ok(Begun::Again);
@@ -242,12 +262,7 @@ pub(super) fn begin(
             }
             sent.map(|left| left.map(|bytes| Piece::Data(bytes, true)))
         }
-        Piece::End(trailers) => {
-            if let Some(trailers) = &trailers {
-                trailed(trailers);
-            }
-            sink.end(trailers).map(|()| None)
-        }
+        Piece::End(trailers) => sink.end(trailers).map(|()| None),
         piece @ Piece::Data(_, false) => Ok(Some(piece)),
     };
     match sent {
@@ -262,7 +277,6 @@ pub(super) async fn carry(
     source: &mut Source<'_>,
     sink: &mut Sink<'_>,
     accounts: Accounts<'_>,
-    trailed: impl FnOnce(&HeaderMap),
 ) -> Result<(), Cut> {
     // What is there already goes out with the head; what is not must not hold the head up.
     let mut ready = match begun {
@@ -304,9 +318,6 @@ pub(super) async fn carry(
                 }
             }
             Piece::End(trailers) => {
-                if let Some(trailers) = &trailers {
-                    trailed(trailers);
-                }
                 let end = sink.end(trailers).await;
                 return end.map_err(|Closed| Cut::Sink);
             }

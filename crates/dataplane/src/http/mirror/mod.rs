@@ -264,3 +264,70 @@ impl Drop for Copies {
         self.give_up();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        http::{
+            body::{Accounts, Begun, Framing, Http1Sink, Http1Source, Sink, Source, begin, carry},
+            kept::Pieces,
+        },
+        shard::{buffers::Buffers, http2_pool::tests::shard},
+        turn::tests::reader,
+    };
+    use std::{future::poll_fn, pin::pin, task::Poll};
+    use tokio::task::coop;
+
+    /// Its next try sends them again, and nobody shows them to the mirrors then.
+    #[tokio::test]
+    async fn trailers_that_a_try_has_taken_are_the_mirrors_though_it_ends_there() {
+        let shard = shard();
+        let copies = Copies {
+            to: RefCell::default(),
+            bytes: RefCell::default(),
+            head: Cell::new(0),
+            trailers: RefCell::default(),
+            room: Cell::new(shard.settings.mirrors.body_bytes),
+            kind: RequestKind::Other,
+            chunked: Cell::new(true),
+            limit: Duration::ZERO,
+            shard,
+        };
+        let (client, upstream, buffers) = (reader(), reader(), Buffers::default());
+        let (kept, moved, left) = (Pieces::new(64), Cell::new(0), Cell::new(0));
+        let mut input = b"0\r\nx-sum: 5\r\n\r\n".to_vec();
+        let body = Http1Source::request(&client, &buffers, &mut input, BodyLength::Chunked);
+        let (mut source, mut out) = (Source::Http1(body), Vec::new());
+        let mut sink = Sink::Http1(Http1Sink {
+            to: &upstream,
+            out: &mut out,
+            framing: Framing::Chunked,
+            left: &left,
+            whole: None,
+        });
+        let accounts = Accounts {
+            copies: Some(&copies),
+            kept: Some(&kept),
+            moved: &moved,
+            grpc_status: None,
+        };
+        let begun = begin(&mut source, &mut sink, &accounts).expect("well formed");
+        assert!(matches!(begun, Begun::Taken(_)));
+        {
+            let mut carried = pin!(carry(begun, &mut source, &mut sink, accounts));
+            poll_fn(|cx| {
+                // It is the turn of others before it has done anything.
+                while coop::has_budget_remaining() {
+                    let _ = pin!(coop::consume_budget()).poll(cx);
+                }
+                assert!(carried.as_mut().poll(cx).is_pending());
+                Poll::Ready(())
+            })
+            .await;
+        }
+        let trailers = copies.trailers.borrow();
+        let sum = trailers.as_ref().and_then(|it| it.get("x-sum"));
+        assert_eq!(sum.map(|it| it.as_bytes()), Some(&b"5"[..]));
+    }
+}

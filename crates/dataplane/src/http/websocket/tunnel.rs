@@ -150,6 +150,6 @@ impl Crossing<'_> {
 /// Carries one direction from its beginning.
 async fn whole(source: &mut Source<'_>, sink: &mut Sink<'_>, moved: &Cell<u64>) -> Result<(), Cut> {
     let accounts = Accounts::of(moved);
-    let begun = begin(source, sink, &accounts, |_| {})?;
-    carry(begun, source, sink, accounts, |_| {}).await
+    let begun = begin(source, sink, &accounts)?;
+    carry(begun, source, sink, accounts).await
 }

@@ -16,7 +16,7 @@ mod fault;
 mod pings;
 mod socket;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use super::{
     Shard,

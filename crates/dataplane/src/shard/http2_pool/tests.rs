@@ -23,7 +23,8 @@ fn on_a_shard(test: impl Future<Output = ()>) {
         .expect("the test ends in time");
 }
 
-fn shard() -> Rc<Shard> {
+/// With an empty table, and no actors.
+pub(crate) fn shard() -> Rc<Shard> {
     Shard::new(
         0,
         Common {
