@@ -9,7 +9,10 @@ use pointsman_testkit::{
     tcp::{Behaviour, Deaf, GREETING},
     within,
 };
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -446,4 +449,54 @@ async fn what_a_tunnel_carries_is_counted_to_the_byte() {
                 && it.sum("istio_tcp_connections_closed_total", of_db) == 1.0
         })
         .await;
+}
+
+/// A client whose kernel takes little that it does not read.
+async fn small_client(to: SocketAddr) -> (TcpStream, IpAddr) {
+    let (stream, own) = dial(to).await;
+    let socket = socket2::SockRef::from(&stream);
+    socket.set_recv_buffer_size(64 * 1024).expect("a size");
+    (stream, own)
+}
+
+/// BE-64: what the gateway has written, and its peer has still to read, is not idle.
+#[tokio::test]
+async fn what_a_slow_reader_has_still_to_get_keeps_its_tunnel() {
+    const BYTES: usize = 1_000_000;
+    let ends = TcpUpstream::start(Behaviour::EndFirst(pattern(BYTES))).await;
+    let stays = TcpUpstream::start(Behaviour::ServerFirst(pattern(BYTES))).await;
+    for upstream in [&ends, &stays] {
+        let mut settings = settings();
+        settings.timeouts.tunnel_idle = written("300ms");
+        let (_gateway, db) = tcp(settings, "tcp", upstream.addr()).await;
+        let (mut client, _) = small_client(db).await;
+        let mut got = Vec::new();
+        while got.len() < BYTES {
+            let mut piece = vec![0; 16 * 1024];
+            let read = within(SOON, client.read(&mut piece)).await;
+            let behind = got.len();
+            assert!(matches!(read, Ok(1..)), "{read:?} behind {behind} bytes");
+            got.extend_from_slice(&piece[..read.unwrap_or(0)]);
+            // The pause is the test: never as long as the limit.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(digest(&got), digest(&pattern(BYTES)));
+        // Silence has its end all the same.
+        let end = within(SOON, client.read(&mut [0])).await;
+        assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
+        eventually(SOON, || async { upstream.open_connections() == 0 }).await;
+    }
+}
+
+/// BE-64: nor is it kept by a peer that takes nothing.
+#[tokio::test]
+async fn a_client_that_never_reads_is_given_up_by_the_idle_limit() {
+    let upstream = TcpUpstream::start(Behaviour::ServerFirst(pattern(300_000))).await;
+    let mut settings = settings();
+    settings.timeouts.tunnel_idle = written("300ms");
+    let (_gateway, db) = tcp(settings, "tcp", upstream.addr()).await;
+    let (client, _) = small_client(db).await;
+    eventually(SOON, || async { upstream.connections() == 1 }).await;
+    eventually(SOON, || async { upstream.open_connections() == 0 }).await;
+    drop(client);
 }

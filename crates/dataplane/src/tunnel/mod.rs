@@ -26,12 +26,23 @@ pub enum End {
     ClientReset,
     /// The upstream reset the connection.
     UpstreamReset,
-    /// No byte for the idle limit.
+    /// No byte for the idle limit, and none that its peer had still to take.
     Idle,
     /// It has been open for as long as it may.
     TooOld,
     /// The process ends.
     Cut,
+}
+
+impl End {
+    /// The limit that was hit, if it was one.
+    pub(crate) fn limit(self) -> Option<&'static str> {
+        match self {
+            Self::Idle => Some("timeouts.tunnel_idle"),
+            Self::TooOld => Some("maxConnectionDuration"),
+            _ => None,
+        }
+    }
 }
 
 /// How long a tunnel may be open.
@@ -115,6 +126,7 @@ pub(crate) async fn run(
     let Patience { idle, total } = patience;
     let begun = total.map(|_| Instant::now());
     let left = || total.map(|total| total.saturating_sub(begun.map_or(total, |it| it.elapsed())));
+    let (mut to_client, mut to_upstream) = (Backlog::of(client), Backlog::of(upstream));
 
     let end = loop {
         let before = (progress.received.get(), progress.sent.get());
@@ -140,10 +152,18 @@ pub(crate) async fn run(
         match cx.lease.within(limit, both).await {
             Ok(end) => break end,
             Err(_) if left() == Some(Duration::ZERO) => break End::TooOld,
-            // The limit is re-armed as long as anything moved since: cheaper than re-arming per byte,
-            // and a tunnel is cut after one to two limits of silence.
-            Err(_) if before != (progress.received.get(), progress.sent.get()) => {}
-            Err(_) => break End::Idle,
+            Err(_) => {
+                // The limit is re-armed as long as anything moved since: cheaper than re-arming per byte,
+                // and a tunnel is cut after one to two limits of silence.
+                let moved = before != (progress.received.get(), progress.sent.get());
+                let backlogs = [(&mut to_client, &down), (&mut to_upstream, &up)];
+                let waits = backlogs.map(|(backlog, direction)| {
+                    backlog.is_left_to_kernel(!moved && !direction.is_done(), idle)
+                });
+                if !moved && waits == [false; 2] {
+                    break End::Idle;
+                }
+            }
         }
     };
     match end {
@@ -151,14 +171,16 @@ pub(crate) async fn run(
         End::ClientReset => stream::reset_on_close(upstream),
         End::UpstreamReset => stream::reset_on_close(client),
         End::Idle | End::TooOld | End::Cut => {
-            if end != End::Cut {
-                cx.shard.counts.limit(match end {
-                    End::TooOld => "maxConnectionDuration",
-                    _ => "timeouts.tunnel_idle",
-                });
+            if let Some(limit) = end.limit() {
+                cx.shard.counts.limit(limit);
             }
-            stream::reset_on_close(client);
-            stream::reset_on_close(upstream);
+            // Whoever has been told the end gets what comes before it of the kernel, however slowly.
+            if !down.is_done() {
+                stream::reset_on_close(client);
+            }
+            if !up.is_done() {
+                stream::reset_on_close(upstream);
+            }
         }
     }
     up.release(buffers);
@@ -167,6 +189,31 @@ pub(crate) async fn run(
         end,
         received: progress.received.get(),
         sent: progress.sent.get(),
+    }
+}
+
+/// What was written to a socket and is not sent yet. A peer that reads slowly takes it while nothing moves
+/// here: up to some MiB, and for minutes.
+struct Backlog<'a> {
+    socket: &'a Socket,
+    watched: bool,
+}
+
+impl<'a> Backlog<'a> {
+    fn of(socket: &'a Socket) -> Self {
+        let watched = false;
+        Self { socket, watched }
+    }
+
+    /// Looks, if `asked`, whether there is any. The kernel then gives the peer up that takes nothing of it
+    /// for `limit`: it alone knows.
+    fn is_left_to_kernel(&mut self, asked: bool, limit: Duration) -> bool {
+        let waits = asked && !stream::is_sent(self.socket);
+        if waits != std::mem::replace(&mut self.watched, waits) {
+            // Zero is what the system has.
+            stream::give_up_after(self.socket, if waits { limit } else { Duration::ZERO });
+        }
+        waits
     }
 }
 
