@@ -500,3 +500,46 @@ async fn a_client_that_never_reads_is_given_up_by_the_idle_limit() {
     eventually(SOON, || async { upstream.open_connections() == 0 }).await;
     drop(client);
 }
+
+/// A gateway with one TCP service whose `connectionPool.tcp` is this.
+async fn pooled(
+    notes: &Notes,
+    settings: Settings,
+    port_name: &str,
+    upstream: SocketAddr,
+    pool: &str,
+) -> (Gateway, SocketAddr) {
+    let (vip, port) = (fresh_ip(), free_port());
+    let text = service("db", vip, port, port_name, &plain(&[upstream]))
+        + &subsets("db", &[], &format!("{{connectionPool: {{tcp: {pool}}}}}"));
+    (notes.serve(settings, &text).await, (vip, port).into())
+}
+
+/// BE-60: a client that resets while its connection is opened gives its place back.
+#[tokio::test]
+async fn who_goes_while_the_endpoint_is_connected_to_is_not_waited_for() {
+    let deaf = Deaf::start();
+    let notes = Notes::default();
+    let pool = "{maxConnections: 1, connectTimeout: 60s}";
+    let (gateway, db) = pooled(&notes, settings(), "tcp", deaf.addr(), pool).await;
+    let (client, own) = dial(db).await;
+    let chosen = async |count| {
+        gateway
+            .metrics_until(|it| it.sum("pointsman_connections_open", &[]) == count)
+            .await
+    };
+    chosen(1.0).await;
+    socket2::SockRef::from(&client)
+        .set_linger(Some(Duration::ZERO))
+        .expect("a socket");
+    drop(client);
+    chosen(0.0).await;
+    let told = notes.of(own, 1).await;
+    let flags: Vec<_> = told.iter().map(|it| &*it.flags).collect();
+    assert_eq!(flags, ["DC"]);
+    // One that has only ended its side may wait still.
+    let (mut client, own) = dial(db).await;
+    client.shutdown().await.expect("ended");
+    let waits = tokio::time::timeout(Duration::from_secs(2), client.read(&mut [0])).await;
+    assert!(waits.is_err(), "{waits:?} {:?}", notes.now_of(own));
+}

@@ -15,7 +15,7 @@ use crate::{
 };
 use pointsman_route::{Class, ConnectionDecision, TcpRule};
 use pointsman_telemetry::{ClusterStats, Flags};
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{future::Future, pin::pin, rc::Rc, sync::Arc, time::Duration};
 
 /// A connection to a backend, opened before it is known that it is needed.
 pub(crate) struct Early {
@@ -199,7 +199,7 @@ impl Chosen {
             }
         };
         let connect = in_flight.endpoint().connect(cx.shard);
-        match cx.lease.within(self.timeout, connect).await {
+        match opened(cx, self.timeout, connect).await {
             Ok(Ok(upstream)) => {
                 let backend = self.limited.as_deref();
                 if let Some(probes) = backend.and_then(|it| it.lifetime.probes.as_ref()) {
@@ -212,10 +212,38 @@ impl Chosen {
                 Err(Flags::UF)
             }
             Ok(Err(_)) => Err(Flags::UF),
-            Err(_) => {
-                cx.shard.counts.limit("timeouts.connect");
-                Err(Flags::UF)
+            Err(flags) => {
+                if flags == Flags::UF {
+                    cx.shard.counts.limit("timeouts.connect");
+                }
+                Err(flags)
             }
+        }
+    }
+}
+
+/// How often a client is looked at that waits for a connection to be opened. A look is a system call,
+/// which no connection pays that is opened sooner.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Waits for a connection to be opened, for up to `limit`; zero for any time. The error says why not:
+/// its time is over, or the client has reset its own, or is cut. One that has ended its side may still
+/// wait for what the server says.
+async fn opened<T>(
+    cx: &Context<'_>,
+    limit: Duration,
+    opening: impl Future<Output = T>,
+) -> Result<T, Flags> {
+    let mut opening = pin!(cx.lease.unless_cut(opening));
+    let end = cx.lease.after(limit);
+    loop {
+        let look = cx.lease.after(LOOK).min(end);
+        match cx.lease.until(look, opening.as_mut()).await {
+            Ok(Some(output)) => return Ok(output),
+            Ok(None) => return Err(Flags::DC),
+            Err(_) if stream::is_broken(cx.client) => return Err(Flags::DC),
+            Err(_) if look == end => return Err(Flags::UF),
+            Err(_) => {}
         }
     }
 }
