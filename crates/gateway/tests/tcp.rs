@@ -543,3 +543,79 @@ async fn who_goes_while_the_endpoint_is_connected_to_is_not_waited_for() {
     let waits = tokio::time::timeout(Duration::from_secs(2), client.read(&mut [0])).await;
     assert!(waits.is_err(), "{waits:?} {:?}", notes.now_of(own));
 }
+
+/// PS-32, BE-60, BE-63, BE-64: two sides that both wait for the other have the time of a tunnel.
+#[tokio::test]
+async fn a_connection_on_which_nobody_speaks_is_limited_counted_and_recorded() {
+    let upstream = TcpUpstream::start(Behaviour::Sink).await;
+    for (pool, flags, limit) in [
+        (
+            "{maxConnections: 1, idleTimeout: 1s}",
+            "-",
+            "timeouts.tunnel_idle",
+        ),
+        (
+            "{maxConnections: 1, maxConnectionDuration: 1s}",
+            "DT",
+            "maxConnectionDuration",
+        ),
+    ] {
+        let notes = Notes::default();
+        let (gateway, db) = pooled(&notes, settings(), "", upstream.addr(), pool).await;
+        let count = |name| {
+            let name = format!("istio_tcp_connections_{name}_total");
+            move |it: &Scrape| it.sum(&name, &[("destination_service_name", "db")])
+        };
+        let (opened, closed) = (count("opened"), count("closed"));
+        let (mut client, own) = dial(db).await;
+        gateway
+            .metrics_until(|it| opened(it) == 1.0 && closed(it) == 0.0)
+            .await;
+        let (end, took) = timed(within(SOON, client.read(&mut [0]))).await;
+        assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
+        assert!(took < Duration::from_secs(10), "{took:?}");
+        gateway
+            .metrics_until(|it| {
+                closed(it) == 1.0
+                    && it.sum("pointsman_limits_hit_total", &[("limit", limit)]) == 1.0
+            })
+            .await;
+        let records = notes.records(own, 1).await;
+        let [record] = &records[..] else {
+            panic!("{records:?}");
+        };
+        assert_eq!(record.flags.to_string(), flags);
+        assert_eq!(record.upstream_host, Some(upstream.addr()));
+        assert!(record.duration_ms >= 900, "{}", record.duration_ms);
+        // Its place is free.
+        let (_client, own) = dial(db).await;
+        eventually(SOON, || async { upstream.open_connections() == 1 }).await;
+        assert_eq!(notes.now_of(own), []);
+    }
+}
+
+/// What is cut with the drain is recorded, be it that nobody has spoken yet, or no endpoint has answered.
+#[tokio::test]
+async fn the_end_of_a_drain_cuts_what_waits_for_a_first_word_or_an_endpoint() {
+    let (sink, deaf) = (TcpUpstream::start(Behaviour::Sink).await, Deaf::start());
+    for (port_name, upstream) in [("", sink.addr()), ("tcp", deaf.addr()), ("", deaf.addr())] {
+        let notes = Notes::default();
+        let pool = "{connectTimeout: 60s}";
+        let (gateway, db) = pooled(&notes, settings(), port_name, upstream, pool).await;
+        let (client, own) = dial(db).await;
+        gateway
+            .metrics_until(|it| it.sum("pointsman_connections_open", &[]) == 1.0)
+            .await;
+        if upstream == sink.addr() {
+            eventually(SOON, || async { sink.open_connections() == 1 }).await;
+        } else if port_name.is_empty() {
+            // By then the endpoint is being connected to.
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        drop(gateway);
+        let told = notes.now_of(own);
+        let flags: Vec<_> = told.iter().map(|it| &*it.flags).collect();
+        assert_eq!(flags, ["DC"], "{port_name} {upstream}");
+        drop(client);
+    }
+}

@@ -1,11 +1,12 @@
 //! What does the client speak? On undeclared ports the first bytes decide, and if there are none
 //! for a while, whoever speaks first does.
-use super::tcp::Early;
+use super::tcp::{Early, First};
 use crate::{
     context::{Context, Hello},
     extension::{Opinion, Recognised},
     shard::{registry::IdleEnd, view::View},
     stream,
+    tunnel::End,
 };
 use pointsman_route::{Class, ConnectionDecision, Inspection};
 use pointsman_wire::{
@@ -53,7 +54,7 @@ impl Detected {
 /// Why a connection ended before its protocol was known.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Undecided {
-    /// The client closed or reset it, or the process drains.
+    /// The client closed or reset it, or the process drains or ends.
     #[error("the client closed it")]
     ClientGone,
     /// The client was silent for too long, or its ClientHello took too long.
@@ -88,7 +89,7 @@ pub(crate) async fn detect(
     inspection: Inspection,
 ) -> Result<Detected, Undecided> {
     let begun = Instant::now();
-    let found = run(cx, view, inspection).await;
+    let found = run(cx, view, inspection, begun).await;
     let seconds = begun.elapsed().as_secs_f64();
     cx.shard.counts.detection_seconds.borrow_mut().push(seconds);
     count(
@@ -109,7 +110,12 @@ pub(crate) async fn detect(
     found
 }
 
-async fn run(cx: &Context<'_>, view: &View, inspection: Inspection) -> Result<Detected, Undecided> {
+async fn run(
+    cx: &Context<'_>,
+    view: &View,
+    inspection: Inspection,
+    begun: Instant,
+) -> Result<Detected, Undecided> {
     let mut early = None;
     let silence = cx.shard.settings.detection.server_first_after.0;
     if inspection.server_may_speak_first && !silence.is_zero() {
@@ -117,18 +123,33 @@ async fn run(cx: &Context<'_>, view: &View, inspection: Inspection) -> Result<De
         let spoke = tokio::time::timeout(silence, stream::arrival(cx.client)).await;
         if spoke.is_err()
             && let ConnectionDecision::Forward(rule) = cx.decide(view, Class::Tcp, None)
-            && let Some(mut candidate) = Early::open(cx, view, rule).await
+            && let Some(mut candidate) = Early::open(cx, view, rule, begun).await?
         {
-            if candidate.server_speaks_before(cx).await {
-                candidate.spoke = true;
-                let mut found = Detected::of(Class::Tcp, Vec::new());
-                found.early = Some(candidate);
-                return Ok(found);
+            match candidate.first(cx).await {
+                Ok(First::Server) => {
+                    candidate.spoke = true;
+                    let mut found = Detected::of(Class::Tcp, Vec::new());
+                    found.early = Some(candidate);
+                    return Ok(found);
+                }
+                Ok(First::Client) => early = Some(candidate),
+                Err(end) => {
+                    candidate.end(cx, end);
+                    return Err(match end {
+                        End::Idle | End::TooOld => Undecided::TimedOut,
+                        _ => Undecided::ClientGone,
+                    });
+                }
             }
-            early = Some(candidate);
         }
     }
-    let mut found = read(cx, inspection).await?;
+    let read = read(cx, inspection).await;
+    if matches!(read, Err(Undecided::ClientGone))
+        && let Some(candidate) = early.take()
+    {
+        candidate.end(cx, End::ClientReset);
+    }
+    let mut found = read?;
     if found.class == Class::Tcp {
         found.early = early;
     }

@@ -1,5 +1,5 @@
 //! Connections routed as bytes: raw TCP, TLS that is not terminated, passthrough.
-use super::detect::Detected;
+use super::detect::{Detected, Undecided};
 use crate::{
     access::pending::Ending,
     context::Context,
@@ -11,50 +11,142 @@ use crate::{
     },
     socket::Socket,
     stream,
-    tunnel::{self, End, Patience, Summary},
+    tunnel::{self, End, Patience},
 };
 use pointsman_route::{Class, ConnectionDecision, TcpRule};
 use pointsman_telemetry::{ClusterStats, Flags};
-use std::{future::Future, pin::pin, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    pin::pin,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// A connection to a backend, opened before it is known that it is needed.
 pub(crate) struct Early {
     upstream: Socket,
     in_flight: InFlight,
     label: Option<Arc<str>>,
-    stats: Rc<ClusterStats>,
+    open: Open,
+    since: Instant,
     patience: Patience,
     /// The server has spoken first.
     pub(crate) spoke: bool,
 }
 
+/// Who has something to say.
+pub(crate) enum First {
+    Client,
+    Server,
+}
+
 impl Early {
-    /// Opens one by the rule. `None` when that fails: the client will see it when it speaks.
-    pub(crate) async fn open(cx: &Context<'_>, view: &View, rule: &TcpRule) -> Option<Self> {
-        let target = plan(cx, view, rule).ok()?;
-        let (label, stats) = (target.label.clone(), target.stats.clone());
-        let (upstream, in_flight) = target.connect(cx).await.ok()?;
-        Some(Self {
-            upstream,
-            in_flight,
-            label,
-            stats,
-            patience: target.patience,
-            spoke: false,
-        })
+    /// Opens one by the rule, for a connection that began at `started`. `None` when that fails: the
+    /// client will see it when it speaks.
+    ///
+    /// # Errors
+    /// The connection ends, and is recorded.
+    pub(crate) async fn open(
+        cx: &Context<'_>,
+        view: &View,
+        rule: &TcpRule,
+        started: Instant,
+    ) -> Result<Option<Self>, Undecided> {
+        let Ok(target) = plan(cx, view, rule) else {
+            return Ok(None);
+        };
+        // In case that it ends before anybody has said anything.
+        cx.access.begin(None, started);
+        cx.access.edit(|record| record.revision = view.generation());
+        cx.access.decided_by(&rule.origin);
+        if let Some(label) = &target.label {
+            cx.access.backend(label);
+        }
+        match target.connect(cx).await {
+            Ok((upstream, in_flight)) => {
+                cx.access.connected(&upstream);
+                Ok(Some(Self {
+                    upstream,
+                    in_flight,
+                    label: target.label,
+                    open: Open::new(target.stats),
+                    since: Instant::now(),
+                    patience: target.patience,
+                    spoke: false,
+                }))
+            }
+            Err(Flags::DC) => {
+                refuse(cx, &target.stats, Flags::DC);
+                Err(Undecided::ClientGone)
+            }
+            Err(_) => Ok(None),
+        }
     }
 
-    /// Waits for either side to become readable; true if the server did and the client did not.
-    pub(crate) async fn server_speaks_before(&self, cx: &Context<'_>) -> bool {
-        let limit = cx.shard.settings.timeouts.tunnel_idle.0;
+    /// Waits for either side to have something to say, for as long as a tunnel of the backend's may be
+    /// silent.
+    pub(crate) async fn first(&self, cx: &Context<'_>) -> Result<First, End> {
+        let Patience { idle, total } = self.patience;
+        let (limit, over) = match total {
+            // Zero would be no limit at all.
+            Some(total) if idle.is_zero() || total <= idle => {
+                (total.max(Duration::from_millis(1)), End::TooOld)
+            }
+            _ => (idle, End::Idle),
+        };
         let first = async {
             tokio::select! {
                 biased;
-                _ = stream::arrival(cx.client) => false,
-                _ = stream::arrival(&self.upstream) => true,
+                _ = stream::arrival(cx.client) => First::Client,
+                _ = stream::arrival(&self.upstream) => First::Server,
             }
         };
-        cx.lease.within(limit, first).await.unwrap_or(false)
+        match cx.lease.within(limit, cx.lease.unless_cut(first)).await {
+            Ok(Some(First::Client)) => match stream::peek(cx.client) {
+                stream::Peer::Ended => Err(End::Closed),
+                stream::Peer::Gone => Err(End::ClientReset),
+                stream::Peer::Silent | stream::Peer::Spoke => Ok(First::Client),
+            },
+            Ok(Some(First::Server)) => Ok(First::Server),
+            Ok(None) => Err(End::Cut),
+            Err(_) => Err(over),
+        }
+    }
+
+    /// Ends both sides, of which none has said anything that is known.
+    pub(crate) fn end(mut self, cx: &Context<'_>, end: End) {
+        if let Some(limit) = end.limit() {
+            cx.shard.counts.limit(limit);
+        }
+        if end != End::Closed {
+            stream::reset_on_close(cx.client);
+            stream::reset_on_close(&self.upstream);
+        }
+        let flags = flags(end);
+        self.open.flags = flags;
+        cx.access.finish(&Ending::of_connection(flags, (0, 0)));
+    }
+}
+
+/// A connection to a backend, counted as open until it is dropped.
+struct Open {
+    stats: Rc<ClusterStats>,
+    /// How it ended.
+    flags: Flags,
+}
+
+impl Open {
+    fn new(stats: Rc<ClusterStats>) -> Self {
+        stats.tcp_opened();
+        let flags = Flags::EMPTY;
+        Self { stats, flags }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.stats.tcp_closed(self.flags, 0, 0);
     }
 }
 
@@ -84,11 +176,14 @@ pub(crate) async fn forward(cx: &Context<'_>, plan: Plan, mut detected: Detected
         let Early {
             upstream,
             in_flight,
-            stats,
-            patience,
+            open,
+            since,
+            mut patience,
             ..
         } = early;
-        return carry(cx, &upstream, in_flight, &stats, patience, detected).await;
+        let spent = since.elapsed();
+        patience.total = patience.total.map(|total| total.saturating_sub(spent));
+        return carry(cx, &upstream, in_flight, open, patience, detected).await;
     }
     match plan {
         Ok(chosen) => run(cx, chosen, detected).await,
@@ -257,7 +352,8 @@ async fn run(cx: &Context<'_>, chosen: Chosen, detected: Detected) {
             let Chosen {
                 stats, patience, ..
             } = chosen;
-            carry(cx, &upstream, in_flight, &stats, patience, detected).await;
+            let open = Open::new(stats);
+            carry(cx, &upstream, in_flight, open, patience, detected).await;
         }
         Err(flags) => refuse(cx, &chosen.stats, flags),
     }
@@ -267,18 +363,18 @@ async fn carry(
     cx: &Context<'_>,
     upstream: &Socket,
     in_flight: InFlight,
-    stats: &Rc<ClusterStats>,
+    mut open: Open,
     patience: Patience,
     detected: Detected,
 ) {
     cx.access.connected(upstream);
-    stats.tcp_opened();
-    let live = cx.shard.live(stats);
+    let live = cx.shard.live(&open.stats);
     let (first, reply) = (detected.bytes, Vec::new());
     let summary = tunnel::run(cx, upstream, first, reply, patience, live.bytes()).await;
     drop(live);
-    let flags = flags(&summary);
-    stats.tcp_closed(flags, 0, 0);
+    let flags = flags(summary.end);
+    open.flags = flags;
+    drop(open);
     cx.access.finish(&Ending::of_connection(
         flags,
         (summary.received, summary.sent),
@@ -286,8 +382,8 @@ async fn carry(
     drop(in_flight);
 }
 
-fn flags(summary: &Summary) -> Flags {
-    match summary.end {
+fn flags(end: End) -> Flags {
+    match end {
         End::Closed | End::Idle => Flags::EMPTY,
         End::ClientReset | End::Cut => Flags::DC,
         End::UpstreamReset => Flags::UR,
