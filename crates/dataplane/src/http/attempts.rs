@@ -5,7 +5,7 @@ use super::{
     again::Tries,
     body::gathering,
     connecting::{Found, NoConnection, connection},
-    decide::{Forward, To},
+    decide::{Forward, To, speaks_http2},
     local::{self, Local},
     watched::{Looks, awaited},
 };
@@ -193,13 +193,19 @@ async fn attempts(
     attempt: &mut impl Attempt,
     progress: &Progress,
 ) -> Outcome {
-    let backend = forward.backend();
+    // The backend as it is now, for what does not begin with the request: what a fault has delayed, and
+    // every try but the first.
+    let mut newer = match forward.facts.injected.contains(Flags::DI) {
+        true => present(cx, forward),
+        false => None,
+    };
+    let backend = newer.as_deref().or(forward.backend());
     let limits = backend.and_then(|it| it.limits.as_deref());
     let request = match limits.map_or(Ok(None), PoolLimits::request) {
         Ok(room) => room,
         Err(full) => return Outcome::Reply(overflow(cx, full)),
     };
-    let tries = Tries::new(cx.shard, forward.retries(), backend);
+    let tries = Tries::new(cx.shard, forward.retries(), forward.backend());
     let mut tried = Tried::new();
     // The one repetition that no policy has to grant was made; the others take no chances either.
     let mut repeated = false;
@@ -207,7 +213,11 @@ async fn attempts(
     // Of all tries: each by itself may be over before anybody looks.
     let mut looks = Looks::default();
     loop {
-        let in_flight = match pick(cx, forward, &tried) {
+        if repeated || tries.made() > 0 {
+            newer = present(cx, forward).or(newer);
+        }
+        let backend = newer.as_deref().or(forward.backend());
+        let in_flight = match pick(cx, forward, backend, &tried) {
             Ok(in_flight) => in_flight,
             Err(local) => return Outcome::Reply(local),
         };
@@ -222,7 +232,7 @@ async fn attempts(
             .map(|it| Instant::now() + it);
         let (upstream, end, reused) = if forward.http2.is_some() {
             let lease = match deadline {
-                None => endpoint.http2().try_open(forward.http2_limits(cx)),
+                None => endpoint.http2().try_open(http2_limits(cx, backend)),
                 Some(_) => None,
             };
             let (end, reused) = match (lease, deadline) {
@@ -232,11 +242,11 @@ async fn attempts(
                     (attempt.http2(lease, &tries).await, reused)
                 }
                 // Boxed, as all that is rare.
-                (None, None) => Box::pin(by_http2(cx, forward, endpoint, attempt, &tries)).await,
+                (None, None) => Box::pin(by_http2(cx, backend, endpoint, attempt, &tries)).await,
                 (None, Some(deadline)) => {
                     let reused = Cell::new(false);
                     let one = async {
-                        let one = by_http2(cx, forward, endpoint, attempt, &tries);
+                        let one = by_http2(cx, backend, endpoint, attempt, &tries);
                         let (end, was) = one.await;
                         reused.set(was);
                         end
@@ -250,12 +260,12 @@ async fn attempts(
             let repeatable = forward.facts.idempotent && attempt.in_one_piece();
             let pooled = match repeated {
                 true => None,
-                false => endpoint.take_idle(forward.lifetime(), repeatable),
+                false => endpoint.take_idle(Lifetime::in_force(backend), repeatable),
             };
             let (upstream, reused) = match pooled {
                 Some(pooled) => (Ok(pooled), true),
                 None => {
-                    let opened = opened(cx, forward, endpoint, freed.take(), deadline);
+                    let opened = opened(cx, backend, endpoint, freed.take(), deadline);
                     match gathering(|cx| attempt.gather(cx), opened).await {
                         Ok((upstream, used)) => (Ok(upstream), used),
                         Err(none) => (Err(none), false),
@@ -286,7 +296,7 @@ async fn attempts(
                     && reusable
                 {
                     let most = cx.shard.settings.limits.pooled_per_endpoint;
-                    endpoint.keep(upstream, forward.lifetime(), most, cx.lease.now());
+                    endpoint.keep(upstream, Lifetime::in_force(backend), most, cx.lease.now());
                 }
                 return Outcome::Answered {
                     status,
@@ -353,12 +363,12 @@ async fn attempts(
 /// Boxed, as all that is rare: a connection is not to be as large as this is.
 fn opened<'a>(
     cx: &'a Context<'_>,
-    forward: &'a Forward,
+    backend: Option<&'a ClusterState>,
     endpoint: &'a EndpointState,
     freed: Option<ConnectionPermit>,
     deadline: Option<Instant>,
 ) -> Pin<Box<dyn Future<Output = Found> + 'a>> {
-    Box::pin(connection(cx, forward, endpoint, freed, deadline))
+    Box::pin(connection(cx, backend, endpoint, freed, deadline))
 }
 
 /// An exchange that is given up if its response has not begun by the end of its try (VS-H-75).
@@ -374,13 +384,13 @@ async fn in_time(deadline: Instant, progress: &Progress, one: impl Future<Output
 /// Over a connection to an endpoint that speaks HTTP/2; and whether that was idle before.
 async fn by_http2(
     cx: &Context<'_>,
-    forward: &Forward,
+    backend: Option<&ClusterState>,
     endpoint: &Rc<EndpointState>,
     attempt: &mut impl Attempt,
     tries: &Tries<'_>,
 ) -> (End, bool) {
-    let limits = forward.http2_limits(cx);
-    let counted = forward.backend().and_then(|it| it.limits.as_ref());
+    let limits = http2_limits(cx, backend);
+    let counted = backend.and_then(|it| it.limits.as_ref());
     let open = endpoint.http2().open(endpoint, cx.shard, limits, counted);
     // The pool has its own limits.
     let open = gathering(|cx| attempt.gather(cx), open);
@@ -422,10 +432,29 @@ pub(super) fn overflow(cx: &Context<'_>, Full(limit): Full) -> Local {
     local::OVERFLOW
 }
 
-fn pick(cx: &Context<'_>, forward: &Forward, tried: &Tried) -> Result<InFlight, Local> {
-    let cluster = match &forward.to {
-        To::Original(endpoint, _) => return Ok(endpoint.enter()),
-        To::Cluster(cluster) => cluster,
+/// The backend as the present documents have it: a try that begins later than its request is to meet
+/// the endpoints of its own time (BE-126). `None` where they have it no more, or its endpoints speak
+/// another protocol, in which the head is not written: then it stays as it was.
+#[cold]
+fn present(cx: &Context<'_>, forward: &Forward) -> Option<Rc<ClusterState>> {
+    let name = &forward.backend()?.cluster.name;
+    let view = cx.view();
+    let (id, _) = view.table().cluster_by_name(name)?;
+    let cluster = cx.shard.cluster(&view, id)?;
+    let http2 = speaks_http2(cx, &cluster, &forward.facts);
+    (http2 == forward.http2.is_some()).then_some(cluster)
+}
+
+fn pick(
+    cx: &Context<'_>,
+    forward: &Forward,
+    backend: Option<&ClusterState>,
+    tried: &Tried,
+) -> Result<InFlight, Local> {
+    let cluster = match (&forward.to, backend) {
+        (To::Original(endpoint, _), _) => return Ok(endpoint.enter()),
+        (To::Cluster(_), Some(backend)) => backend,
+        (To::Cluster(backend), None) => backend,
     };
     let dialled = match cluster.dialled(cx.original, cx.original_is_self) {
         None | Some(Dialled::Any) => return choose(cx, cluster, tried),
@@ -488,17 +517,15 @@ impl Forward {
             false => 0,
         }
     }
+}
 
-    /// What holds for connections of HTTP/2 for it.
-    fn http2_limits<'a>(&'a self, cx: &'a Context<'_>) -> &'a ConnectionLimits {
-        match self.backend() {
-            Some(backend) => backend.http2_limits(&cx.shard.settings),
-            None => &cx.shard.passthrough_http2,
-        }
-    }
-
-    /// How long connections for it are used.
-    pub(super) fn lifetime(&self) -> &Lifetime {
-        self.backend().map_or(&Lifetime::ANY, |it| &it.lifetime)
+/// What holds for connections of HTTP/2.
+fn http2_limits<'a>(
+    cx: &'a Context<'_>,
+    backend: Option<&'a ClusterState>,
+) -> &'a ConnectionLimits {
+    match backend {
+        Some(backend) => backend.http2_limits(&cx.shard.settings),
+        None => &cx.shard.passthrough_http2,
     }
 }

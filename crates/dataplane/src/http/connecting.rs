@@ -3,14 +3,14 @@
 use super::{
     Context,
     attempts::{End, Failure, FailureKind, Outcome, overflow},
-    decide::Forward,
     local::{self, Local},
     watched::{Stall, awaited},
 };
 use crate::{
     shard::{
+        cluster_state::ClusterState,
         endpoint_state::{self, EndpointState},
-        pool_limits::{ConnectionPermit, PoolLimits},
+        pool_limits::{ConnectionPermit, Lifetime, PoolLimits},
         upstream::Upstream,
     },
     socket::Socket,
@@ -49,15 +49,15 @@ impl NoConnection {
 /// may have been `freed` by the try before.
 pub(super) async fn connection(
     cx: &Context<'_>,
-    forward: &Forward,
+    backend: Option<&ClusterState>,
     endpoint: &EndpointState,
     freed: Option<ConnectionPermit>,
     deadline: Option<Instant>,
 ) -> Found {
     let found = async {
-        match forward.backend().and_then(|it| it.limits.as_deref()) {
-            None => opened(cx, forward, endpoint, None).await,
-            Some(limits) => limited(cx, forward, endpoint, limits, freed).await,
+        match backend.and_then(|it| it.limits.as_deref()) {
+            None => opened(cx, backend, endpoint, None).await,
+            Some(limits) => limited(cx, backend, endpoint, limits, freed).await,
         }
     };
     match deadline {
@@ -73,13 +73,14 @@ pub(super) async fn connection(
 /// request has done with comes free.
 async fn limited(
     cx: &Context<'_>,
-    forward: &Forward,
+    backend: Option<&ClusterState>,
     endpoint: &EndpointState,
     limits: &PoolLimits,
     freed: Option<ConnectionPermit>,
 ) -> Found {
     let full = |full| NoConnection::Full(overflow(cx, full));
     let _pending = limits.pending().map_err(full)?;
+    let freed = freed.filter(|it| limits.granted(it));
     let permit = match freed.map_or_else(|| limits.connection(), |freed| Ok(Some(freed))) {
         Ok(permit) => permit,
         Err(_) => match room(cx, endpoint, limits).await? {
@@ -87,7 +88,7 @@ async fn limited(
             Room::New(permit) => permit,
         },
     };
-    opened(cx, forward, endpoint, permit).await
+    opened(cx, backend, endpoint, permit).await
 }
 
 enum Room {
@@ -126,20 +127,23 @@ async fn room(
 
 async fn opened(
     cx: &Context<'_>,
-    forward: &Forward,
+    backend: Option<&ClusterState>,
     endpoint: &EndpointState,
     permit: Option<ConnectionPermit>,
 ) -> Found {
-    let stream = connect(cx, forward, endpoint).await?;
-    Ok((Upstream::new(stream, forward.lifetime(), permit), false))
+    let stream = connect(cx, backend, endpoint).await?;
+    let lifetime = Lifetime::in_force(backend);
+    Ok((Upstream::new(stream, lifetime, permit), false))
 }
 
 async fn connect(
     cx: &Context<'_>,
-    forward: &Forward,
+    backend: Option<&ClusterState>,
     endpoint: &EndpointState,
 ) -> Result<Socket, NoConnection> {
-    let limit = forward.connect_timeout(&cx.shard.settings);
+    // The backend's own, or the process's.
+    let limit = backend.and_then(|it| it.cluster.policy.pool.connect_timeout);
+    let limit = limit.unwrap_or(cx.shard.settings.timeouts.connect.0);
     let local = match awaited(cx, limit, endpoint.connect(cx.shard)).await {
         Ok(Ok(upstream)) => return Ok(upstream),
         Ok(Err(error)) if endpoint_state::is_ourselves(&error) => {

@@ -11,10 +11,7 @@ use super::{
     routed::Routed,
     websocket::{self, Accept},
 };
-use crate::{
-    settings::Settings,
-    shard::{cluster_state::ClusterState, endpoint_state::EndpointState, view::View},
-};
+use crate::shard::{cluster_state::ClusterState, endpoint_state::EndpointState, view::View};
 use pointsman_route::{
     Class, ConnectionDecision, HttpTableId, NoTrace, Request, RequestDecision, RetriesInForce,
     Split, Via, action::https_location,
@@ -133,15 +130,6 @@ pub(crate) enum To {
 }
 
 impl Forward {
-    /// The backend's own connect timeout, or the process's.
-    pub(crate) fn connect_timeout(&self, settings: &Settings) -> Duration {
-        match &self.to {
-            To::Cluster(cluster) => cluster.cluster.policy.pool.connect_timeout,
-            To::Original(..) => None,
-        }
-        .unwrap_or(settings.timeouts.connect.0)
-    }
-
     /// How the client speaks gRPC-Web, if it does, to an endpoint of gRPC.
     pub(super) fn grpc_web(&self) -> Option<GrpcWeb> {
         GrpcWeb::of(self.facts.grpc)

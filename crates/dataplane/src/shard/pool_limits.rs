@@ -2,6 +2,7 @@
 //!
 //! A limit is one number for the whole process (BE-76), so it is counted across shards, by atomics,
 //! but only where a limit is written: a backend without one has no [`PoolLimits`] and pays nothing.
+use super::cluster_state::ClusterState;
 use pointsman_model::policy::{ConnectionPool, RetryBudget, TcpKeepalive};
 use pointsman_route::Policy;
 use std::{
@@ -201,6 +202,11 @@ impl PoolLimits {
         Some(self.permit(permit))
     }
 
+    /// Is it the right to one of these connections? Not if their number has changed since.
+    pub(crate) fn granted(&self, permit: &ConnectionPermit) -> bool {
+        Arc::ptr_eq(&self.counts, &permit.counts)
+    }
+
     fn permit(&self, permit: OwnedSemaphorePermit) -> ConnectionPermit {
         ConnectionPermit {
             _permit: permit,
@@ -254,6 +260,11 @@ impl Lifetime {
         requests: 0,
         probes: None,
     };
+
+    /// Of connections to a backend, or to where unmatched traffic goes.
+    pub(crate) fn in_force(backend: Option<&ClusterState>) -> &Self {
+        backend.map_or(&Self::ANY, |it| &it.lifetime)
+    }
 
     /// As a policy has it.
     pub(crate) fn of(pool: &ConnectionPool) -> Self {
