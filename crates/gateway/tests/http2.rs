@@ -4,7 +4,9 @@ mod common;
 use common::{pairs::*, *};
 use pointsman_testkit::{
     Http2Client, Http2Error, Http2Reply, Http2Request, Http2Upstream, HttpUpstream, Reply,
-    eventually, free_port, fresh_ip, within,
+    eventually,
+    frames::{Block, Event, Frame, FrameError, FramePeer, FrameUpstream},
+    free_port, fresh_ip, within,
 };
 use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
@@ -889,4 +891,62 @@ async fn errors_of_a_stream_are_told_apart() {
     // The connection goes on.
     let got = within(SOON, client.get(host, "/")).await.expect("answered");
     assert_eq!(got.status, 200);
+}
+
+/// To a client of HTTP/1, which has nothing to get behind the length that was announced: its next request
+/// does not wait for the end of the stream. That is waited for all the same, and not reset.
+#[tokio::test]
+async fn an_answer_that_is_complete_by_its_length_does_not_wait_for_the_end_of_its_stream() {
+    async fn asked(peer: &mut FramePeer) -> Result<u32, FrameError> {
+        loop {
+            match peer.event().await? {
+                Event::Headers { stream, .. } => return Ok(stream),
+                Event::Reset { .. } => return Err(FrameError::Malformed("given up".into())),
+                _ => {}
+            }
+        }
+    }
+    let upstream = FrameUpstream::start(|mut peer, _| async move {
+        peer.accept(&[]).await?;
+        for (length, body) in [("5", "hello"), ("5", "hello"), ("0", ""), ("5", "")] {
+            let late = asked(&mut peer).await?;
+            let head = Block::status(200).literal("content-length", length);
+            peer.send(&[Frame::headers(late, head)]).await?;
+            if !body.is_empty() {
+                peer.send(&[Frame::data(late, body)]).await?;
+            }
+            let next = asked(&mut peer).await?;
+            peer.answer(next, 200, b"next").await?;
+            let end = Frame::data(late, "").end_stream();
+            peer.send(&[end]).await?;
+        }
+        let last = asked(&mut peer).await?;
+        peer.answer(last, 200, b"last").await?;
+        peer.drain().await
+    })
+    .await;
+    let web = SocketAddr::new(fresh_ip(), free_port());
+    let documents = service(
+        "web",
+        web.ip(),
+        web.port(),
+        "grpc",
+        &plain(&[upstream.addr()]),
+    );
+    let _gateway = Gateway::serve(&documents).await;
+    let mut client = connect(web).await;
+    for (method, sent, got) in [
+        ("GET", None, "hello"),
+        ("POST", Some(&b"body"[..]), "hello"),
+        ("GET", None, ""),
+        ("HEAD", None, ""),
+    ] {
+        let late = client.request(method, "web", "/late", &[], sent).await;
+        assert_eq!(late.expect("the answer").text(), got, "{method}");
+        let next = client.get("web", "/next").await.expect("the next");
+        assert_eq!(next.text(), "next", "{method}");
+    }
+    let last = client.get("web", "/last").await.expect("the last");
+    assert_eq!(last.text(), "last");
+    assert_eq!((upstream.connections(), upstream.errors()), (1, Vec::new()));
 }

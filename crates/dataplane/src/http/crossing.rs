@@ -29,6 +29,7 @@ use std::{
     future::poll_fn,
     pin::{Pin, pin},
     task::Poll,
+    time::Duration,
 };
 
 /// What every crossing needs, whichever way it goes.
@@ -130,13 +131,13 @@ impl Crossing<'_> {
             Err(fault) => return failed(fault),
         };
         let limits = head_limits(self.cx);
+        let behind = RefCell::new(None);
         if !has_body {
-            let switched = RefCell::new(None);
             let end = {
-                let down = self.http2_response(&lease, response, &limits, client, &switched);
+                let down = self.http2_response(&lease, response, &limits, client, &behind);
                 one_way(self.cx, pin!(down), self.progress).await
             };
-            return match (end, switched.take()) {
+            return match (end, behind.take()) {
                 (End::Upgraded(_), Some(stream)) => {
                     let up = Sink::Http2(Http2Sink {
                         to: &mut sending,
@@ -145,30 +146,38 @@ impl Crossing<'_> {
                     let down = Source::Http2(Http2Source::new(stream));
                     Box::pin(self.tunnel(body, up, down, client)).await
                 }
-                (end, _) => end,
+                (end, rest) => {
+                    see_out(lease, rest);
+                    end
+                }
             };
         }
         let mut sink = Sink::Http2(Http2Sink {
             to: &mut sending,
             left: &self.progress.unsent,
         });
-        let switched = RefCell::new(None);
         let begun = self.begin(body, &mut sink);
         if let Ok(Begun::Done) = begun {
             if let Some(copies) = self.forward.copies.as_deref() {
                 copies.pieces_end();
                 copies.send();
             }
-            let down = pin!(self.http2_response(&lease, response, &limits, client, &switched));
-            return one_way(self.cx, down, self.progress).await;
+            let end = {
+                let down = pin!(self.http2_response(&lease, response, &limits, client, &behind));
+                one_way(self.cx, down, self.progress).await
+            };
+            see_out(lease, behind.take());
+            return end;
         }
         // Boxed, so that streams whose bodies are here whole are not as large as this is.
-        Box::pin(async {
+        let end = Box::pin(async {
             let up = pin!(self.upload(begun, body, &mut sink));
-            let down = pin!(self.http2_response(&lease, response, &limits, client, &switched));
+            let down = pin!(self.http2_response(&lease, response, &limits, client, &behind));
             both_ways(self.cx, up, down, self.forward, self.progress).await
         })
-        .await
+        .await;
+        see_out(lease, behind.take());
+        end
     }
 
     /// Does anything follow the head of the request? Whoever sends it has said so.
@@ -277,14 +286,15 @@ impl Crossing<'_> {
         }
     }
 
-    /// The response of an HTTP/2 endpoint.
+    /// The response of an HTTP/2 endpoint. `behind` gets its stream where a tunnel follows, or an end
+    /// that the client does not wait for.
     async fn http2_response(
         &self,
         lease: &Http2Lease,
         mut response: ResponseFuture,
         limits: &HeadLimits,
         client: &mut Client<'_>,
-        switched: &RefCell<Option<RecvStream>>,
+        behind: &RefCell<Option<RecvStream>>,
     ) -> Download {
         let mut interims = 0;
         let (head, body, web) = loop {
@@ -333,7 +343,7 @@ impl Crossing<'_> {
         };
         self.cx.access.answered();
         if head.upgraded {
-            switched.replace(Some(body));
+            behind.replace(Some(body));
             return Download::Upgraded(Vec::new());
         }
         let mut body = Source::Http2(Http2Source::new(body));
@@ -341,7 +351,14 @@ impl Crossing<'_> {
             let status = &self.progress.grpc_status;
             body = Source::Web(Box::new(WebSource::response(body, web.text, status)));
         }
-        self.body(&head, &mut body, client).await
+        let end = self.body(&head, &mut body, client).await;
+        // A request that is not sent whole ends with its stream.
+        if let (Download::Done { .. }, Source::Http2(source)) = (&end, body)
+            && self.progress.taken.get()
+        {
+            behind.replace(source.rest());
+        }
+        end
     }
 
     fn pass(
@@ -465,6 +482,26 @@ impl Crossing<'_> {
             }
         }
     }
+}
+
+/// How long the end of a stream may take whose answer is complete.
+const LATE_END: Duration = Duration::from_secs(10);
+
+/// Waits for the end of a stream, if there is one: given up it would be reset, and endpoints count resets.
+fn see_out(lease: Http2Lease, stream: Option<RecvStream>) {
+    let Some(mut stream) = stream else {
+        return;
+    };
+    actix::spawn(async move {
+        let ended = async {
+            // Nothing more fits into the length that was told: whatever comes is the end.
+            while let Some(Ok(_)) = stream.data().await {}
+            stream.trailers().await
+        };
+        let _ = tokio::time::timeout(LATE_END, ended).await;
+        // In this order: what a lease lends ends before it does.
+        drop((stream, lease));
+    });
 }
 
 fn done(head: &Head) -> Download {

@@ -288,6 +288,12 @@ impl Http1Sink<'_> {
         self.flush().await
     }
 
+    /// Is a response whole by the length that was announced? Behind that there is no room for trailers. The
+    /// end of a request is for mirrors too.
+    pub(super) fn is_full(&self) -> bool {
+        self.framing == Framing::Length(0) && self.whole.is_none()
+    }
+
     /// Writes what is kept back.
     pub(in crate::http) async fn flush(&mut self) -> Result<(), Closed> {
         let written = stream::write_watched(self.to, self.out, self.left).await;

@@ -1,6 +1,7 @@
 //! Bodies of HTTP/2 streams.
 use super::{Broken, Closed, Piece};
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
 use h2::{Reason, RecvStream, SendStream};
 use http::HeaderMap;
 use pointsman_wire::{
@@ -71,6 +72,17 @@ impl Http2Source {
                 return bytes;
             };
             bytes += piece.len() as u64;
+        }
+    }
+
+    /// What is still to end behind a body of which all bytes have come.
+    pub(in crate::http) fn rest(mut self) -> Option<RecvStream> {
+        loop {
+            match self.next().now_or_never() {
+                None => return Some(self.stream),
+                Some(Ok(Piece::Data(_, false))) => {}
+                Some(_) => return None,
+            }
         }
     }
 

@@ -145,6 +145,14 @@ impl Sink<'_> {
         }
     }
 
+    /// Does the receiver of a response have all that it can be told?
+    fn is_full(&self) -> bool {
+        match self {
+            Self::Http1(sink) => sink.is_full(),
+            Self::Http2(_) => false,
+        }
+    }
+
     /// Has the receiver said that it wants no more? Whoever waits for a piece asks it.
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
@@ -271,7 +279,8 @@ pub(super) fn begin(
     }
 }
 
-/// Carries a body to its end from where it has [begun](begin).
+/// Carries a body to its end from where it has [begun](begin), or until its receiver has all that it can
+/// be told.
 pub(super) async fn carry(
     begun: Begun,
     source: &mut Source<'_>,
@@ -293,6 +302,9 @@ pub(super) async fn carry(
     };
     if ready.is_none() {
         sink.flush().await.map_err(|Closed| Cut::Sink)?;
+        if sink.is_full() {
+            return Ok(());
+        }
     }
     loop {
         // Sides that are always ready must not keep the thread to themselves.
@@ -313,7 +325,7 @@ pub(super) async fn carry(
                 let length = bytes.len();
                 send(source, sink, bytes, last).await?;
                 accounts.delivered(source, length);
-                if last {
+                if last || sink.is_full() {
                     return Ok(());
                 }
             }
