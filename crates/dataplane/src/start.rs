@@ -10,6 +10,7 @@ use crate::{
     },
     capture::Capture,
     extension::Extensions,
+    http::Date,
     message::{InstallSnapshot, ShardFindings, SnapshotActive},
     settings::Settings,
     shard::{Common, Shard, SharedCounts, registry},
@@ -127,6 +128,7 @@ fn clock(shard: &Rc<Shard>, drain: Watch) {
                 return;
             };
             registry.sweep();
+            Date::tick();
             if drain.is_draining() && !registry.is_draining() {
                 registry.drain();
             }

@@ -163,6 +163,52 @@ async fn a_body_that_goes_wrong_behind_an_early_answer_is_refused() {
         .await;
 }
 
+/// Whoever has a clock says in a response when it was made, if nobody has (RFC 9110 section 6.6.1).
+#[tokio::test]
+async fn responses_say_when_they_were_made() {
+    const THEN: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+    let more = ["one", "two"].map(|host| {
+        let rule = format!(
+            "- match: [{{uri: {{exact: /ours}}}}]\n  directResponse: {{status: 200}}\n\
+             - match: [{{uri: {{exact: /said}}}}]\n  directResponse: {{status: 200}}\n  \
+               headers: {{response: {{set: {{Date: {THEN:?}}}}}}}\n\
+             - match: [{{uri: {{exact: /removed}}}}]\n  route: [{{destination: {{host: {host}}}}}]\n  \
+               headers: {{response: {{remove: [date]}}}}\n\
+             - route: [{{destination: {{host: {host}}}}}]\n"
+        );
+        rules(host, &rule)
+    });
+    let old = |path| {
+        let two = Http2Reply::head(200).field("date", THEN).data(b"x");
+        (path, Reply::text(200, "x").field("Date", THEN), two)
+    };
+    let plain = ("/plain", Reply::text(404, "x"), Http2Reply::text(404, "x"));
+    let replies = vec![plain, old("/dated"), old("/removed")];
+    let pairs = Pairs::serve_with(settings(), replies, &more.concat()).await;
+    for pair in PAIRS {
+        for (path, then) in [
+            ("/plain", false),
+            ("/dated", true),
+            ("/removed", false),
+            ("/ours", false),
+            ("/said", true),
+        ] {
+            let got = pairs.ask(pair, &Ask::new("GET", path)).await;
+            let got = got.expect("an answer");
+            let dates: Vec<_> = got
+                .fields
+                .iter()
+                .filter(|(name, _)| name == "date")
+                .collect();
+            let [(_, date)] = dates[..] else {
+                panic!("{pair:?} {path}: {:?}", got.fields);
+            };
+            assert_eq!(date == THEN, then, "{pair:?} {path}: {date}");
+            assert!(date.len() == THEN.len() && date.ends_with(" GMT"), "{date}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn connections_that_go_nowhere_are_accepted_and_closed_with_a_flag() {
     let port = free_port();

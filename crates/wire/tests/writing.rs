@@ -200,6 +200,7 @@ fn local_responses() {
     let response = LocalResponse {
         status: 404,
         fields: &[("Content-Type", "text/plain"), ("X-Bad", "a\nb")],
+        date: "Sun, 06 Nov 1994 08:49:37 GMT",
         body: b"no",
         keep_alive: true,
         to: Version::Http11,
@@ -207,7 +208,7 @@ fn local_responses() {
     };
     assert_eq!(
         written(&response),
-        "HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nno"
+        "HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 2\r\n\r\nno"
     );
     let head_only = LocalResponse {
         head_only: true,
@@ -216,7 +217,7 @@ fn local_responses() {
     };
     assert_eq!(
         written(&head_only),
-        "HTTP/1.0 404 Not Found\r\nContent-Type: text/plain\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\n"
+        "HTTP/1.0 404 Not Found\r\nContent-Type: text/plain\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\n"
     );
     let closing = LocalResponse {
         status: 204,
@@ -226,7 +227,7 @@ fn local_responses() {
     };
     assert_eq!(
         written(&closing),
-        "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"
+        "HTTP/1.1 204 No Content\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\nConnection: close\r\n\r\n"
     );
     // RFC 9110 section 15.3.6.
     let reset = LocalResponse {
@@ -236,7 +237,16 @@ fn local_responses() {
     };
     assert_eq!(
         written(&reset),
-        "HTTP/1.1 205 Reset Content\r\nContent-Length: 0\r\n\r\n"
+        "HTTP/1.1 205 Reset Content\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 0\r\n\r\n"
+    );
+    // A rule may say it.
+    let dated = LocalResponse {
+        fields: &[("Date", "x")],
+        ..closing
+    };
+    assert_eq!(
+        written(&dated),
+        "HTTP/1.1 204 No Content\r\nDate: x\r\nConnection: close\r\n\r\n"
     );
 }
 

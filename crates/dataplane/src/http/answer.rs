@@ -1,7 +1,7 @@
 //! Replies of the gateway that rules speak in: redirects (VS-H-40..49), direct responses
 //! (VS-H-50..52), aborts (VS-H-83), preflights (VS-H-92).
 use super::{
-    RequestFacts,
+    Date, RequestFacts,
     changes::{self, Changes, Response},
     grpc,
 };
@@ -95,6 +95,7 @@ impl Answer<'_> {
                 &LocalResponse {
                     status: self.status,
                     fields,
+                    date: Date::now().text(),
                     body: self.body,
                     keep_alive,
                     to: facts.version,

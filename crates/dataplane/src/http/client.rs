@@ -1,6 +1,6 @@
 //! What the client gets: the heads of responses, in the version it speaks.
 use super::{
-    Context,
+    Context, Date,
     body::Closed,
     changes::{self, Response},
     download::{Download, Gate, MAX_INTERIM},
@@ -10,7 +10,7 @@ use crate::socket::Socket;
 use bytes::Bytes;
 use h2::{Reason, SendStream, server::SendResponse};
 use http::HeaderMap;
-use pointsman_route::action::{self, Levels};
+use pointsman_route::action::{self, Extra, Levels};
 use pointsman_wire::{
     http1::{
         BodyLength, ConnectionOption, ResponseBody, ResponseHead, Upgrade, Version, write_response,
@@ -122,6 +122,12 @@ pub(super) struct Head {
     pub(super) grpc_status: Option<u8>,
 }
 
+/// Does a response say when it was made, once it is changed?
+fn is_dated(head: &ResponseHead<'_>, extra: &Extra<'_>) -> bool {
+    let is_date = |(name, _): &(&str, _)| name.eq_ignore_ascii_case("date");
+    head.date.is_some_and(|index| !head.drop.contains(index)) || extra.iter().any(is_date)
+}
+
 /// Passes a response head on, changed as the rule wants it: written into the buffer of an HTTP/1
 /// client, sent on the stream of an HTTP/2 one.
 pub(super) fn pass_head(
@@ -181,7 +187,12 @@ pub(super) fn pass_head(
     if let Some(accept) = accept.filter(|_| from == Version::Http2) {
         extra.push(("Sec-WebSocket-Accept", accept.as_bytes().to_vec().into()));
     }
-    let extra = action::lines(&extra);
+    let date = Date::now();
+    let dated = is_dated(&head, &extra);
+    let mut extra = action::lines(&extra);
+    if !(interim || upgraded || dated) {
+        extra.push(("date", date.text().as_bytes()));
+    }
     match client {
         Client::Http1(out) => {
             let connection = match head.upgrade.filter(|_| upgraded) {

@@ -1,5 +1,5 @@
 //! Replies that no upstream made. One place says what each of them is.
-use super::{RequestFacts, answer::Answer, changes::Changes, grpc};
+use super::{Date, RequestFacts, answer::Answer, changes::Changes, grpc};
 use pointsman_telemetry::Flags;
 use pointsman_wire::{
     grpc::{Dialect, status_of},
@@ -182,6 +182,7 @@ impl Local {
             &LocalResponse {
                 status: self.status,
                 fields: self.fields(),
+                date: Date::now().text(),
                 body: self.body.as_bytes(),
                 keep_alive,
                 to: facts.map_or(Version::Http11, |facts| facts.version),
@@ -247,6 +248,7 @@ impl Refused {
                 &LocalResponse {
                     status: answer.status,
                     fields: answer.fields,
+                    date: Date::now().text(),
                     body: answer.body,
                     keep_alive: false,
                     to: Version::Http11,

@@ -9,7 +9,7 @@
 //! both sides, with `body` for both directions (`grpc_web` in what coding); `watched` says for how long.
 //! `client` writes the heads of responses, in which `changes` says what the rule alters.
 //!
-//! `local` and `answer` make the replies that no upstream made (`grpc` in what shape to its clients,
+//! `local` and `answer` make the replies that no upstream made, at what `date` (`grpc` in what shape to its clients,
 //! `answer_head` to streams), behind which `discard` reads what is left of the request, and `linger` what
 //! comes until a connection is closed. After a 101 it is `websocket`. `mirror` sends copies, which nobody
 //! waits for.
@@ -24,6 +24,7 @@ mod changes;
 mod client;
 mod connecting;
 mod crossing;
+mod date;
 mod decide;
 mod discard;
 mod download;
@@ -43,6 +44,7 @@ mod watched;
 mod websocket;
 
 use crate::context::Context;
+pub(crate) use date::Date;
 pub(crate) use http2::serve as serve_http2;
 use pointsman_model::PathNormalization;
 use pointsman_telemetry::Flags;

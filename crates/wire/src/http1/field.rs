@@ -16,6 +16,7 @@ pub(crate) enum Kind {
     Te,
     Upgrade,
     Expect,
+    Date,
     /// Hop-by-hop and of no interest: `Keep-Alive`, `Proxy-Connection`, `HTTP2-Settings`.
     Hop,
     /// Everything else passes.
@@ -29,6 +30,7 @@ pub(crate) fn kind(name: &str) -> Kind {
     match name.len() {
         2 if is("te") => Kind::Te,
         4 if is("host") => Kind::Host,
+        4 if is("date") => Kind::Date,
         6 if is("expect") => Kind::Expect,
         7 if is("upgrade") => Kind::Upgrade,
         10 if is("connection") => Kind::Connection,

@@ -13,6 +13,8 @@ pub struct LocalResponse<'a> {
     pub status: u16,
     /// Fields beside framing and connection, which are added.
     pub fields: &'a [(&'a str, &'a str)],
+    /// When it is made, as `Date` says it, if no field does.
+    pub date: &'a str,
     /// The whole body; not written for `head_only`, 204, 205 and 304.
     pub body: &'a [u8],
     /// Whether the connection stays open.
@@ -31,7 +33,10 @@ pub fn write_local_response(out: &mut Vec<u8>, response: &LocalResponse<'_>) {
         response.status,
         reason_phrase(response.status),
     );
-    for (name, value) in response.fields {
+    let dated = |(name, _): &(&str, &str)| name.eq_ignore_ascii_case("date");
+    let date = [("date", response.date)];
+    let date = date.iter().filter(|_| !response.fields.iter().any(dated));
+    for (name, value) in response.fields.iter().chain(date) {
         if is_token(name.as_bytes()) && is_value(value.as_bytes()) {
             out.extend_from_slice(name.as_bytes());
             out.extend_from_slice(b": ");

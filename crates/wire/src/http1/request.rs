@@ -186,7 +186,7 @@ fn interpret<'h>(
     let (mut expects, mut te_trailers) = (false, false);
     for (index, field) in fields.iter().enumerate() {
         match kind(field.name) {
-            Kind::Other => continue,
+            Kind::Other | Kind::Date => continue,
             Kind::Host => {
                 let value = valid_host(field.value)?;
                 if host.replace(value).is_some() {

@@ -55,6 +55,8 @@ pub struct ResponseHead<'h> {
     /// The protocol switched to, for a 101 with `Connection: upgrade` and one `Upgrade` field. That
     /// the client asked for it is for the caller to check.
     pub upgrade: Option<Upgrade<'h>>,
+    /// Which field says when the response was made (RFC 9110 section 6.6.1).
+    pub date: Option<usize>,
     /// The fields that are not sent on: the framing fields, which are written anew, and those for
     /// this hop only.
     pub drop: FieldSet,
@@ -132,10 +134,15 @@ fn interpret<'h>(
     let mut drop = FieldSet::EMPTY;
     let mut upgrade = None;
     let mut upgrades = 0;
+    let mut date = None;
     for (index, field) in fields.iter().enumerate() {
         match kind(field.name) {
             // `Host` and `Expect` mean nothing in a response.
             Kind::Other | Kind::Host | Kind::Expect => continue,
+            Kind::Date => {
+                date = Some(index);
+                continue;
+            }
             Kind::ContentLength => framing.content_length(field.value)?,
             Kind::TransferEncoding => framing.transfer_encoding(field.value)?,
             Kind::Connection => connection.read(field.value)?,
@@ -168,6 +175,7 @@ fn interpret<'h>(
         declared: if bare { BodyLength::None } else { declared },
         keep_alive: connection.persists(version) && body != ResponseBody::UntilClose,
         upgrade: upgrade.filter(|_| status == 101 && upgrades == 1 && connection.upgrades(version)),
+        date,
         drop,
         source: None,
     })

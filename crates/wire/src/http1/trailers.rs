@@ -140,7 +140,7 @@ pub(crate) fn may_be_trailer(name: &str) -> bool {
     let forwarded = name
         .get(..12)
         .is_some_and(|start| start.eq_ignore_ascii_case("x-forwarded-"));
-    kind(name) == Kind::Other
+    matches!(kind(name), Kind::Other | Kind::Date)
         && !forwarded
         && !NEVER.iter().any(|word| name.eq_ignore_ascii_case(word))
 }

@@ -467,7 +467,7 @@ impl<'a> Fields<'a> {
             .filter(|(name, value)| {
                 is_token(name.as_bytes())
                     && is_value(value)
-                    && matches!(kind(name), Kind::Other | Kind::Expect)
+                    && matches!(kind(name), Kind::Other | Kind::Expect | Kind::Date)
                     && self.may_be_sent(name)
             })
     }

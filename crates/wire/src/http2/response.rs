@@ -45,11 +45,16 @@ fn read<'h, 'b: 'h>(
     }
     let mut framing = Framing::default();
     let mut drop = FieldSet::EMPTY;
+    let mut date = None;
     let size = fields::read(map, slots, limits, |index, kind, value| {
         match kind {
             Kind::ContentLength => framing.content_length(value)?,
             // Only requests may have it (RFC 9113 section 8.2.2).
             Kind::Te => return Err(Reason::ConnectionField),
+            Kind::Date => {
+                date = Some(index);
+                return Ok(());
+            }
             // `Host` and `Expect` mean nothing in a response.
             _ => return Ok(()),
         }
@@ -83,6 +88,7 @@ fn read<'h, 'b: 'h>(
         declared: if bare { BodyLength::None } else { declared },
         keep_alive: true,
         upgrade: None,
+        date,
         drop,
         source: Some(map),
     })
