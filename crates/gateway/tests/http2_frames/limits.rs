@@ -6,7 +6,7 @@ use crate::{
 };
 use pointsman_testkit::{
     Http2Reply, Http2Upstream, HttpUpstream, RawHttp, Reply, eventually,
-    frames::{Block, Event, Fate, Frame, FrameClient, FrameUpstream, code, setting},
+    frames::{Block, Event, Fate, Frame, FrameClient, FrameUpstream, code, flag, setting},
     free_port, fresh_ip,
 };
 use std::{
@@ -45,7 +45,7 @@ async fn clients_are_told_what_holds() {
         (setting::INITIAL_WINDOW_SIZE, 70_000),
         (setting::MAX_FRAME_SIZE, 20_000),
         (setting::HEADER_TABLE_SIZE, 1234),
-        (setting::MAX_HEADER_LIST_SIZE, 5000),
+        (setting::MAX_HEADER_LIST_SIZE, 10_000),
     ] {
         assert_eq!(told(&client, name), Some(value), "{name}");
     }
@@ -505,4 +505,48 @@ async fn a_stream_keeps_as_much_as_its_windows_and_buffers_say() {
         // A piece more is on its way between the two.
         assert!(sent <= most + 20_000, "{sent} of {most}");
     }
+}
+
+/// What is wrong with one stream shows in the counters, also where the library that reads frames refuses it.
+#[tokio::test]
+async fn streams_that_are_refused_are_counted() {
+    let upstream = HttpUpstream::named("web").start().await;
+    let (gateway, web) = web(settings(), &upstream).await;
+    let mut client = FrameClient::begin(web).await.expect("HTTP/2");
+    let request = || Block::request("GET", "web", "/");
+    let wrong = request().literal("te", "gzip");
+    assert_eq!(
+        client.ask(1, wrong).await,
+        Fate::Reset(code::PROTOCOL_ERROR)
+    );
+    let refused = "pointsman_refused_bytes_total";
+    gateway
+        .metrics_until(|it| it.sum(refused, &[("reason", "http2_stream")]) == 1.0)
+        .await;
+    // Large, and not so large that the library would answer it.
+    let large = request().literal("x-a", "a".repeat(70_000));
+    let pieces = large.bytes();
+    let (head, rest) = pieces.split_at(16_000);
+    let mut frames = vec![
+        Frame::headers(3, head)
+            .end_stream()
+            .without(flag::END_HEADERS),
+    ];
+    frames.extend(
+        rest.chunks(16_000)
+            .map(|it| Frame::continuation(3, it).without(flag::END_HEADERS)),
+    );
+    let last = frames.pop().expect("several");
+    frames.push(last.with(flag::END_HEADERS));
+    client.send(&frames).await;
+    assert_eq!(client.fate(3).await, Fate::Status(431));
+    gateway
+        .metrics_until(|it| {
+            it.sum(refused, &[("reason", "head_too_large")]) == 1.0
+                && it.sum(
+                    "pointsman_limits_hit_total",
+                    &[("limit", "limits.head_bytes")],
+                ) == 1.0
+        })
+        .await;
 }

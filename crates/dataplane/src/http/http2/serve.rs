@@ -273,14 +273,16 @@ fn left(limit: Duration, since: Instant, lease: &Lease) -> Duration {
 
 fn builder(settings: &Settings) -> server::Builder {
     let http2 = &settings.http2;
-    let most = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
+    // The library answers what is larger by itself, without a word or a record, so that it is left what
+    // nobody means to send.
+    let list = settings.limits.head_bytes.saturating_mul(2);
     let mut builder = server::Builder::new();
     builder
         .max_concurrent_streams(http2.client_streams)
         .initial_window_size(http2.stream_window_bytes)
         .initial_connection_window_size(http2.connection_window_bytes)
         .max_frame_size(http2.frame_bytes)
-        .max_header_list_size(most(settings.limits.head_bytes))
+        .max_header_list_size(u32::try_from(list).unwrap_or(u32::MAX))
         .header_table_size(http2.header_table_bytes)
         .max_send_buffer_size(http2.send_buffer_bytes as usize)
         .data_frame_budget(http2.small_frames_bytes as usize)
