@@ -123,7 +123,7 @@ impl Recorder {
         lock(&self.inner.histograms).register(&key, family.buckets)
     }
 
-    /// Ends the series of a gauge: it is gone after two more renders at the latest. Handles to it
+    /// Ends the series of a gauge: it is zero, and gone after two more renders at the latest. Handles to it
     /// must be dropped; what they set afterwards is lost. A later [`Recorder::gauge`] begins anew.
     pub fn retire<const N: usize>(&self, family: &GaugeFamily<N>, values: [&str; N]) {
         let key = key(family.name, &family.labels, &values);
@@ -132,7 +132,9 @@ impl Recorder {
         if let Some(known) = lock(&self.inner.known).get_mut(family.name) {
             known.remove(&key);
         }
-        gauges.remove(&key);
+        if let Some(gauge) = gauges.remove(&key) {
+            gauge.set(0.0); // a render may still show it
+        }
     }
 
     /// All metrics in the Prometheus text format.

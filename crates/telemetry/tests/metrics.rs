@@ -282,10 +282,14 @@ fn retired_gauges_end_and_living_ones_stay() {
         // Not updated in between, and still there.
         assert_eq!(series(&recorder.render()), 2);
     }
-    old.set(0.0);
+    old.set(3.0);
     recorder.retire(&names::SNAPSHOT_CONNECTIONS, ["1", "0"]);
-    recorder.render();
-    recorder.render();
+    for _ in 0..2 {
+        // Its last value would be taken for what there is now.
+        let text = recorder.render();
+        let still = lines(&text, "pointsman_snapshot_connections{generation=\"1\"");
+        assert!(still.iter().all(|line| line.ends_with(" 0")), "{still:?}");
+    }
     let text = recorder.render();
     assert_eq!(
         lines(&text, "pointsman_snapshot_connections{"),
