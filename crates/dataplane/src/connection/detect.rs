@@ -27,8 +27,8 @@ pub(crate) struct Detected {
     pub(crate) hello: Option<Hello>,
     /// Bytes received so far, to be replayed unchanged.
     pub(crate) bytes: Vec<u8>,
-    /// A connection to the TCP backend that was opened early.
-    pub(crate) early: Option<Early>,
+    /// A connection to the TCP backend that was opened early. Boxed, as few connections have one.
+    pub(crate) early: Option<Box<Early>>,
     /// An extension's sniffer recognised its protocol.
     pub(crate) extension: Option<Recognised>,
 }
@@ -129,7 +129,7 @@ async fn run(
                 Ok(First::Server) => {
                     candidate.spoke = true;
                     let mut found = Detected::of(Class::Tcp, Vec::new());
-                    found.early = Some(candidate);
+                    found.early = Some(Box::new(candidate));
                     return Ok(found);
                 }
                 Ok(First::Client) => early = Some(candidate),
@@ -151,7 +151,7 @@ async fn run(
     }
     let mut found = read?;
     if found.class == Class::Tcp {
-        found.early = early;
+        found.early = early.map(Box::new);
     }
     Ok(found)
 }

@@ -180,7 +180,7 @@ pub(crate) async fn forward(cx: &Context<'_>, plan: Plan, mut detected: Detected
             since,
             mut patience,
             ..
-        } = early;
+        } = *early;
         let spent = since.elapsed();
         patience.total = patience.total.map(|total| total.saturating_sub(spent));
         return carry(cx, &upstream, in_flight, open, patience, detected).await;
