@@ -27,7 +27,6 @@ pub mod tunnel;
 mod turn;
 
 pub use capture::Capture;
-pub use http::normalization;
 pub use settings::Settings;
 pub use shard::{Shard, SharedCounts};
 pub use start::{Plan, ShardHandle, start};

@@ -67,4 +67,4 @@ pub use snapshot::{CompiledTables, Contexts, Snapshot, TableNumber, Tables, Via}
 pub use split::{Missing, Split, Target};
 pub use table::{Compiled, ConnectionDecision, HttpTableId, Matched, RequestDecision, Table};
 pub use trace::{NoTrace, Reason, Trace};
-pub use traffic::{Class, Connection, Fields, Request};
+pub use traffic::{Class, Connection, Fields, Request, normalization};

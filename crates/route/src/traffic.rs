@@ -1,4 +1,6 @@
 //! What is known about the traffic that asks for a decision.
+use pointsman_model::PathNormalization;
+use pointsman_wire::path::Normalization;
 use std::net::{IpAddr, SocketAddr};
 
 /// What the first bytes of a connection turned out to be (PS-48, PS-53).
@@ -83,4 +85,14 @@ impl Fields for Vec<(String, String)> {
 /// scope of an IPv6 socket address play no role.
 pub(crate) fn canonical(address: SocketAddr) -> (IpAddr, u16) {
     (address.ip().to_canonical(), address.port())
+}
+
+/// The codec's word for how a mesh normalises paths (PS-80).
+pub const fn normalization(of: PathNormalization) -> Normalization {
+    match of {
+        PathNormalization::None => Normalization::None,
+        PathNormalization::Base => Normalization::Base,
+        PathNormalization::MergeSlashes => Normalization::MergeSlashes,
+        PathNormalization::DecodeAndMergeSlashes => Normalization::DecodeAndMergeSlashes,
+    }
 }

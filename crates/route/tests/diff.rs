@@ -222,6 +222,62 @@ fn what_was_left_out_is_told() {
     );
 }
 
+#[test]
+fn every_value_that_a_client_can_send_is_tried() {
+    let told_of = |rule: &str| {
+        let line = format!("http {rule} -> 201");
+        let diff = of(
+            &["vs w hosts=web", "http none -> 203"],
+            &["vs w hosts=web", &line, "http none -> 203"],
+        );
+        assert_eq!(diff.cut, [""; 0]);
+        told(&diff)
+    };
+    for (rule, what) in [
+        ("exact /my%20files", "path /my%20files"),
+        ("regex .*%[0-9A-F]{2}.*", "path ~ .*%[0-9A-F]{2}.*"),
+        ("regex /.*[\"<>|^`{}].*", "path ~ /.*[\"<>|^`{}].*"),
+        ("header :path exact /s?q=1", "path /s, query q=1"),
+        ("header :path prefix /s?q", "path /s, query q"),
+        ("header :path regex .*[?&]v=2", "any path, query v=2"),
+        ("header :path exact /s", "path /s, no query"),
+        ("query q exact a%20b", "any path, parameter q=a%20b"),
+        ("query q regex .*[=?].*", "any path, parameter q ~ .*[=?].*"),
+        ("header x exact é", "any path, x: é"),
+    ] {
+        assert_eq!(
+            told_of(rule),
+            [format!("GET web:80 ({what}): answered 203 -> answered 201")],
+            "{rule}"
+        );
+    }
+    assert_eq!(
+        told_of("exact *"),
+        ["OPTIONS web:80 (path *): answered 203 -> answered 201"]
+    );
+    // What nobody can send makes no difference.
+    for rule in [
+        "exact /a%2",
+        "exact /é",
+        "query a#b exact 1",
+        "header :other exact 1",
+        "method exact A@B",
+    ] {
+        assert_eq!(told_of(rule), [""; 0], "{rule}");
+    }
+}
+
+#[test]
+fn queries_that_were_not_tried_are_told() {
+    let rules = [
+        "vs w hosts=web",
+        "http query a exact 1 -> 201",
+        "http header :path exact /s?b=2 -> 202",
+    ];
+    let diff = of(&["vs w hosts=web"], &rules);
+    assert!(diff.cut[0].contains("not every query"), "{:?}", diff.cut);
+}
+
 // ---- random pairs ----------------------------------------------------------------------------
 
 fn any_document() -> impl Strategy<Value = Vec<String>> {
@@ -279,6 +335,8 @@ fn any_document() -> impl Strategy<Value = Vec<String>> {
         "method regex P.*",
         "authority exact a",
         "authority prefix a:",
+        "header :path exact /a?q=1",
+        "header :path prefix /a",
         "header k exact v",
         "header k prefix v",
         "header k present",

@@ -244,7 +244,7 @@ pub(crate) fn decide_head(
         Ok(head) => head,
         Err(refusal) => return refuse(refusal),
     };
-    let mode = super::normalization(view.table().context().path_normalization);
+    let mode = pointsman_route::normalization(view.table().context().path_normalization);
     let normal = path::normalize(head.path, mode);
     let path = normal.as_deref().unwrap_or(head.path);
     cx.access.request(head, path, view.generation(), started);

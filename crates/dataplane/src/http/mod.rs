@@ -46,25 +46,13 @@ mod websocket;
 use crate::context::Context;
 pub(crate) use date::Date;
 pub(crate) use http2::serve as serve_http2;
-use pointsman_model::PathNormalization;
 use pointsman_telemetry::Flags;
 use pointsman_wire::{
     grpc::Dialect,
     http1::{BodyLength, RequestKind, Version},
-    path,
 };
 pub(crate) use serve::serve;
 use std::time::Instant;
-
-/// The codec's word for how a mesh normalises paths (PS-80).
-pub fn normalization(of: PathNormalization) -> path::Normalization {
-    match of {
-        PathNormalization::None => path::Normalization::None,
-        PathNormalization::Base => path::Normalization::Base,
-        PathNormalization::MergeSlashes => path::Normalization::MergeSlashes,
-        PathNormalization::DecodeAndMergeSlashes => path::Normalization::DecodeAndMergeSlashes,
-    }
-}
 
 /// What must be remembered of a request once its head is written anew.
 #[derive(Clone, Copy, Debug)]

@@ -13,12 +13,18 @@ use crate::{
     rule::Origin,
     table::Table,
     text::Text,
+    traffic::normalization,
 };
+use pointsman_wire::{http1::is_token, path::Normalization};
 use std::{
     collections::{BTreeMap, HashMap},
     net::IpAddr,
     sync::Arc,
 };
+
+/// The path of OPTIONS that is about a server and none of its resources.
+pub(super) const WHOLE_SERVER: &str = "*";
+pub(super) const OPTIONS: &str = "OPTIONS";
 
 /// A part of a request that rules look at.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,6 +33,8 @@ pub(super) enum Part {
     Method,
     Scheme,
     Authority,
+    /// Path and query as one, which `:path` is; its axis is of the queries.
+    Target,
     Header(Arc<str>),
     Query(Arc<str>),
 }
@@ -42,6 +50,8 @@ pub(super) struct Axis {
 /// The requests to one host that the rules can tell apart: a division of every part.
 pub(super) struct Space {
     pub(super) axes: Vec<Axis>,
+    /// Patterns of `:path` may tell more queries apart than those of the axis.
+    loose: bool,
 }
 
 /// Position of a division on every axis.
@@ -64,6 +74,12 @@ pub(super) fn compare(
             door.original.port(),
             limits.states,
             limits.automaton_bytes >> 20
+        ));
+    }
+    if space.loose {
+        diff.cut(format!(
+            "{host}:{}: not every query was tried that matches of :path can tell apart beside the others",
+            door.original.port()
         ));
     }
     let points = match space.size() {
@@ -220,13 +236,63 @@ fn asked(condition: &Condition) -> (Part, Compared) {
                 ":method" => Part::Method,
                 ":scheme" => Part::Scheme,
                 ":authority" | "host" => Part::Authority,
-                ":path" => Part::Path,
+                ":path" => Part::Target,
                 _ => Part::Header(name.clone()),
             };
             (part, text)
         }
     };
     (part, (text.clone(), false))
+}
+
+fn ask(parts: &mut BTreeMap<Part, Vec<Compared>>, part: Part, compared: Compared) {
+    let texts = parts.entry(part).or_default();
+    if compared.0 != Text::Present && !texts.contains(&compared) {
+        texts.push(compared);
+    }
+}
+
+/// Puts what whole targets are compared with to the paths and to the queries, by an example of
+/// every division. The first is false if the divisions may not be all, the second true if what
+/// they are made of may meet the other texts in more ways.
+fn whole_targets(
+    parts: &mut BTreeMap<Part, Vec<Compared>>,
+    mode: Normalization,
+    limits: &Limits,
+) -> (bool, bool) {
+    let texts = parts.remove(&Part::Target).unwrap_or_default();
+    if texts.is_empty() {
+        return (true, false);
+    }
+    // Those of whole targets are among them.
+    let paths = parts.get(&Part::Path).map_or(0, Vec::len) > texts.len();
+    let (cells, complete) = cells::divide(&texts, &cells::target(mode), limits);
+    for cell in cells {
+        if let Some((path, query)) = cell.value.split_once('?') {
+            for (part, text) in [(Part::Path, path), (Part::Target, query)] {
+                ask(parts, part, (Text::Exact(text.into()), false));
+            }
+        }
+    }
+    let pattern = texts.iter().any(|(it, _)| matches!(it, Text::Pattern(_)));
+    let queries = parts.keys().any(|part| matches!(part, Part::Query(_)));
+    // One that nobody names tells a target from its path.
+    parts.entry(Part::Target).or_default();
+    (complete, queries || (pattern && paths))
+}
+
+impl Part {
+    /// Can a request have it at all? Others are absent always.
+    fn can_be_sent(&self) -> bool {
+        match self {
+            Self::Header(name) => is_token(name.as_bytes()),
+            Self::Query(name) => {
+                let plain = |byte: u8| byte.is_ascii_graphic() && !b"&#=".contains(&byte);
+                name.bytes().all(plain)
+            }
+            _ => true,
+        }
+    }
 }
 
 impl Space {
@@ -245,27 +311,33 @@ impl Space {
         for alternative in alternatives(group.old).chain(alternatives(group.new)) {
             for condition in &alternative.conditions {
                 let (part, compared) = asked(condition);
-                let texts = parts.entry(part).or_default();
-                if compared.0 != Text::Present && !texts.contains(&compared) {
-                    texts.push(compared);
+                // A target may have no query.
+                if part == Part::Target {
+                    ask(&mut parts, Part::Path, compared.clone());
                 }
+                ask(&mut parts, part, compared);
             }
         }
-        let mut complete = true;
+        let modes = [old, new].map(|table| normalization(table.context().path_normalization));
+        // Each makes more equal than the one before: what the last one leaves alone, both do.
+        let mode = modes.into_iter().max().unwrap_or_default();
+        let (mut complete, loose) = whole_targets(&mut parts, mode, limits);
         let axes = parts
             .into_iter()
             .map(|(part, texts)| {
                 let (mut cells, all) = match &part {
-                    Part::Path => cells::divide(&texts, &cells::PATH, limits),
-                    Part::Method => cells::divide(&texts, &cells::METHOD, limits),
-                    Part::Header(_) => cells::divide(&texts, &cells::FIELD, limits),
-                    Part::Query(_) => cells::divide(&texts, &cells::PARAMETER, limits),
+                    _ if !part.can_be_sent() => (Vec::new(), true),
+                    Part::Path => cells::divide(&texts, &cells::path(mode), limits),
+                    Part::Target => cells::divide(&texts, &cells::query(), limits),
+                    Part::Method => cells::divide(&texts, &cells::method(), limits),
+                    Part::Header(_) => cells::divide(&texts, &cells::field(), limits),
+                    Part::Query(_) => cells::divide(&texts, &cells::parameter(), limits),
                     // TLS is not terminated for transparent clients: their scheme is http.
                     Part::Scheme => (vec![fixed(door.scheme())], true),
                     Part::Authority => authorities(old, new, door, group, &texts, limits),
                 };
                 complete &= all;
-                let absent = matches!(part, Part::Header(_) | Part::Query(_));
+                let absent = matches!(part, Part::Target | Part::Header(_) | Part::Query(_));
                 let mut all: Vec<Option<Cell>> = Vec::with_capacity(cells.len() + 1);
                 all.extend(absent.then_some(None));
                 all.extend(cells.drain(..).map(Some));
@@ -276,7 +348,7 @@ impl Space {
                 }
             })
             .collect();
-        (Self { axes }, complete)
+        (Self { axes, loose }, complete)
     }
 
     /// How many combinations there are; `None`: more than can be counted.
@@ -377,7 +449,8 @@ impl Space {
                     .filter(|&at| {
                         alternative.conditions.iter().all(|condition| {
                             let (part, (text, folded)) = asked(condition);
-                            if part != axis.part {
+                            // Of a target no axis has the whole.
+                            if part != axis.part || part == Part::Target {
                                 return true;
                             }
                             let value = axis.cells.get(at).and_then(Option::as_ref);
@@ -413,6 +486,7 @@ impl Space {
                 Part::Method => made.method = value,
                 Part::Scheme => made.scheme = value,
                 Part::Authority => made.authority = value,
+                Part::Target => made.query = Some(value),
                 Part::Header(name) => made.headers.push((name.to_string(), value)),
                 Part::Query(name) => {
                     let query = made.query.get_or_insert_default();
@@ -422,6 +496,11 @@ impl Space {
                     query.push_str(&format!("{name}={value}"));
                 }
             }
+        }
+        // The one path that belongs to a method (RFC 9112 section 3.2.4).
+        if made.path == WHOLE_SERVER {
+            OPTIONS.clone_into(&mut made.method);
+            made.query = None;
         }
         made
     }
@@ -495,7 +574,7 @@ fn authorities(
     }
     let mut complete = true;
     if !texts.is_empty() {
-        let (cells, all) = cells::divide(texts, &cells::FIELD, limits);
+        let (cells, all) = cells::divide(texts, &cells::field(), limits);
         complete = all;
         let sound = cells.into_iter().map(|cell| cell.value);
         let sound = sound.filter(|it| !it.contains([' ', '/', '@', '?', '#']));

@@ -1,5 +1,5 @@
 //! A class of requests in words: `GET reviews:9080 (any path, no end-user header)`.
-use super::requests::{Axis, Part, Point, Space};
+use super::requests::{Axis, OPTIONS, Part, Point, Space, WHOLE_SERVER};
 use crate::text::Text;
 
 /// Absent headers and parameters that are named one by one.
@@ -32,6 +32,9 @@ pub(super) fn what(
             said.push(value(axis, at));
         }
     }
+    if space.request(point).path == WHOLE_SERVER {
+        method = OPTIONS;
+    }
     match absent.len() {
         0..=ABSENT => said.extend(absent),
         more => said.push(format!("without {more} others that rules look at")),
@@ -55,6 +58,7 @@ fn without(axis: &Axis) -> String {
     match &axis.part {
         Part::Header(name) => format!("no {name} header"),
         Part::Query(name) => format!("no parameter {name}"),
+        Part::Target => "no query".to_owned(),
         // The others are never absent.
         _ => String::new(),
     }
@@ -80,6 +84,7 @@ fn value(axis: &Axis, at: usize) -> String {
         Part::Method => ("method".to_owned(), " "),
         Part::Scheme => ("scheme".to_owned(), " "),
         Part::Authority => ("Host".to_owned(), " "),
+        Part::Target => ("query".to_owned(), " "),
         Part::Header(name) => (name.to_string(), ": "),
         Part::Query(name) => (format!("parameter {name}"), "="),
     };

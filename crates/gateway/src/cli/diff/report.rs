@@ -225,6 +225,15 @@ fn in_tls(original: &SocketAddr, sni: Option<&str>, request: &ExampleRequest) ->
 fn of_request(request: &ExampleRequest, authority: &str) -> String {
     let query = request.query.as_ref().map(|it| format!("?{it}"));
     let query = query.unwrap_or_default();
+    // No URL has this path.
+    if request.path == "*" {
+        let url = format!("{}://{authority}/", request.scheme);
+        let mut curl = format!("curl -X OPTIONS --request-target '*' {}", quoted(&url));
+        for (name, value) in &request.headers {
+            curl.push_str(&format!(" -H {}", quoted(&format!("{name}: {value}"))));
+        }
+        return format!("--curl {}", quoted(&curl));
+    }
     let url = format!("{}://{authority}{}{query}", request.scheme, request.path);
     let mut made = quoted(&url);
     if request.method != "GET" {

@@ -134,6 +134,7 @@ pub(super) fn question(
 struct Command {
     url: Option<String>,
     method: Option<String>,
+    target: Option<String>,
     headers: Vec<(String, String)>,
     removed: Vec<String>,
     data: Vec<String>,
@@ -168,6 +169,7 @@ impl Command {
                 let url = value()?;
                 self.url(url);
             }
+            "--request-target" => self.target = Some(value()?),
             "--json" => {
                 self.data.push(value()?);
                 self.json = true;
@@ -316,6 +318,9 @@ impl Command {
             head.target.push(mark);
             head.target.push_str(&self.data.join("&"));
         }
+        if let Some(target) = self.target.take() {
+            head.target = target;
+        }
         self.default_header("accept", if self.json { "application/json" } else { "*/*" });
         self.default_header("user-agent", "curl/8");
         if body && self.json {
@@ -381,6 +386,7 @@ mod tests {
             ("curl -F f=@x a", "POST", "/"),
             ("/usr/bin/curl --request DELETE --url a/b", "DELETE", "/b"),
             ("--json '{}' a", "POST", "/"),
+            ("curl -X OPTIONS --request-target '*' a", "OPTIONS", "*"),
         ] {
             let (head, _) = head(command);
             assert_eq!(

@@ -6,7 +6,6 @@ use super::{
     taken::Taken,
     trace,
 };
-use pointsman_dataplane::normalization;
 use pointsman_route::{
     AfterTls, Class, Connection, ConnectionDecision, Missing, NoTrace, Request, RequestDecision,
     Split, Table, Target, TlsServer, action::https_location,
@@ -88,7 +87,7 @@ fn of_head(
         Ok(head) => head,
         Err(refusal) => return Answer::refused(&refusal),
     };
-    let mode = normalization(table.context().path_normalization);
+    let mode = pointsman_route::normalization(table.context().path_normalization);
     let path = match path::normalize(head.path, mode) {
         Ok(path) => path,
         Err(refusal) => return Answer::refused(&refusal),

@@ -31,7 +31,6 @@ pub(super) use self::{
 };
 use super::{args, documents::Documents, exit, output};
 use anyhow::Context;
-use pointsman_dataplane::normalization;
 use pointsman_route::{
     Class, Connection, Request, Table,
     explain::{Candidate, Explanation, Outcome, explain_connection, explain_request_on},
@@ -194,7 +193,7 @@ fn ask(table: &Table, question: &Question) -> anyhow::Result<Explanation> {
     let forwarded = Forwarded::new(&head, &sender, || Some(request_id(SOME_ID)));
     let mut list = FieldList::new();
     let head = forwarded.head(&head, &sender, &mut list).map_err(refused)?;
-    let mode = normalization(table.context().path_normalization);
+    let mode = pointsman_route::normalization(table.context().path_normalization);
     let path = path::normalize(head.path, mode).map_err(refused)?;
     Ok(explain_request_on(
         table,
