@@ -57,6 +57,8 @@ pub struct Pod {
     pub meta: Meta,
     /// `status.podIPs`, or `podIP`.
     pub addresses: Vec<IpAddr>,
+    /// The condition `Ready`, and `metadata.deletionTimestamp`; whoever has neither is ready.
+    pub readiness: Readiness,
     /// `spec.nodeName`.
     pub node: Option<Arc<str>>,
     /// `spec.serviceAccountName`.

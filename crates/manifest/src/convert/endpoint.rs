@@ -179,9 +179,23 @@ pub(super) fn pod(meta: Meta, root: &Map, spec: &Map, context: &mut Context<'_>)
     Pod {
         meta,
         addresses,
+        readiness: readiness_of_pod(root, status),
         node: Context::text(spec, "nodeName"),
         service_account: Context::text(spec, "serviceAccountName")
             .or_else(|| Context::text(spec, "serviceAccount")),
         host_network: spec.bool("hostNetwork") == Some(true),
+    }
+}
+
+fn readiness_of_pod(root: &Map, status: &Map) -> Readiness {
+    let deleted = root
+        .map("metadata")
+        .is_some_and(|meta| meta.get("deletionTimestamp").is_some());
+    let conditions = status.list("conditions").iter().filter_map(Node::as_map);
+    let mut ready = conditions.filter(|it| it.text("type") == Some("Ready"));
+    match ready.next_back().and_then(|it| it.text("status")) {
+        _ if deleted => Readiness::Terminating,
+        Some("True") | None => Readiness::Ready,
+        Some(_) => Readiness::NotReady,
     }
 }

@@ -138,10 +138,8 @@ impl<'w> Sources<'w> {
                 continue;
             };
             for endpoint in &group.endpoints {
-                let health = match endpoint.readiness {
-                    Readiness::Ready => Health::Ready,
-                    Readiness::NotReady => Health::NotReady,
-                    Readiness::Terminating => continue,
+                let Some(health) = health(endpoint.readiness) else {
+                    continue;
                 };
                 if !seen.insert(endpoint.address.to_canonical()) {
                     continue;
@@ -289,17 +287,28 @@ impl<'w> Sources<'w> {
     fn add_pod(&self, pod: &Arc<Pod>, number: u16, found: &mut Vec<Endpoint>) {
         let key = (&*pod.meta.key.namespace, &*pod.meta.key.name);
         let labels = self.pods.get(&key).map(|known| Arc::clone(&known.1));
-        if let (Some(address), Some(labels)) = (pod.addresses.first(), labels) {
+        if let (Some(address), Some(labels), Some(health)) =
+            (pod.addresses.first(), labels, health(pod.readiness))
+        {
             found.push(Endpoint {
                 address: EndpointAddress::Socket(SocketAddr::new(address.to_canonical(), number)),
                 weight: 1,
                 labels,
-                health: Health::Ready,
+                health,
                 node: pod.node.clone(),
                 locality: None,
                 workload: Some(Arc::clone(&pod.meta.key.name)),
             });
         }
+    }
+}
+
+/// `None`: it is not an endpoint any more.
+fn health(readiness: Readiness) -> Option<Health> {
+    match readiness {
+        Readiness::Ready => Some(Health::Ready),
+        Readiness::NotReady => Some(Health::NotReady),
+        Readiness::Terminating => None,
     }
 }
 

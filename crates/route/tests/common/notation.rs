@@ -123,6 +123,7 @@ pub fn objects<'l>(lines: impl Iterator<Item = &'l str>) -> Vec<Object> {
                     .collect(),
                 node: words.get("node").map(Arc::from),
                 service_account: None,
+                readiness: words.get("state").map_or(Readiness::Ready, readiness),
                 host_network: false,
             })),
             "se" => Object::ServiceEntry(Arc::new(entry(&words, number))),
@@ -206,12 +207,7 @@ fn endpoints(words: &Words<'_>, line: usize) -> EndpointSet {
         let (state, node) = state.split_once('%').unwrap_or((state, ""));
         SliceEndpoint {
             address: address.parse().expect("address"),
-            readiness: match state {
-                "" => Readiness::Ready,
-                "unready" => Readiness::NotReady,
-                "terminating" => Readiness::Terminating,
-                other => panic!("readiness {other}"),
-            },
+            readiness: readiness(state),
             pod: Some(name.into()),
             node: (!node.is_empty()).then(|| node.into()),
             zone: None,
@@ -673,4 +669,13 @@ fn destinations(text: &str, namespace: &str, line: usize) -> Vec<WeightedDestina
         }
     };
     text.split_whitespace().map(one).collect()
+}
+
+fn readiness(state: &str) -> Readiness {
+    match state {
+        "" => Readiness::Ready,
+        "unready" => Readiness::NotReady,
+        "terminating" => Readiness::Terminating,
+        other => panic!("readiness {other}"),
+    }
 }
