@@ -58,6 +58,11 @@ pub(super) fn is_of_grpc(word: &str) -> bool {
     words.any(|(name, bit)| *name == word && bit & GRPC != 0)
 }
 
+/// Does it say anything, by itself or of a list of statuses?
+pub(super) fn is_condition(word: &str) -> bool {
+    word == "retriable-status-codes" || Conditions::parse(word) != Conditions::default()
+}
+
 impl Conditions {
     /// Words with commas between. Unknown ones have been refused with the document.
     pub(super) fn parse(text: &str) -> Self {

@@ -9,7 +9,7 @@ mod happened;
 mod tests;
 
 use crate::rule::Rule;
-use conditions::{Conditions, is_of_grpc};
+use conditions::{Conditions, is_condition, is_of_grpc};
 pub use happened::{Happened, Replied};
 use pointsman_model::action::Retries;
 use std::{
@@ -68,6 +68,10 @@ pub struct RetryWishes<'h> {
 /// Conditions of VS-H-70: the list of statuses that belongs to the last word is empty.
 pub const DEFAULT_RETRY_ON: &str =
     "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes";
+
+/// What holds of these though nobody wrote them (VS-H-70): what certainly was not acted upon, and
+/// statuses that a client lists.
+const UNSAID: &str = "connect-failure,refused-stream,retriable-status-codes";
 
 /// VS-H-70.
 static BUILT_IN: LazyLock<RetriesInForce> = LazyLock::new(|| {
@@ -171,12 +175,22 @@ impl RetriesInForce {
     #[must_use]
     pub fn asked(&self, wishes: &RetryWishes<'_>) -> Self {
         let mut written = self.written.clone();
-        let mut words = self.retry_on().to_owned();
-        let conditions = wishes.retry_on.into_iter();
+        let own = match self.written.attempts {
+            // No policy at all: whoever asks for one has said all of it (VS-H-72).
+            0 => "",
+            _ if self.is_said() => self.retry_on(),
+            // Nobody asked for the others by asking for more.
+            _ => UNSAID,
+        };
+        let mut words = own.to_owned();
+        let conditions = wishes.retry_on.unwrap_or_default().split(',');
+        let conditions = conditions.map(str::trim).filter(|word| is_condition(word));
         let calls = wishes.retry_grpc_on.unwrap_or_default().split(',');
         let calls = calls.map(str::trim).filter(|word| is_of_grpc(word));
         for more in conditions.chain(calls) {
-            words.push(',');
+            if !words.is_empty() {
+                words.push(',');
+            }
             words.push_str(more);
             // Envoy's number where only conditions are asked for.
             written.attempts = written.attempts.max(1);
@@ -188,10 +202,10 @@ impl RetriesInForce {
                 words.push_str(status);
             }
         }
-        if words != self.retry_on() {
+        if words != own {
             written.retry_on = Some(words.into());
         }
-        if let Some(attempts) = wishes.attempts {
+        if let Some(attempts) = wishes.attempts.filter(|_| written.attempts > 0) {
             // What the rule grants anyway is no more for being asked for.
             written.attempts = attempts.min(MOST_ASKED.max(self.written.attempts));
         }

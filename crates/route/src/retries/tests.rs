@@ -194,6 +194,45 @@ fn a_believed_client_may_ask_for_more() {
     assert!(!often.repeats(&grpc(14)) && often.repeats(&ConnectFailed));
 }
 
+/// VS-H-64, VS-H-72: as Envoy has no policy where there are no attempts.
+#[test]
+fn what_a_client_asks_for_is_all_that_it_gets_where_there_is_nothing() {
+    let wishes = |retry_on, attempts| RetryWishes {
+        retry_on: Some(retry_on),
+        attempts,
+        ..RetryWishes::default()
+    };
+    let none = rule(0, None);
+    for attempts in [None, Some(5)] {
+        assert!(
+            !none
+                .asked(&wishes("bogus,", attempts))
+                .repeats(&ConnectFailed)
+        );
+        let asked = none.asked(&wishes("bogus,409,retriable-4xx", attempts));
+        assert_eq!(asked.attempts(), attempts.unwrap_or(1));
+        let taken: Vec<_> = everything()
+            .into_iter()
+            .filter(|it| asked.repeats(it))
+            .collect();
+        assert_eq!(taken, [status(409)]);
+    }
+    // Words nobody wrote are still said by nobody.
+    let more = RetriesInForce::built_in().asked(&wishes("retriable-4xx", None));
+    for (happened, repeated) in [
+        (status(409), true),
+        (ConnectFailed, true),
+        (Refused, true),
+        (grpc(14), false),
+        (grpc(1), false),
+    ] {
+        assert_eq!(more.repeats(&happened), repeated, "{happened:?}");
+    }
+    assert_eq!(more.attempts(), 2);
+    let nothing = RetriesInForce::built_in().asked(&wishes("bogus", None));
+    assert_eq!(&nothing, RetriesInForce::built_in());
+}
+
 #[test]
 fn a_believed_client_may_ask_for_statuses() {
     // VS-H-64
@@ -205,7 +244,7 @@ fn a_believed_client_may_ask_for_statuses() {
         statuses: Some(list),
         ..RetryWishes::default()
     };
-    let own = rule(0, Some("reset"));
+    let own = rule(1, Some("reset"));
     let asked = own.asked(&calls("internal, 5xx,nonsense"));
     assert_eq!(asked.attempts(), 1);
     assert!(asked.repeats(&grpc(13)) && asked.repeats(&Reset));
