@@ -179,7 +179,11 @@ fn uri_covers(early: &HttpMatch, late: &HttpMatch, effort: Effort) -> bool {
     let Some(other) = &late.uri else {
         return false;
     };
-    match (early.ignore_uri_case, late.ignore_uri_case) {
+    // Patterns do not fold, whatever is said beside them (VS-H-24).
+    let folds = |own: &HttpMatch, uri: &StringMatch| {
+        own.ignore_uri_case && !matches!(uri, StringMatch::Regex(_))
+    };
+    match (folds(early, uri), folds(late, other)) {
         (false, true) => false,
         (true, _) => text_covers(&lower(uri), &lower(other), effort),
         (false, false) => text_covers(uri, other, effort),
@@ -272,6 +276,43 @@ fn open_end(pattern: &str) -> Option<&str> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// VS-H-24.
+    #[test]
+    fn letter_case_is_folded_in_texts_and_not_in_patterns() {
+        let of = |uri: StringMatch, ignore_uri_case| HttpMatch {
+            uri: Some(uri),
+            ignore_uri_case,
+            name: None,
+            scheme: None,
+            method: None,
+            authority: None,
+            headers: Vec::new(),
+            without_headers: Vec::new(),
+            query: Vec::new(),
+            client: ClientMatch::default(),
+            place: Place::nowhere(),
+        };
+        let exact = |text: &str, folds| of(StringMatch::Exact(text.into()), folds);
+        let prefix = |text: &str, folds| of(StringMatch::Prefix(text.into()), folds);
+        let regex = |text: &str, folds| of(StringMatch::Regex(text.into()), folds);
+        for (early, late, covers) in [
+            (exact("/foo", true), exact("/FOO", false), true),
+            (prefix("/API/", true), prefix("/api/v1", true), true),
+            (prefix("/api/", false), prefix("/api/v1", true), false),
+            (regex("/foo", true), exact("/FOO", false), false),
+            (regex("/foo", true), exact("/foo", true), false),
+            (regex("/foo", true), exact("/foo", false), true),
+            (regex("/api/.*", true), prefix("/API/v1", false), false),
+            (prefix("/api/", false), regex("/api/.*", true), true),
+        ] {
+            assert_eq!(
+                match_covers(&early, &late, Effort::Run),
+                covers,
+                "{early:?} {late:?}"
+            );
+        }
+    }
 
     fn takes(one: &StringMatch, text: &str) -> bool {
         match one {
