@@ -6,7 +6,7 @@ use common::*;
 use pointsman_gateway::Settings;
 use pointsman_testkit::{
     HttpUpstream, RawHttp, Reply, TcpUpstream, eventually,
-    frames::{Block, Fate, Frame, FrameClient, FrameUpstream, code, setting},
+    frames::{Block, Event, Fate, Frame, FrameClient, FrameUpstream, code, setting},
     free_port, fresh_ip,
     tcp::{Behaviour, Deaf},
 };
@@ -374,4 +374,119 @@ async fn records_beyond_the_ring_are_lost_and_counted() {
         .metrics_until(|it| it.sum(lost, &[]) + world.notes.now_of(own).len() as f64 == many as f64)
         .await;
     drop(scrape);
+}
+
+/// An endpoint of HTTP/2 that answers requests once they have ended, but for `/hang`.
+async fn patient() -> FrameUpstream {
+    FrameUpstream::start(|mut peer, _| async move {
+        peer.accept(&[]).await?;
+        let mut hangs = 0;
+        loop {
+            match peer.event().await? {
+                Event::Headers { stream, fields, .. }
+                    if fields.contains(&(":path".into(), "/hang".into())) =>
+                {
+                    hangs = stream;
+                }
+                Event::Data { stream, end, .. } if end && stream != hangs => {
+                    peer.answer(stream, 200, b"all of it").await?;
+                }
+                _ => {}
+            }
+        }
+    })
+    .await
+}
+
+/// VS-H-75: the time of a try is the endpoint's. It begins once the request is here: a client that is slow
+/// with its body uses none of it up, and nothing is sent twice.
+#[tokio::test]
+async fn the_time_of_a_try_is_the_endpoints() {
+    let hung = HttpUpstream::named("web")
+        .on("/hang", Reply::hang())
+        .otherwise(Reply::text(200, "all of it"))
+        .start()
+        .await;
+    let silent = patient().await;
+    let tries = "retries: {attempts: 2, perTryTimeout: 1500ms, retryOn: 5xx, backoff: 1ms}";
+    let rule = format!("- route: [{{destination: {{host: web}}}}]\n  {tries}");
+    for (port_name, endpoint) in [("http", hung.addr()), ("http2", silent.addr())] {
+        let web = SocketAddr::new(fresh_ip(), free_port());
+        let documents = service("web", web.ip(), web.port(), port_name, &plain(&[endpoint]))
+            + &rules("web", &rule);
+        let gateway = Gateway::serve(&documents).await;
+        let first = async {
+            let mut client = connect(web).await;
+            let head = "POST / HTTP/1.1\r\nHost: web\r\nContent-Length: 5\r\n\r\n";
+            client.send(head).await.expect("sent");
+            for _ in 0..5 {
+                tokio::time::sleep(Duration::from_millis(450)).await;
+                client.send("x").await.expect("sent");
+            }
+            let reply = client.read_response().await.expect("an answer");
+            assert_eq!((reply.status, reply.text()), (200, "all of it".into()));
+        };
+        let second = async {
+            let mut client = FrameClient::begin(web).await.expect("connects");
+            let head = Block::request("POST", "web", "/");
+            client.send(&[Frame::headers(1, head)]).await;
+            for _ in 0..5 {
+                tokio::time::sleep(Duration::from_millis(450)).await;
+                client.send(&[Frame::data(1, "x")]).await;
+            }
+            client.send(&[Frame::data(1, "").end_stream()]).await;
+            assert_eq!(client.fate(1).await, Fate::Status(200), "{port_name}");
+        };
+        tokio::join!(first, second);
+        let retries = "pointsman_retries_total";
+        assert_eq!(
+            gateway.metrics().await.sum(retries, &[]),
+            0.0,
+            "{port_name}"
+        );
+        // All of it is here, the endpoint says nothing, and each of its three tries is late.
+        let mut client = connect(web).await;
+        let head = "POST /hang HTTP/1.1\r\nHost: web\r\nContent-Length: 5\r\n\r\n";
+        client.send(head).await.expect("sent");
+        client.send("xxxxx").await.expect("sent");
+        let reply = client.read_response().await.expect("an answer");
+        assert_eq!(reply.status, 504, "{port_name}");
+        gateway
+            .metrics_until(|it| it.sum(retries, &[("outcome", "made")]) == 2.0)
+            .await;
+    }
+}
+
+/// VS-H-75: an endpoint that takes nothing of a request is late, though the client has more of it.
+#[tokio::test]
+async fn a_try_is_late_whose_endpoint_takes_nothing() {
+    let deaf = TcpUpstream::start(Behaviour::Stall).await;
+    let web = SocketAddr::new(fresh_ip(), free_port());
+    let tries = "retries: {attempts: 1, perTryTimeout: 700ms, retryOn: connect-failure}";
+    let documents = service("web", web.ip(), web.port(), "http", &plain(&[deaf.addr()]))
+        + &rules(
+            "web",
+            &format!("- route: [{{destination: {{host: web}}}}]\n  {tries}"),
+        );
+    let notes = Notes::default();
+    let _gateway = notes.serve(settings(), &documents).await;
+    let (stream, own) = dial(web).await;
+    let mut client = RawHttp::over(stream);
+    let head = "POST / HTTP/1.1\r\nHost: web\r\nContent-Length: 99000000\r\n\r\n";
+    client.send(head).await.expect("sent");
+    let body = async {
+        let piece = vec![b'x'; 64 * 1024];
+        // Until it is cut off, or the sockets take no more.
+        while client.stream().write_all(&piece).await.is_ok() {}
+    };
+    let _ = tokio::time::timeout(Duration::from_millis(500), body).await;
+    let reply = client.read_response().await.expect("an answer");
+    assert_eq!(reply.status, 504);
+    let told = Told {
+        status: 504,
+        details: "upstream_per_try_timeout".into(),
+        flags: "UT".into(),
+        failure: String::new(),
+    };
+    assert_eq!(notes.of(own, 1).await, [told]);
 }

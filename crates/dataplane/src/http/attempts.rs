@@ -212,6 +212,9 @@ async fn attempts(
     let mut freed = None;
     // Of all tries: each by itself may be over before anybody looks.
     let mut looks = Looks::default();
+    if attempt.in_one_piece() {
+        progress.complete.set(true);
+    }
     loop {
         if repeated || tries.made() > 0 {
             newer = present(cx, forward).or(newer);
@@ -226,16 +229,16 @@ async fn attempts(
         progress.unsent.set(0);
         let endpoint = in_flight.endpoint();
         cx.access.chosen(endpoint);
-        let deadline = tries
-            .policy()
-            .per_try_timeout()
-            .map(|it| Instant::now() + it);
+        let time = tries.policy().per_try_timeout().map(|limit| TryTime {
+            limit,
+            end: progress.is_complete().then(|| Instant::now() + limit),
+        });
         let (upstream, end, reused) = if forward.http2.is_some() {
-            let lease = match deadline {
+            let lease = match time {
                 None => endpoint.http2().try_open(http2_limits(cx, backend)),
                 Some(_) => None,
             };
-            let (end, reused) = match (lease, deadline) {
+            let (end, reused) = match (lease, time) {
                 (Some(lease), _) => {
                     cx.access.connected(lease.socket());
                     let reused = lease.is_reused();
@@ -243,7 +246,7 @@ async fn attempts(
                 }
                 // Boxed, as all that is rare.
                 (None, None) => Box::pin(by_http2(cx, backend, endpoint, attempt, &tries)).await,
-                (None, Some(deadline)) => {
+                (None, Some(time)) => {
                     let reused = Cell::new(false);
                     let one = async {
                         let one = by_http2(cx, backend, endpoint, attempt, &tries);
@@ -251,7 +254,7 @@ async fn attempts(
                         reused.set(was);
                         end
                     };
-                    let end = Box::pin(in_time(deadline, progress, one)).await;
+                    let end = Box::pin(in_time(time, progress, one)).await;
                     (end, reused.get())
                 }
             };
@@ -265,22 +268,23 @@ async fn attempts(
             let (upstream, reused) = match pooled {
                 Some(pooled) => (Ok(pooled), true),
                 None => {
-                    let opened = opened(cx, backend, endpoint, freed.take(), deadline);
+                    let end = time.and_then(|time| time.end);
+                    let opened = opened(cx, backend, endpoint, freed.take(), end);
                     match gathering(|cx| attempt.gather(cx), opened).await {
                         Ok((upstream, used)) => (Ok(upstream), used),
                         Err(none) => (Err(none), false),
                     }
                 }
             };
-            let end = match (&upstream, deadline) {
+            let end = match (&upstream, time) {
                 (Ok(upstream), None) => {
                     cx.access.connected(upstream);
                     attempt.http1(upstream, &tries).await
                 }
-                (Ok(upstream), Some(deadline)) => {
+                (Ok(upstream), Some(time)) => {
                     cx.access.connected(upstream);
                     let one = attempt.http1(upstream, &tries);
-                    Box::pin(in_time(deadline, progress, one)).await
+                    Box::pin(in_time(time, progress, one)).await
                 }
                 (Err(none), _) => none.end(),
             };
@@ -371,14 +375,52 @@ fn opened<'a>(
     Box::pin(connection(cx, backend, endpoint, freed, deadline))
 }
 
-/// An exchange that is given up if its response has not begun by the end of its try (VS-H-75).
-async fn in_time(deadline: Instant, progress: &Progress, one: impl Future<Output = End>) -> End {
+/// The time that one try has until its response begins (VS-H-75).
+#[derive(Clone, Copy)]
+struct TryTime {
+    limit: Duration,
+    /// Of a try that begins with all of the request: connecting counts too.
+    end: Option<Instant>,
+}
+
+/// What is waited for that is the endpoint's to do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Owed {
+    /// To answer.
+    Response,
+    /// To take what there is of the request, of which it has so much.
+    Room(u64, usize),
+}
+
+/// An exchange that is given up if its response does not begin in the time of its try (VS-H-75). That is
+/// the endpoint's: while the client owes something of the request, none of it passes.
+async fn in_time(time: TryTime, progress: &Progress, one: impl Future<Output = End>) -> End {
+    let owed = || match (progress.is_complete(), progress.unsent.get()) {
+        (true, _) => Some(Owed::Response),
+        (false, 0) => None,
+        (false, left) => Some(Owed::Room(progress.received.get(), left)),
+    };
     let mut one = pin!(one);
-    match tokio::time::timeout_at(deadline.into(), one.as_mut()).await {
-        Ok(end) => end,
-        Err(_) if progress.answering.get() => one.await,
-        Err(_) => NoConnection::Late.end(),
-    }
+    let mut since = time.end.map(|_| Owed::Response);
+    // As the time of the rule.
+    let end = time.end.map(|end| tokio::time::sleep_until(end.into()));
+    let mut late = pin!(end.map(unconstrained));
+    poll_fn(|cx| {
+        let polled = one.as_mut().poll(cx);
+        if polled.is_ready() || progress.answering.get() {
+            return polled;
+        }
+        let now = owed();
+        if now != since {
+            since = now;
+            late.set(now.map(|_| unconstrained(tokio::time::sleep(time.limit))));
+        }
+        match late.as_mut().as_pin_mut() {
+            Some(late) => late.poll(cx).map(|()| NoConnection::Late.end()),
+            None => Poll::Pending,
+        }
+    })
+    .await
 }
 
 /// Over a connection to an endpoint that speaks HTTP/2; and whether that was idle before.

@@ -192,6 +192,7 @@ impl Crossing<'_> {
             kept: self.gate.pieces,
             moved: &self.progress.received,
             grpc_status: None,
+            complete: Some(&self.progress.complete),
         }
     }
 

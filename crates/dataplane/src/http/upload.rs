@@ -120,6 +120,9 @@ async fn fixed(
             copies.add(piece);
         }
         kept.sending(piece);
+        if kept.still() == BodyLength::None {
+            progress.complete.set(true);
+        }
         if stream::write_watched(upstream, piece, &progress.unsent)
             .await
             .is_err()
@@ -159,6 +162,9 @@ async fn chunked(
         let used = there - input.len();
         turn.framing(used.saturating_sub(usize::try_from(contents).unwrap_or(used)));
         buffers.narrow(input, used, contents);
+        if done {
+            progress.complete.set(true);
+        }
         if let Some(copies) = copies {
             copies.add(&out);
         }

@@ -84,7 +84,9 @@ pub struct Progress {
     pub received: Cell<u64>,
     /// Bytes from the upstream, delivered to the client.
     pub sent: Cell<u64>,
-    /// All of the request's body has been read from the client.
+    /// All of the request has been read from the client. What was read last may not have left us yet.
+    pub complete: Cell<bool>,
+    /// All of the request's body has been read from the client, and sent on.
     pub taken: Cell<bool>,
     /// The head of a response is on its way to the client: from here on only a cut can tell it of
     /// a failure.
@@ -107,6 +109,13 @@ pub struct Progress {
     pub cut: Cell<Option<h2::Reason>>,
     /// What the response to a gRPC call said in `grpc-status`.
     pub grpc_status: Cell<Option<u8>>,
+}
+
+impl Progress {
+    /// Is there nothing of the request that an endpoint could still wait for?
+    pub(crate) fn is_complete(&self) -> bool {
+        self.complete.get() || self.taken.get() || self.whole.get()
+    }
 }
 
 /// Runs a tunnel to its end. `first` are bytes already read from the client, `reply` bytes already

@@ -180,6 +180,8 @@ pub(super) struct Accounts<'a> {
     pub(super) moved: &'a Cell<u64>,
     /// What trailers say of a call of gRPC.
     pub(super) grpc_status: Option<&'a Cell<Option<u8>>>,
+    /// Whom it concerns that the last piece was taken.
+    pub(super) complete: Option<&'a Cell<bool>>,
 }
 
 impl<'a> Accounts<'a> {
@@ -190,6 +192,7 @@ impl<'a> Accounts<'a> {
             kept: None,
             moved,
             grpc_status: None,
+            complete: None,
         }
     }
 
@@ -199,6 +202,9 @@ impl<'a> Accounts<'a> {
         let piece = piece.map_err(Cut::Source)?;
         if let Some(kept) = self.kept {
             kept.add(&piece);
+        }
+        if let (Some(complete), Piece::Data(_, true) | Piece::End(_)) = (self.complete, &piece) {
+            complete.set(true);
         }
         match &piece {
             Piece::Data(bytes, _) => {

@@ -311,6 +311,7 @@ mod tests {
             kept: Some(&kept),
             moved: &moved,
             grpc_status: None,
+            complete: None,
         };
         let begun = begin(&mut source, &mut sink, &accounts).expect("well formed");
         assert!(matches!(begun, Begun::Taken(_)));
