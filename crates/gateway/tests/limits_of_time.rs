@@ -490,3 +490,80 @@ async fn a_try_is_late_whose_endpoint_takes_nothing() {
     };
     assert_eq!(notes.of(own, 1).await, [told]);
 }
+
+const EXPECTS: &str =
+    "POST / HTTP/1.1\r\nHost: web\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
+
+/// RFC 9110 section 10.1.1: a client that holds its body back until it is asked for owes nothing of it.
+#[tokio::test]
+async fn a_client_that_waits_to_be_asked_for_its_body_is_not_late() {
+    let continues = Reply::raw(b"HTTP/1.1 100 Continue\r\n\r\n");
+    let web = HttpUpstream::named("web")
+        .on("/hang", Reply::hang().early())
+        .on("/asks", continues.then(Reply::hang()).early())
+        .otherwise(
+            Reply::text(417, "no")
+                .after(Duration::from_millis(1200))
+                .early(),
+        )
+        .start()
+        .await;
+    let slow = FrameUpstream::start(|mut peer, _| async move {
+        peer.accept(&[]).await?;
+        loop {
+            let asked = peer.request().await?;
+            match asked.field(":path") {
+                Some("/hang") => {}
+                Some("/asks") => {
+                    let asks = Frame::headers(asked.stream, Block::status(100));
+                    peer.send(&[asks]).await?;
+                }
+                _ => {
+                    tokio::time::sleep(Duration::from_millis(1200)).await;
+                    peer.answer(asked.stream, 417, b"no").await?;
+                }
+            }
+        }
+    })
+    .await;
+    for (port_name, endpoint) in [("http", web.addr()), ("http2", slow.addr())] {
+        let mut settings = settings();
+        settings.timeouts.request_body = written("300ms");
+        settings.timeouts.response = written("3s");
+        let world = world(settings, port_name, endpoint).await;
+        let (mut client, _) = world.dial().await;
+        client.send(EXPECTS).await.expect("sent");
+        let reply = client.read_response().await.expect("an answer");
+        assert_eq!(
+            (reply.status, reply.text()),
+            (417, "no".into()),
+            "{port_name}"
+        );
+        // The endpoint is late.
+        let (mut client, own) = world.dial().await;
+        client
+            .send(EXPECTS.replace("/ ", "/hang "))
+            .await
+            .expect("sent");
+        let reply = client.read_response().await.expect("an answer");
+        assert_eq!(reply.status, 504, "{port_name}");
+        let details = "stream_idle_timeout";
+        world
+            .hit("timeouts.response", own, 504, details, "SI")
+            .await;
+        // It has asked for the body.
+        let (mut client, own) = world.dial().await;
+        client
+            .send(EXPECTS.replace("/ ", "/asks "))
+            .await
+            .expect("sent");
+        let head = client.read_head().await.expect("an interim head");
+        assert!(head.first_line.contains("100"), "{port_name}: {head:?}");
+        let reply = client.read_response().await.expect("an answer");
+        assert_eq!(reply.status, 408, "{port_name}");
+        let details = "request_body_timeout";
+        world
+            .hit("timeouts.request_body", own, 408, details, "SI")
+            .await;
+    }
+}

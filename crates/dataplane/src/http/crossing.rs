@@ -257,7 +257,7 @@ impl Crossing<'_> {
                 break head;
             }
             interims += 1;
-            if let Err(end) = self.interim(interims, client).await {
+            if let Err(end) = self.interim(interims, head.status, client).await {
                 return end;
             }
         };
@@ -335,7 +335,7 @@ impl Crossing<'_> {
                     Some(body) => break (head, body, web),
                     None => {
                         interims += 1;
-                        if let Err(end) = self.interim(interims, client).await {
+                        if let Err(end) = self.interim(interims, head.status, client).await {
                             return end;
                         }
                     }
@@ -400,10 +400,16 @@ impl Crossing<'_> {
     }
 
     /// An interim head was passed on as far as the client's version goes.
-    async fn interim(&self, number: u32, client: &mut Client<'_>) -> Result<(), Download> {
+    async fn interim(
+        &self,
+        number: u32,
+        status: u16,
+        client: &mut Client<'_>,
+    ) -> Result<(), Download> {
         if number > MAX_INTERIM {
             return Err(Download::Malformed("too_many_interim_responses"));
         }
+        self.progress.note_interim(status);
         let Client::Http1(out) = client else {
             return Ok(());
         };

@@ -139,6 +139,7 @@ async fn receive(
         if interims > MAX_INTERIM {
             return Download::Malformed("too_many_interim_responses");
         }
+        progress.note_interim(head.status);
         // HTTP/1.0 knows no interim responses (RFC 9110 section 15.2).
         if facts.version == Version::Http11 {
             // While it is under way only a cut is possible; between two heads a reply is.

@@ -295,8 +295,10 @@ pub(super) async fn both_ways(
     let copies = forward.copies.as_deref();
     let uploaded = Cell::new(false);
     let sent = || uploaded.get() || progress.whole.get();
+    let held_back =
+        || forward.facts.expects && !progress.asked.get() && progress.received.get() == 0;
     let waits_for_client = || {
-        let owes = !(sent() || forward.is_open());
+        let owes = !(sent() || forward.is_open() || held_back());
         owes && !progress.answering.get() && progress.unsent.get() == 0
     };
     let end = {

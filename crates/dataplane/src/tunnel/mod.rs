@@ -88,6 +88,8 @@ pub struct Progress {
     pub complete: Cell<bool>,
     /// All of the request's body has been read from the client, and sent on.
     pub taken: Cell<bool>,
+    /// The endpoint has asked for a body that was held back (RFC 9110 section 10.1.1).
+    pub asked: Cell<bool>,
     /// The head of a response is on its way to the client: from here on only a cut can tell it of
     /// a failure.
     pub answering: Cell<bool>,
@@ -115,6 +117,13 @@ impl Progress {
     /// Is there nothing of the request that an endpoint could still wait for?
     pub(crate) fn is_complete(&self) -> bool {
         self.complete.get() || self.taken.get() || self.whole.get()
+    }
+
+    /// The endpoint has sent an interim head.
+    pub(crate) fn note_interim(&self, status: u16) {
+        if status == 100 {
+            self.asked.set(true);
+        }
     }
 }
 
