@@ -567,3 +567,57 @@ async fn a_client_that_waits_to_be_asked_for_its_body_is_not_late() {
             .await;
     }
 }
+
+/// An endpoint that sends interim responses is alive, and so is a client that gets them.
+#[tokio::test]
+async fn interim_responses_are_signs_of_life() {
+    let every = Duration::from_millis(500);
+    let still = || Reply::raw(b"HTTP/1.1 102 Processing\r\n\r\n").after(every);
+    let mut reply = Reply::text(200, "done").after(every);
+    for _ in 0..6 {
+        reply = still().then(reply);
+    }
+    let web = HttpUpstream::named("web").otherwise(reply).start().await;
+    let second = FrameUpstream::start(move |mut peer, _| async move {
+        peer.accept(&[]).await?;
+        loop {
+            let asked = peer.request().await?;
+            for _ in 0..6 {
+                tokio::time::sleep(every).await;
+                let still = Frame::headers(asked.stream, Block::status(102));
+                peer.send(&[still]).await?;
+            }
+            tokio::time::sleep(every).await;
+            peer.answer(asked.stream, 200, b"done").await?;
+        }
+    })
+    .await;
+    let answer = |mut settings: Settings| {
+        settings.timeouts.response = written("2s");
+        (settings, false)
+    };
+    let half_closed = |mut settings: Settings| {
+        settings.timeouts.half_closed = written("2s");
+        (settings, true)
+    };
+    let one = |(settings, ends): (Settings, bool), port_name, endpoint| async move {
+        let world = world(settings, port_name, endpoint).await;
+        let (mut client, _) = world.dial().await;
+        client.send(GET).await.expect("sent");
+        if ends {
+            client.half_close().await.expect("half-closed");
+        }
+        for _ in 0..6 {
+            let head = client.read_head().await.expect("an interim head");
+            assert!(head.first_line.contains("102"), "{port_name}: {head:?}");
+        }
+        let reply = client.read_response().await.expect("an answer");
+        assert_eq!((reply.status, reply.text()), (200, "done".into()));
+    };
+    tokio::join!(
+        one(answer(settings()), "http", web.addr()),
+        one(answer(settings()), "http2", second.addr()),
+        one(half_closed(settings()), "http", web.addr()),
+        one(half_closed(settings()), "http2", second.addr()),
+    );
+}

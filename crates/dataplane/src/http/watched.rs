@@ -134,9 +134,11 @@ pub(crate) async fn watched<T>(
             sent,
             progress.unwritten.get(),
             progress.unsent.get(),
+            progress.interims.get(),
         )
     };
     let mut seen = moved();
+    let mut interims = 0;
     let mut since = cx.lease.now();
     let mut still = Duration::ZERO;
     let mut looks = Looks::default();
@@ -154,6 +156,11 @@ pub(crate) async fn watched<T>(
         if moved() != seen {
             seen = moved();
             since = cx.lease.now();
+        }
+        if progress.interims.get() != interims {
+            interims = progress.interims.get();
+            // It has got something.
+            looks = Looks::default();
         }
         still = elapsed(cx, since);
         if looks.find_gone(cx, progress.answering.get()) {

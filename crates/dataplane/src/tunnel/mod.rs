@@ -88,6 +88,8 @@ pub struct Progress {
     pub complete: Cell<bool>,
     /// All of the request's body has been read from the client, and sent on.
     pub taken: Cell<bool>,
+    /// Interim heads of the response so far.
+    pub interims: Cell<u32>,
     /// The endpoint has asked for a body that was held back (RFC 9110 section 10.1.1).
     pub asked: Cell<bool>,
     /// The head of a response is on its way to the client: from here on only a cut can tell it of
@@ -121,6 +123,7 @@ impl Progress {
 
     /// The endpoint has sent an interim head.
     pub(crate) fn note_interim(&self, status: u16) {
+        self.interims.set(self.interims.get() + 1);
         if status == 100 {
             self.asked.set(true);
         }
