@@ -5,7 +5,9 @@ mod common;
 use common::{pairs::*, *};
 use pointsman_model::OutboundPolicy;
 use pointsman_testkit::{
-    Http2Reply, HttpUpstream, TcpUpstream, eventually, free_port, fresh_ip,
+    Http2Reply, HttpUpstream, TcpUpstream, eventually,
+    frames::{Block, Fate, Frame, FrameClient, FrameUpstream, code},
+    free_port, fresh_ip,
     http::Reply,
     tcp::{Behaviour, Deaf},
     within,
@@ -419,4 +421,85 @@ async fn faults_come_before_preflights_and_direct_responses_have_no_cors() {
         assert_eq!(reply.field("access-control-allow-origin"), None);
     }
     assert_eq!(web.requests(), 0);
+}
+
+/// An endpoint that begins an answer on a stream and then does what its path says.
+async fn breaking() -> FrameUpstream {
+    FrameUpstream::start(|mut peer, _| async move {
+        peer.accept(&[]).await?;
+        loop {
+            let asked = peer.request().await?;
+            let stream = asked.stream;
+            let head = |block: Block| Frame::headers(stream, block);
+            let ok = || Block::status(200);
+            let data = || Frame::data(stream, "abc");
+            let frames = match asked.field(":path").unwrap_or_default() {
+                "/short" => vec![
+                    head(ok().literal("content-length", "10")),
+                    data().end_stream(),
+                ],
+                "/long" => vec![head(ok().literal("content-length", "2")), data()],
+                "/reset" => vec![head(ok()), Frame::reset(stream, code::INTERNAL_ERROR)],
+                "/body-short" => {
+                    let head = head(ok().literal("content-length", "10"));
+                    vec![head, data(), Frame::data(stream, "").end_stream()]
+                }
+                "/body-cancel" => vec![head(ok()), data(), Frame::reset(stream, code::CANCEL)],
+                "/body-refuse" => vec![head(ok()), data(), Frame::reset(stream, 7)],
+                "/body-reset" => vec![
+                    head(ok()),
+                    data(),
+                    Frame::reset(stream, code::INTERNAL_ERROR),
+                ],
+                "/body-trailers" => {
+                    let trailers = Block::new().literal("x-end", "no");
+                    vec![head(ok()), data(), Frame::headers(stream, trailers)]
+                }
+                _ => {
+                    peer.send(&[head(ok()), data()]).await?;
+                    return Ok(());
+                }
+            };
+            peer.send(&frames).await?;
+        }
+    })
+    .await
+}
+
+/// What ended an answer behind its head is told apart, as Envoy does.
+#[tokio::test]
+async fn the_log_says_how_an_answer_was_cut() {
+    let endpoint = breaking().await;
+    let web = SocketAddr::new(fresh_ip(), free_port());
+    let documents = service(
+        "web",
+        web.ip(),
+        web.port(),
+        "http2",
+        &plain(&[endpoint.addr()]),
+    );
+    let notes = Notes::default();
+    let _gateway = notes.serve(settings(), &documents).await;
+    let after = "upstream_reset_after_response_started";
+    for (path, flags, why) in [
+        ("/body-short", "UPE", "protocol_error"),
+        ("/body-trailers", "UPE", "protocol_error"),
+        ("/body-cancel", "UR", "remote_reset"),
+        ("/body-refuse", "UR", "remote_reset"),
+        ("/body-reset", "UR", "remote_reset"),
+        ("/body-close", "UC", "connection_termination"),
+    ] {
+        let (stream, own) = dial(web).await;
+        let mut client = FrameClient::over(stream).with_deadline(SOON);
+        client.preface(&[]).await.expect("HTTP/2");
+        let fate = client.ask(1, Block::request("GET", "web", path)).await;
+        assert!(matches!(fate, Fate::Reset(_)), "{path}: {fate:?}");
+        let told = Told {
+            status: 200,
+            details: format!("{after}{{{why}}}"),
+            flags: flags.into(),
+            failure: String::new(),
+        };
+        assert_eq!(notes.of(own, 1).await, [told], "{path}");
+    }
 }

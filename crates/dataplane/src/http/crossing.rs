@@ -8,7 +8,7 @@ use super::{
     },
     client::{Client, Head, pass_head},
     decide::Forward,
-    download::{Download, Gate, MAX_INTERIM, head_limits, read_head},
+    download::{CutBy, Download, Gate, MAX_INTERIM, head_limits, read_head},
     exchange::{both_ways, one_way, send_head},
     local,
     upload::Upload,
@@ -222,7 +222,9 @@ impl Crossing<'_> {
             }
             Err(Cut::Sink) => Upload::UpstreamGone,
             Err(Cut::Source(Broken::Framing(refusal))) => Upload::Refused(refusal),
-            Err(Cut::Source(Broken::Gone | Broken::Reset(_))) => Upload::ClientGone,
+            Err(Cut::Source(Broken::Gone | Broken::Reset(_) | Broken::Protocol(_))) => {
+                Upload::ClientGone
+            }
         }
     }
 
@@ -481,11 +483,15 @@ impl Crossing<'_> {
             Err(Cut::Sink) => Download::ClientGone { status },
             Err(Cut::Source(broken)) => {
                 self.progress.cut.set(Some(reason_of(broken)));
-                let malformed = matches!(broken, Broken::Framing(_));
+                let by = match broken {
+                    Broken::Gone => CutBy::Closing,
+                    Broken::Reset(_) => CutBy::Reset,
+                    Broken::Protocol(_) | Broken::Framing(_) => CutBy::Malformed,
+                };
                 if let Broken::Framing(refusal) = broken {
                     self.cx.refuse_response(refusal.reason.as_str());
                 }
-                Download::Cut { status, malformed }
+                Download::Cut { status, by }
             }
         }
     }

@@ -49,11 +49,22 @@ pub(crate) enum Download {
     /// The response is malformed; nothing was sent to the client.
     Malformed(&'static str),
     /// The response broke after its head was sent on; the client must see a cut.
-    Cut { status: u16, malformed: bool },
+    Cut { status: u16, by: CutBy },
     /// The client is gone.
     ClientGone { status: u16 },
     /// The response is thrown away for another try.
     Rejected,
+}
+
+/// How an endpoint cut its response.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum CutBy {
+    /// The connection ended.
+    Closing,
+    /// The endpoint reset the stream.
+    Reset,
+    /// It broke the protocol.
+    Malformed,
 }
 
 /// Who decides whether the client gets a response.
@@ -192,7 +203,7 @@ async fn receive(
         Err(Broken::Client) => Download::ClientGone { status },
         Err(Broken::Upstream) => Download::Cut {
             status,
-            malformed: false,
+            by: CutBy::Closing,
         },
         Err(Broken::Framing(refusal)) if !progress.answering.get() => {
             Download::Malformed(refusal.reason.as_str())
@@ -201,7 +212,7 @@ async fn receive(
             cx.refuse_response(refusal.reason.as_str());
             Download::Cut {
                 status,
-                malformed: true,
+                by: CutBy::Malformed,
             }
         }
     }

@@ -7,7 +7,7 @@ use super::{
     client::Client,
     crossing::{Crossing, failed},
     decide::Forward,
-    download::{Download, Gate, download},
+    download::{CutBy, Download, Gate, download},
     kept::{Kept, Pieces},
     local,
     mirror::Copies,
@@ -388,9 +388,13 @@ fn finish(cx: &Context<'_>, end: Download, uploaded: bool) -> End {
             })
         }
         Download::Rejected => End::Rejected,
-        Download::Cut { status, malformed } => End::Other(Outcome::Abort {
+        Download::Cut { status, by } => End::Other(Outcome::Abort {
             status,
-            flags: if malformed { Flags::UPE } else { Flags::UC },
+            flags: match by {
+                CutBy::Closing => Flags::UC,
+                CutBy::Reset => Flags::UR,
+                CutBy::Malformed => Flags::UPE,
+            },
         }),
         Download::ClientGone { status } => End::Other(Outcome::Abort {
             status,

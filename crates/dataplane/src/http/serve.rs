@@ -495,6 +495,7 @@ pub(super) fn details_of_cut(cx: &Context<'_>, flags: Flags) -> &'static str {
         Flags::DC => "downstream_remote_disconnect",
         Flags::UT => "response_timeout",
         Flags::SI => "stream_idle_timeout",
+        Flags::UR => "upstream_reset_after_response_started{remote_reset}",
         Flags::UPE => "upstream_reset_after_response_started{protocol_error}",
         // The one thing that a client can do wrong behind the head of its response.
         Flags::DPE => "bytes_before_upgrade",

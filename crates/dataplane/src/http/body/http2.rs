@@ -1,5 +1,6 @@
 //! Bodies of HTTP/2 streams.
 use super::{Broken, Closed, Piece};
+use crate::shard::http2_pool::StreamFault;
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use h2::{Reason, RecvStream, SendStream};
@@ -140,16 +141,22 @@ impl Http2Source {
 /// The code that a reset or a broken connection has.
 pub(in crate::http) fn reason_of(broken: Broken) -> Reason {
     match broken {
-        Broken::Reset(reason) => reason,
+        Broken::Reset(reason) | Broken::Protocol(reason) => reason,
         Broken::Gone => Reason::INTERNAL_ERROR,
         Broken::Framing(_) => Reason::PROTOCOL_ERROR,
     }
 }
 
 fn broken(error: &h2::Error) -> Broken {
-    match error.reason() {
-        Some(reason) if error.is_reset() => Broken::Reset(reason),
-        _ => Broken::Gone,
+    match StreamFault::of(error) {
+        StreamFault::Refused => Broken::Reset(Reason::REFUSED_STREAM),
+        StreamFault::Reset(reason) => Broken::Reset(reason),
+        StreamFault::Protocol(reason) if error.is_reset() => Broken::Protocol(reason),
+        // What was wrong with the connection on one side is no fault of the other.
+        StreamFault::Protocol(_) => Broken::Protocol(Reason::INTERNAL_ERROR),
+        StreamFault::GoneAway | StreamFault::Unsent | StreamFault::Closed | StreamFault::Ours => {
+            Broken::Gone
+        }
     }
 }
 

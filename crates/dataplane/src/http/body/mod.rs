@@ -46,6 +46,8 @@ pub(super) enum Broken {
     Gone,
     /// The sender has reset the stream.
     Reset(Reason),
+    /// The sender broke the protocol; with which code others are told of it.
+    Protocol(Reason),
     /// The framing is wrong.
     Framing(Refusal),
 }
