@@ -503,3 +503,38 @@ async fn the_log_says_how_an_answer_was_cut() {
         assert_eq!(notes.of(own, 1).await, [told], "{path}");
     }
 }
+
+/// What breaks in one burst with its head is an answer to a client of HTTP/1 that has no byte of it.
+#[tokio::test]
+async fn a_response_that_breaks_before_the_client_has_a_byte_is_an_answer_of_our_own() {
+    let endpoint = breaking().await;
+    let web = SocketAddr::new(fresh_ip(), free_port());
+    let documents = service(
+        "web",
+        web.ip(),
+        web.port(),
+        "http2",
+        &plain(&[endpoint.addr()]),
+    );
+    let notes = Notes::default();
+    let _gateway = notes.serve(settings(), &documents).await;
+    let before = "upstream_reset_before_response_started";
+    for (path, status, flags, why) in [
+        ("/short", 502, "UPE", "protocol_error"),
+        ("/long", 502, "UPE", "protocol_error"),
+        ("/reset", 503, "UR", "remote_reset"),
+    ] {
+        let (stream, own) = dial(web).await;
+        let mut client = pointsman_testkit::RawHttp::over(stream);
+        let reply = client.get("web", path).await.expect("an answer");
+        assert_eq!(reply.status, status, "{path}");
+        assert!(reply.keeps_alive(), "{path}");
+        let told = Told {
+            status,
+            details: format!("{before}{{{why}}}"),
+            flags: flags.into(),
+            failure: String::new(),
+        };
+        assert_eq!(notes.of(own, 1).await, [told], "{path}");
+    }
+}

@@ -428,9 +428,11 @@ impl Crossing<'_> {
 
     /// The body of a response whose head is passed on.
     async fn body(&self, head: &Head, body: &mut Source<'_>, client: &mut Client<'_>) -> Download {
-        self.progress.answering.set(true);
         let status = head.status;
         self.progress.status.set(status);
+        // A stream has its head by now. One of HTTP/1 goes out with what comes first of the body.
+        let answering = &self.progress.answering;
+        answering.set(matches!(client, Client::Http2(_)));
         let left: &Cell<usize> = &self.progress.unwritten;
         let mut stream;
         let mut sink = match client {
@@ -472,7 +474,14 @@ impl Crossing<'_> {
             ResponseBody::None => &mut nothing,
             _ => body,
         };
-        let carried = match begin(body, &mut sink, &accounts) {
+        let begun = begin(body, &mut sink, &accounts);
+        if let Err(Cut::Source(broken)) = begun
+            && !answering.get()
+        {
+            return unbegun(broken);
+        }
+        answering.set(true);
+        let carried = match begun {
             Ok(Begun::Done) => Ok(()),
             // Boxed: most bodies do not come to this, and a stream is not to be as large as it is.
             Ok(begun) => Box::pin(carry(begun, body, &mut sink, accounts)).await,
@@ -522,6 +531,16 @@ fn done(head: &Head) -> Download {
         status: head.status,
         upstream_reusable: head.reusable,
         client_keeps: head.client_keeps,
+    }
+}
+
+/// What it means that a response broke before its client had a byte of it.
+fn unbegun(broken: Broken) -> Download {
+    match broken {
+        Broken::Gone => Download::CutHead,
+        Broken::Reset(reason) => Download::Fault(StreamFault::Reset(reason)),
+        Broken::Protocol(reason) => Download::Fault(StreamFault::Protocol(reason)),
+        Broken::Framing(refusal) => Download::Malformed(refusal.reason.as_str()),
     }
 }
 
