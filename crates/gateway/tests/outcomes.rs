@@ -538,3 +538,71 @@ async fn a_response_that_breaks_before_the_client_has_a_byte_is_an_answer_of_our
         assert_eq!(notes.of(own, 1).await, [told], "{path}");
     }
 }
+
+/// A port that says HTTP/2, and a server that does not speak it: that can be connected to, and the
+/// operator is told what is wrong.
+#[tokio::test]
+async fn an_endpoint_that_does_not_speak_http2_is_told_from_one_that_is_not_there() {
+    let bad = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n".to_vec();
+    let (malformed, closed) = ("protocol_error", "connection_termination");
+    for (behaviour, status, flags, why) in [
+        (
+            Behaviour::ServerFirst(bad.clone()),
+            502,
+            "URX,UPE",
+            malformed,
+        ),
+        (Behaviour::EndFirst(bad), 502, "URX,UPE", malformed),
+        (Behaviour::EndFirst(Vec::new()), 503, "UC,URX", closed),
+        (Behaviour::ResetAtOnce, 503, "UC,URX", closed),
+    ] {
+        let what = format!("{behaviour:?}");
+        let endpoint = TcpUpstream::start(behaviour).await;
+        let web = SocketAddr::new(fresh_ip(), free_port());
+        let documents = service(
+            "web",
+            web.ip(),
+            web.port(),
+            "grpc",
+            &plain(&[endpoint.addr()]),
+        );
+        let notes = Notes::default();
+        let _gateway = notes.serve(settings(), &documents).await;
+        let (stream, own) = dial(web).await;
+        let mut client = pointsman_testkit::RawHttp::over(stream);
+        let reply = client.get("web", "/").await.expect("an answer");
+        assert_eq!(reply.status, status, "{what}");
+        let told = notes.of(own, 1).await;
+        let [told] = &told[..] else {
+            panic!("{what}: {told:?}");
+        };
+        let details = format!("upstream_reset_before_response_started{{{why}}}");
+        assert_eq!((&*told.flags, &told.details), (flags, &details), "{what}");
+        assert!(told.failure.starts_with("no HTTP/2: "), "{what}: {told:?}");
+    }
+}
+
+/// The same is said in the log, with the address of the endpoint.
+#[tokio::test]
+async fn the_operator_is_told_of_an_endpoint_that_does_not_speak_http2() {
+    let bad = b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec();
+    let endpoint = TcpUpstream::start(Behaviour::ServerFirst(bad)).await;
+    let web = SocketAddr::new(fresh_ip(), free_port());
+    let documents = service(
+        "web",
+        web.ip(),
+        web.port(),
+        "http2",
+        &plain(&[endpoint.addr()]),
+    );
+    let process = Process::start(&documents, &["--capture", "bind"]).await;
+    let reply = connect(web).await.get("web", "/").await;
+    assert_eq!(reply.expect("an answer").status, 502);
+    eventually(SOON, || async {
+        let log = process.log();
+        let address = endpoint.addr().to_string();
+        log.lines()
+            .any(|line| line.contains("no HTTP/2") && line.contains(&address))
+    })
+    .await;
+}

@@ -445,8 +445,20 @@ async fn by_http2(
             let reused = lease.is_reused();
             return (attempt.http2(lease, tries).await, reused);
         }
-        Err(Http2OpenError::Connect(_) | Http2OpenError::Handshake(_)) => local::CONNECT_FAILED,
-        Err(Http2OpenError::ConnectTimeout | Http2OpenError::HandshakeTimeout) => {
+        Err(Http2OpenError::Connect(_)) => local::CONNECT_FAILED,
+        Err(error @ Http2OpenError::Handshake(_)) => {
+            cx.access
+                .edit(|record| record.transport_failure = error.to_string().into());
+            match error.is_breach() {
+                true => local::NO_HTTP2,
+                false => local::UPSTREAM_CLOSED,
+            }
+        }
+        Err(error @ (Http2OpenError::ConnectTimeout | Http2OpenError::HandshakeTimeout)) => {
+            if let Http2OpenError::HandshakeTimeout = error {
+                cx.access
+                    .edit(|record| record.transport_failure = error.to_string().into());
+            }
             cx.shard.counts.limit("timeouts.connect");
             local::CONNECT_TIMEOUT
         }

@@ -105,6 +105,13 @@ pub(crate) const BAD_RESPONSE: Local = local(
     "upstream_reset_before_response_started{protocol_error}",
     "the upstream's response is malformed\n",
 );
+/// The endpoint was to speak HTTP/2, and speaks something else (VS-H-134).
+pub(crate) const NO_HTTP2: Local = local(
+    502,
+    Flags::UPE,
+    "upstream_reset_before_response_started{protocol_error}",
+    "the upstream does not speak HTTP/2\n",
+);
 /// The rule's timeout passed (VS-H-133).
 pub(crate) const TIMEOUT: Local = local(
     504,

@@ -134,6 +134,7 @@ pub struct Counts {
     pub self_connects: Cell<u64>,
     self_connect_said: Seldom,
     descriptors_said: Seldom,
+    no_http2_said: Seldom,
     /// Copies of requests, by what became of them.
     pub mirrors: RefCell<HashMap<&'static str, u64>>,
     /// Messages refused for what they said, by reason.
@@ -178,6 +179,14 @@ impl Counts {
         self.limit("descriptors");
         if self.descriptors_said.may_speak() {
             tracing::warn!(%error, "accepting pauses: out of descriptors or memory");
+        }
+    }
+
+    /// Says in the log now and then that a connection was made on which nobody spoke HTTP/2: most often a
+    /// port that says it by its name, and a server that does not speak it.
+    pub(crate) fn no_http2(&self, endpoint: &EndpointAddress, error: &dyn std::fmt::Display) {
+        if self.no_http2_said.may_speak() {
+            tracing::warn!(%endpoint, %error, "an endpoint was to speak HTTP/2 and did not");
         }
     }
 

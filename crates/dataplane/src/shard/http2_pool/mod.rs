@@ -117,6 +117,18 @@ pub(crate) enum Http2OpenError {
     Full(Full),
 }
 
+impl Http2OpenError {
+    /// Did the peer break the protocol? Else it has closed before it said anything.
+    pub(crate) fn is_breach(&self) -> bool {
+        match self {
+            Self::Handshake(Some(error)) => {
+                matches!(StreamFault::of(error), StreamFault::Protocol(_))
+            }
+            _ => false,
+        }
+    }
+}
+
 /// The HTTP/2 connections to one endpoint.
 pub(crate) struct Http2Pool {
     own: Weak<Self>,
@@ -449,7 +461,12 @@ impl Attempt {
         drop(self);
         match opened {
             Ok(connection) => pool.opened(connection),
-            Err(error) => pool.not_opened(&error),
+            Err(error) => {
+                if let Http2OpenError::Handshake(_) | Http2OpenError::HandshakeTimeout = error {
+                    shard.counts.no_http2(&endpoint.address, &error);
+                }
+                pool.not_opened(&error);
+            }
         }
     }
 }
