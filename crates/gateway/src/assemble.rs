@@ -15,6 +15,7 @@ use pointsman_route::{Snapshot, Tables};
 use pointsman_runtime::{Drain, Link, Overseer, ShardId, Shards};
 use pointsman_telemetry::{Format, Recorder, SourceLabels, WriteSink};
 use std::{sync::Arc, time::Duration};
+use tokio::net::TcpListener;
 
 /// How long starting a thread's part may take. Nothing in it waits for the network.
 const START: Duration = Duration::from_secs(30);
@@ -69,6 +70,8 @@ pub(crate) async fn assemble(builder: Builder) -> anyhow::Result<Running> {
     .await
     .context("the admin address cannot be used; choose another with --admin")?;
     let admin_address = listener.local_addr()?;
+    // Served by another thread than this one, which must not be needed to hear of a connection.
+    let listener = listener.into_std()?;
 
     let shards = Shards::start(count).context("threads cannot be started")?;
     let drain = Drain::new();
@@ -155,6 +158,7 @@ pub(crate) async fn assemble(builder: Builder) -> anyhow::Result<Running> {
     let (link, chief, gauges) = (catalogue.clone(), overseer, recorder.clone());
     let progress = shards
         .on_control(START, async move || {
+            let listener = TcpListener::from_std(listener)?;
             let (catalogue, progress) = pointsman_control::catalogue(seat, spec);
             chief.start(catalogue);
             chief.start(pointsman_control::names(names));
@@ -176,9 +180,9 @@ pub(crate) async fn assemble(builder: Builder) -> anyhow::Result<Running> {
             actix::spawn(async move {
                 pointsman_admin::serve(listener, admin, Door::Full).await;
             });
-            progress
+            std::io::Result::Ok(progress)
         })
-        .await?;
+        .await??;
     health.advance(State::Initializing);
 
     Ok(Running {

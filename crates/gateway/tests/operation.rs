@@ -588,3 +588,27 @@ async fn nobody_reading_the_log_is_nobody_s_loss() {
     let status = process.ended(Duration::from_secs(10)).await;
     assert_eq!(status.code(), Some(0));
 }
+
+/// Neither the start nor the end waits for whoever should be reading standard error.
+#[tokio::test]
+async fn findings_that_nobody_reads_hold_up_nothing() {
+    let upstream = HttpUpstream::named("web").start().await;
+    let web = SocketAddr::from((fresh_ip(), free_port()));
+    let good = http("web", web.ip(), web.port(), upstream.addr());
+    let bad = "---\napiVersion: v1\nkind: Service\nmetadata: {name: broken}\nspec: {ports: [{port: ninety}]}\n";
+    // A pipe that is full, and whose other end the process itself keeps open.
+    let mut shell = Command::new("sh");
+    shell.args([
+        "-c",
+        "f=$(mktemp -u) && mkfifo $f && exec 3<>$f && rm $f && head -c 65536 /dev/zero >&3 && exec \"$0\" \"$@\" 2>&3",
+    ]);
+    shell.arg(env!("CARGO_BIN_EXE_pointsman"));
+    let mut process = Process::start_as(shell, &[bad, &good].concat(), &[]).await;
+    assert_eq!(get(web, "web", "/").await.0, 200);
+    // By now it would be written.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(process.page("/ready").await, Some(200));
+    process.signal("TERM");
+    let status = process.ended(SOON).await;
+    assert_eq!(status.code(), Some(0));
+}

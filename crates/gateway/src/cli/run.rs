@@ -3,9 +3,13 @@ use super::{args, exit, output};
 use crate::{Gateway, Running, settings::Log};
 use std::{
     process::ExitCode,
+    thread,
     time::{Duration, Instant},
 };
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::oneshot,
+};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
@@ -47,11 +51,24 @@ pub(super) fn run(command: &args::Run) -> anyhow::Result<ExitCode> {
     })?
 }
 
-/// Findings as they are at the start, on standard error, so that nobody has to look for them.
+/// How long findings come before what follows them.
+const REPORT: Duration = Duration::from_secs(1);
+
+/// Findings as they are at the start, on standard error, so that nobody has to look for them. They are
+/// written by a thread of their own: where nobody reads, it alone waits.
 pub(super) async fn report(running: &Running) {
-    if let Ok(findings) = running.findings().await {
+    let Ok(findings) = running.findings().await else {
+        return;
+    };
+    let (done, written) = oneshot::channel();
+    let write = move || {
         output::findings_to_stderr(&findings);
+        let _ = done.send(());
+    };
+    if let Err(error) = thread::Builder::new().name("findings".into()).spawn(write) {
+        tracing::warn!(%error, "findings cannot be shown: see pointsman analyze");
     }
+    let _ = tokio::time::timeout(REPORT, written).await;
 }
 
 /// A second signal this soon after the first is the same wish: whoever stops a process group sends
