@@ -7,15 +7,22 @@ use pointsman_dataplane::{
     actor::meter::Flush,
 };
 use pointsman_model::Finding;
-use pointsman_runtime::{AskError, Drain, Link, Shards, ask, tell};
+use pointsman_runtime::{AskError, Drain, Link, Place, Shards, ask, tell};
 use pointsman_telemetry::{Recorder, names};
-use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::sync::watch;
 
 /// How long the control plane may take to answer a person.
 const ASK: Duration = Duration::from_secs(5);
-/// How long the last records may take to be written.
+/// How long the last records may take to be written where the drain time is over.
 const SETTLE: Duration = Duration::from_secs(1);
+/// How long a sink has to say that it is done where another took all of the time.
+const LEAST: Duration = Duration::from_millis(100);
 /// How long what is cut may take to end and to be recorded.
 const CUT: Duration = Duration::from_millis(500);
 /// How often process-wide gauges are refreshed.
@@ -82,20 +89,41 @@ impl Running {
         ask(&self.catalogue, GetStatus, ASK).await
     }
 
-    /// The last records of the access log reach their sinks. A sink that blocks or is gone is not
-    /// waited for long.
-    async fn settle(&self) {
-        for handle in &self.handles {
-            let _ = ask(&handle.flush, Flush, SETTLE).await;
-        }
+    /// The last records of the access log reach their sinks, if those take them by `end`. A sink that
+    /// blocks or is gone is not waited for longer: false, and what is lost is said.
+    async fn settle(&self, end: Instant) -> bool {
+        self.flush().await;
+        let mut late = Vec::new();
         for sink in &self.sinks {
-            let _ = ask(sink, Settled, SETTLE).await;
+            let left = end.saturating_duration_since(Instant::now()).max(LEAST);
+            if ask(sink, Settled, left).await.is_err() {
+                late.push(sink.name());
+            }
         }
+        if !late.is_empty() {
+            let records = self.flush().await;
+            tracing::warn!(
+                sinks = ?late,
+                records,
+                "the drain time is over: access log records that were not taken are lost"
+            );
+        }
+        late.is_empty()
+    }
+
+    /// Hands on what is recorded. How many records the sinks have not dealt with.
+    async fn flush(&self) -> usize {
+        let mut records = 0;
+        for handle in &self.handles {
+            records += ask(&handle.flush, Flush, SETTLE).await.unwrap_or(0);
+        }
+        records
     }
 
     /// Stops accepting, lets requests in flight finish within the drain time, then ends.
     pub async fn drain(self) -> Drained {
         self.health.advance(State::Draining);
+        let end = Instant::now() + self.drain_time;
         for handle in &self.handles {
             tell(
                 &handle.stop_accepting,
@@ -106,8 +134,13 @@ impl Running {
         if cut > 0 {
             self.drain.cut(CUT).await;
         }
-        self.settle().await;
-        self.shards.stop(Duration::from_secs(2)).await;
+        let settled = self.settle(end.max(Instant::now() + SETTLE)).await;
+        let stopped = self.shards.stop(Duration::from_secs(2)).await;
+        // A sink that blocks holds the control thread, which has been said.
+        let expected = |place: &Place| !settled && *place == Place::Control;
+        if !stopped.panicked.is_empty() || !stopped.stuck.iter().all(expected) {
+            tracing::error!(stuck = ?stopped.stuck, panicked = ?stopped.panicked, "unclean end");
+        }
         Drained { cut }
     }
 }

@@ -612,3 +612,73 @@ async fn findings_that_nobody_reads_hold_up_nothing() {
     let status = process.ended(SOON).await;
     assert_eq!(status.code(), Some(0));
 }
+
+/// A process whose standard output is a pipe that holds less than it has logged, and what is read from
+/// that once it is told to.
+async fn behind_a_pipe(
+    drain_time: &str,
+) -> (
+    Process,
+    std::sync::mpsc::Sender<()>,
+    std::thread::JoinHandle<usize>,
+) {
+    let upstream = HttpUpstream::named("web").start().await;
+    let web = SocketAddr::from((fresh_ip(), free_port()));
+    let text = http("web", web.ip(), web.port(), upstream.addr());
+    let dir = tempfile::tempdir().expect("a folder");
+    let pipe = dir.path().join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo runs").success());
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "pipe=$1; shift; exec \"$0\" \"$@\" >$pipe"]);
+    shell.arg(env!("CARGO_BIN_EXE_pointsman")).arg(&pipe);
+    let (go, told) = std::sync::mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        let mut pipe = std::fs::File::open(pipe).expect("a pipe");
+        drop(dir);
+        let _ = told.recv();
+        let mut log = String::new();
+        std::io::Read::read_to_string(&mut pipe, &mut log).expect("a log");
+        log.lines().count()
+    });
+    let options = ["--access-log", "text", "--drain-time", drain_time];
+    let process = Process::start_as(shell, &text, &options).await;
+    let mut client = connect(web).await;
+    for _ in 0..LOGGED {
+        let answer = client.get("web", "/").await.expect("an answer");
+        assert_eq!(answer.status, 200);
+    }
+    (process, go, reader)
+}
+
+/// Lines of the access log, of more than 64 KiB in all.
+const LOGGED: usize = 1_000;
+
+/// A reader of the access log has the whole of the drain time.
+#[tokio::test]
+async fn a_slow_reader_of_the_access_log_gets_all_of_it() {
+    let (mut process, go, reader) = behind_a_pipe("30s").await;
+    process.signal("TERM");
+    // The pause is the test: much longer than an end takes where nobody is waited for.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    go.send(()).expect("a reader");
+    let status = process.ended(SOON).await;
+    assert_eq!(status.code(), Some(0), "{}", process.log());
+    assert_eq!(reader.join().expect("read"), LOGGED);
+    assert!(!process.log().contains("unclean"), "{}", process.log());
+}
+
+/// It is said how much of it was lost, and nothing worse.
+#[tokio::test]
+async fn an_access_log_that_nobody_reads_is_lost_at_the_end() {
+    let (mut process, go, reader) = behind_a_pipe("1s").await;
+    process.signal("TERM");
+    let status = process.ended(SOON).await;
+    assert_eq!(status.code(), Some(0), "{}", process.log());
+    let log = process.log();
+    assert!(log.contains("that were not taken are lost"), "{log}");
+    assert!(!log.contains("records=0 "), "{log}");
+    assert!(!log.contains("unclean"), "{log}");
+    drop(go);
+    assert!(reader.join().expect("read") < LOGGED);
+}

@@ -127,9 +127,6 @@ impl Shards {
                 }
             }
         }
-        if !stopped.is_clean() {
-            tracing::error!(stuck = ?stopped.stuck, panicked = ?stopped.panicked, "unclean end");
-        }
         stopped
     }
 }

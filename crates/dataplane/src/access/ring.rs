@@ -90,6 +90,13 @@ impl Ring {
         }
     }
 
+    /// Records that a sink has not dealt with, of those that were handed on.
+    pub(crate) fn under_way(&self) -> usize {
+        let under_way = self.under_way.borrow();
+        let batches = under_way.iter().filter_map(|(batch, _)| batch.upgrade());
+        batches.map(|batch| batch.len()).sum()
+    }
+
     /// Offers what there is to each sink as one shared batch.
     pub(crate) fn drain(&self, sinks: &[SinkOutlet], recorder: &Recorder) {
         let overflow = self.lost.take();

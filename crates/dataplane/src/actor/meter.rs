@@ -10,12 +10,12 @@ const TICK: Duration = Duration::from_millis(250);
 /// Names of `Counts::detected`, in its order.
 const DETECTED: [&str; 6] = ["http1", "http2", "tls", "tcp", "server_first", "undecided"];
 
-/// Drain now.
+/// Drain now. The answer is how many access log records the sinks have not dealt with.
 ///
 /// Sender: the gateway. Receiver: each shard's `Meter`. Rate: once, when the process ends, after the
-/// last connection. Verb: `ask`.
+/// last connection; once more where a sink does not settle. Verb: `ask`.
 #[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
+#[rtype(result = "usize")]
 pub struct Flush;
 
 /// Drains one shard's counters, and hands its access log records to the sinks.
@@ -114,9 +114,11 @@ impl Actor for Meter {
 }
 
 impl Handler<Flush> for Meter {
-    type Result = ();
+    type Result = usize;
 
-    fn handle(&mut self, _: Flush, _: &mut Self::Context) {
+    fn handle(&mut self, _: Flush, _: &mut Self::Context) -> usize {
         self.flush();
+        let ring = self.shard.access.as_ref();
+        ring.map_or(0, |ring| ring.under_way())
     }
 }
