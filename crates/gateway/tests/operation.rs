@@ -682,3 +682,26 @@ async fn an_access_log_that_nobody_reads_is_lost_at_the_end() {
     drop(go);
     assert!(reader.join().expect("read") < LOGGED);
 }
+
+/// Who stops reading has not been told that all is well.
+#[test]
+fn a_command_whose_reader_is_gone_says_so_by_its_exit_code() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    for arguments in [
+        &["analyze", "--list-codes"][..],
+        &["completion", "bash"],
+        &["version"],
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_pointsman"))
+            .args(arguments)
+            .stdout(writer.try_clone().expect("a pipe"))
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .and_then(std::process::Child::wait_with_output)
+            .expect("the binary runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(141), "{arguments:?}: {said}");
+        assert_eq!(said, "", "{arguments:?}");
+    }
+}

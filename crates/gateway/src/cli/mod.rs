@@ -18,12 +18,14 @@ use clap::{CommandFactory, Parser};
 use std::process::ExitCode;
 
 /// Exit codes: 0 fine, 1 findings or a failure, 2 wrong use, 3 the gateway cannot be reached,
-/// 4 explained: no route, 5 explained: no usable endpoint.
+/// 4 explained: no route, 5 explained: no usable endpoint, 141 nobody reads what it says.
 pub(crate) mod exit {
     use std::process::ExitCode;
 
     pub(crate) const FINE: ExitCode = ExitCode::SUCCESS;
     pub(crate) const FAILED: ExitCode = ExitCode::FAILURE;
+    /// As a shell says it of those that SIGPIPE ends.
+    pub(crate) const READER_GONE: u8 = 141;
     pub(crate) fn wrong_use() -> ExitCode {
         ExitCode::from(2)
     }
@@ -54,12 +56,10 @@ pub fn main() -> ExitCode {
         Some(Command::Settings(command)) => settings::settings(&command),
         Some(Command::Iptables(command)) => Ok(iptables::command(&command)),
         Some(Command::Completion { shell }) => {
-            clap_complete::generate(
-                shell,
-                &mut Arguments::command(),
-                "pointsman",
-                &mut std::io::stdout(),
-            );
+            // Into memory first: it panics where it cannot write.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "pointsman", &mut script);
+            output::print(format_args!("{}", String::from_utf8_lossy(&script)));
             Ok(exit::FINE)
         }
         Some(Command::Version { output }) => {

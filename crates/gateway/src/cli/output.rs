@@ -1,5 +1,5 @@
 //! What people and scripts get to see.
-use super::args;
+use super::{args, exit};
 use pointsman_model::{Finding, Level, codes};
 use std::{
     collections::HashMap,
@@ -167,12 +167,12 @@ pub(super) fn findings_to_stderr(findings: &[Finding]) {
     }
 }
 
-/// Writes to standard output. A reader that has seen enough (`| head`) ends the command quietly; a
-/// full disk ends it with a sentence.
+/// Writes to standard output. A reader that has seen enough (`| head`) ends the command quietly, with
+/// [`exit::READER_GONE`]: what it would have found is not known. A full disk ends it with a sentence.
 pub(crate) fn print(text: std::fmt::Arguments<'_>) {
     if let Err(error) = std::io::stdout().write_fmt(text) {
         if error.kind() == std::io::ErrorKind::BrokenPipe {
-            std::process::exit(0);
+            std::process::exit(exit::READER_GONE.into());
         }
         let _ = writeln!(
             std::io::stderr(),

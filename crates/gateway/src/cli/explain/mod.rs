@@ -67,7 +67,9 @@ pub(super) fn explain(command: &args::Explain) -> anyhow::Result<ExitCode> {
     let Some((mut question, mut notes)) = asked else {
         return match answerer.run(std::io::stdin().lock(), std::io::stdout().lock()) {
             // Whoever read the answers has seen enough.
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(exit::FINE),
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+                Ok(exit::READER_GONE.into())
+            }
             other => {
                 other.context("questions and answers")?;
                 Ok(exit::FINE)
