@@ -476,3 +476,55 @@ async fn what_a_drain_cuts_looks_cut_and_is_recorded() {
     );
     ended.await.expect("no panic");
 }
+
+/// An answer of the gateway's own that its client has not taken when the drain ends looks whole neither to
+/// it nor in the log.
+#[tokio::test]
+async fn an_answer_of_our_own_that_is_cut_with_the_drain_is_reset_and_recorded_as_cut() {
+    const BODY: usize = 900_000;
+    let upstream = HttpUpstream::named("web").start().await;
+    let (vip, port) = (fresh_ip(), free_port());
+    let text = "y".repeat(BODY);
+    let rule = format!("- directResponse: {{status: 200, body: {{string: {text}}}}}");
+    let documents = http("web", vip, port, upstream.addr()) + &rules("web", &rule);
+    for (method, body) in [("GET", "\r\n"), ("POST", "Content-Length: 1\r\n\r\nx")] {
+        let notes = Notes::default();
+        let gateway = notes.serve(settings(), &documents).await;
+        let (mut client, own) = dial((vip, port).into()).await;
+        socket2::SockRef::from(&client)
+            .set_recv_buffer_size(32 * 1024)
+            .expect("a size");
+        // Together more than the kernel keeps for a client that does not read.
+        let all = format!("{method} / HTTP/1.1\r\nHost: web\r\n{body}").repeat(16);
+        client.write_all(all.as_bytes()).await.expect("sent");
+        // Until no more goes out.
+        let mut told = 0;
+        loop {
+            tokio::time::sleep(Duration::from_millis(600)).await;
+            let now = notes.now_of(own).len();
+            if now > 0 && now == told {
+                break;
+            }
+            told = now;
+        }
+        drop(gateway);
+        let records = notes.records(own, told + 1).await;
+        let (last, whole) = records.split_last().expect("records");
+        for record in whole {
+            let (flags, sent) = (record.flags.to_string(), record.bytes_sent);
+            assert_eq!((&*flags, sent), ("-", BODY as u64), "{method}");
+        }
+        assert_eq!(last.flags.to_string(), "DC", "{method}");
+        assert_eq!(last.details, "downstream_local_disconnect");
+        assert!(last.bytes_sent < BODY as u64, "{}", last.bytes_sent);
+        let end = body_or_error(&mut client).await;
+        assert_eq!(end, Err(ErrorKind::ConnectionReset));
+    }
+}
+
+/// Reads to the end, and says how it was.
+async fn body_or_error(client: &mut TcpStream) -> Result<usize, ErrorKind> {
+    let mut all = Vec::new();
+    let read = within(SOON, client.read_to_end(&mut all)).await;
+    read.map_err(|error| error.kind())
+}

@@ -95,8 +95,8 @@ async fn requests(cx: &Context<'_>, connection: &mut Connection, input: &mut Vec
                     ..Ending::of(&local::HEAD_TIMEOUT)
                 });
                 return match answer(cx, &out).await {
-                    true => End::Close { unread: true },
-                    false => End::Gone,
+                    Ok(()) => End::Close { unread: true },
+                    Err(_) => End::Gone,
                 };
             }
             Err(NoHead::Other(end)) => return end,
@@ -246,7 +246,7 @@ async fn handle(cx: &Context<'_>, step: &Step, input: &mut Vec<u8>, out: &mut Ve
             refused.write(out);
             cx.access
                 .finish(&Ending::refused(refused, (0, body_of(out))));
-            Then::behind(answer(cx, out).await, false)
+            Then::behind(answer(cx, out).await.is_ok(), false)
         }
         Step::Reply(Reply {
             facts,
@@ -376,7 +376,7 @@ async fn proxy(
             let (status, grpc) = grpc::told(local.status, facts);
             progress.grpc_status.set(grpc);
             record(status, local.flags, local.details);
-            Then::behind(answer(cx, out).await, keep)
+            Then::behind(answer(cx, out).await.is_ok(), keep)
         }
         Outcome::Refused(refusal) if progress.answering.get() => {
             cx.shard.counts.refuse_for(refusal.reason);
@@ -394,7 +394,7 @@ async fn proxy(
             progress.grpc_status.set(grpc);
             record(status, Flags::DPE, refusal.reason.as_str());
             cx.shard.counts.refuse_for(refusal.reason);
-            Then::behind(answer(cx, out).await, false)
+            Then::behind(answer(cx, out).await.is_ok(), false)
         }
         Outcome::Abort { status, flags } => {
             record(status, flags, details_of_cut(cx, flags));
@@ -553,21 +553,25 @@ impl Unread<'_> {
             cx.shard.counts.limit("limits.discarded_body_bytes");
         }
         if !keep || !self.facts.has_body() {
-            self.record(cx, discard::received(body, input));
-            return Then::behind(answer(cx, out).await, keep);
+            let sent = answer(cx, out).await;
+            self.record(cx, discard::received(body, input), sent);
+            return Then::behind(sent.is_ok(), keep);
         }
         // At the same time: a client may send all of its request before it reads. Each waits by a lease of
         // its own, as one has one deadline. Boxed, since few connections ever come here.
         let both = async {
             let lease = cx.lease.stream();
-            let received = Cell::new(0);
-            let sent = async { answer(cx, out).await.then_some(()).ok_or(()) };
+            let (received, whole) = (Cell::new(0), Cell::new(Ok(())));
+            let sent = async {
+                whole.set(answer(cx, out).await);
+                whole.get().map_err(drop)
+            };
             let discarded = async { Ok(discard(cx, &lease, body, input, most, &received).await) };
             let end = cx
                 .lease
                 .unless_cut(async { tokio::try_join!(sent, discarded) });
             let end = end.await;
-            self.record(cx, received.get());
+            self.record(cx, received.get(), whole.get());
             end
         };
         match Box::pin(both).await {
@@ -576,18 +580,44 @@ impl Unread<'_> {
         }
     }
 
-    fn record(self, cx: &Context<'_>, received: u64) {
+    fn record(self, cx: &Context<'_>, received: u64, sent: Result<(), Unsent>) {
         let mut ending = self.ending;
         ending.bytes.0 = received;
+        if let Err(Unsent { flags, bytes }) = sent {
+            ending.bytes.1 = ending.bytes.1.saturating_sub(bytes as u64);
+            ending.flags |= flags;
+            ending.details = details_of_cut(cx, flags);
+        }
         record(cx, self.stats, self.facts, ending, self.grpc);
     }
 }
 
-/// Sends an answer; false if the client does not take it.
-async fn answer(cx: &Context<'_>, out: &[u8]) -> bool {
+/// An answer that was not sent whole.
+#[derive(Clone, Copy)]
+struct Unsent {
+    /// Why.
+    flags: Flags,
+    /// How much of its end the kernel has not taken.
+    bytes: usize,
+}
+
+/// Sends an answer.
+async fn answer(cx: &Context<'_>, out: &[u8]) -> Result<(), Unsent> {
     let limit = cx.shard.settings.timeouts.write.0;
-    let write = cx.lease.within(limit, stream::write_all(cx.client, out));
-    matches!(write.await, Ok(Ok(())))
+    let left = Cell::new(out.len());
+    let write = stream::write_watched(cx.client, out, &left);
+    let flags = match cx.lease.within(limit, cx.lease.unless_cut(write)).await {
+        Ok(Some(Ok(()))) => return Ok(()),
+        Ok(Some(Err(_)) | None) => Flags::DC,
+        Err(_) => {
+            cx.shard.counts.limit("timeouts.write");
+            Flags::SI
+        }
+    };
+    // A cut answer must never look whole.
+    stream::reset_on_close(cx.client);
+    let bytes = left.get();
+    Err(Unsent { flags, bytes })
 }
 
 #[cfg(test)]
