@@ -1,9 +1,14 @@
 //! What is begun and not gone on with: nobody waits for ever, and nothing piles up meanwhile.
 use crate::{
     case::{get, post},
-    common::{Gateway, SOON, http, is_alone, resident, rules, settings, timed, written},
+    common::{
+        Gateway, Notes, SOON, Scrape, dial, http, is_alone, resident, rules, settings,
+        timed, written,
+    },
     web,
 };
+use pointsman_gateway::Settings;
+use pointsman_telemetry::Flags;
 use pointsman_testkit::{
     HttpUpstream, Reply, eventually,
     frames::{Block, Fate, Frame, FrameClient, PREFACE, code, flag, setting},
@@ -400,4 +405,79 @@ async fn a_client_that_breaks_off_takes_its_requests_along() {
         .metrics_until(|it| it.sum("pointsman_connections_open", &[]) == 0.0)
         .await;
     eventually(SOON, || async { upstream.open_connections() == 0 }).await;
+}
+
+/// A gateway whose own answer to `/own` has this many bytes.
+async fn answering(settings: Settings, length: usize, notes: &Notes) -> (Gateway, SocketAddr) {
+    let (vip, port) = (fresh_ip(), free_port());
+    let body = "A".repeat(length);
+    let nobody = SocketAddr::new(fresh_ip(), free_port());
+    let text = http("web", vip, port, nobody)
+        + &rules(
+            "web",
+            &format!(
+                "- match: [{{uri: {{exact: /own}}}}]
+  directResponse: {{status: 200, body: {{string: {body}}}}}
+- directResponse: {{status: 204}}"
+            ),
+        );
+    let gateway = notes.serve(settings, &text).await;
+    (gateway, (vip, port).into())
+}
+
+/// An answer of the gateway's own is held for its client as any other is: `timeouts.write`, and what the
+/// client did not take is not said to be sent.
+#[tokio::test]
+async fn an_answer_of_our_own_does_not_wait_for_ever() {
+    let mut settings = settings();
+    settings.timeouts.write = written("1s");
+    let notes = Notes::default();
+    let (gateway, web) = answering(settings, 300_000, &notes).await;
+    let (stream, address) = dial(web).await;
+    let mut client = FrameClient::over(stream).with_deadline(SOON);
+    let window = [(setting::INITIAL_WINDOW_SIZE, 1000)];
+    client.preface(&window).await.expect("HTTP/2");
+    let own = |stream| Frame::headers(stream, Block::request("GET", "web", "/own")).end_stream();
+    let streams: Vec<u32> = (0..50).map(|it| 1 + 2 * it).collect();
+    let all: Vec<_> = streams.iter().map(|it| own(*it)).collect();
+    client.send(&all).await;
+    for stream in &streams {
+        let fate = client.fate(*stream).await;
+        assert_eq!(fate, Fate::Reset(code::INTERNAL_ERROR), "{stream}");
+        assert_eq!(client.answer(*stream).body.len(), 1000);
+    }
+    let limits = [("limit", "timeouts.write")];
+    gateway
+        .metrics_until(|it| it.sum("pointsman_limits_hit_total", &limits) >= 50.0)
+        .await;
+    for record in notes.records(address, streams.len()).await {
+        assert_eq!((record.bytes_sent, record.flags), (1000, Flags::SI));
+    }
+    // The connection goes on.
+    let next = client.ask(201, Block::request("GET", "web", "/")).await;
+    assert_eq!(next, Fate::Status(204));
+}
+
+/// A stream on which an answer of our own is under way is in service: the end of its connection waits.
+#[tokio::test]
+async fn the_end_of_a_connection_waits_for_answers_of_our_own() {
+    let length = 200_000;
+    let mut settings = settings();
+    settings.limits.requests_per_connection = 1;
+    let notes = Notes::default();
+    let (gateway, web) = answering(settings, length, &notes).await;
+    let mut client = small_client(web, 65_535).await;
+    let own = Block::request("GET", "web", "/own");
+    client.send(&[Frame::headers(1, own).end_stream()]).await;
+    assert!(client.until(|heard| heard.goaways.len() > 1).await);
+    let open = |it: &Scrape| it.sum("pointsman_connections_open", &[]);
+    gateway.metrics_until(|it| open(it) == 1.0).await;
+    // Longer than one that has everything may take to go.
+    let gone = gateway.metrics_until(|it| open(it) == 0.0);
+    let gone = timeout(Duration::from_secs(7), gone).await;
+    assert!(gone.is_err(), "it was let go");
+    client.send(&[Frame::window_update(1, 1 << 20)]).await;
+    assert_eq!(client.fate(1).await, Fate::Status(200));
+    assert_eq!(client.answer(1).body.len(), length);
+    assert!(client.to_end().await);
 }

@@ -178,7 +178,7 @@ impl Http2Sink<'_> {
     }
 
     /// Asks for room for this many bytes, and says how much there is now.
-    fn room(&mut self, bytes: usize) -> usize {
+    pub(in crate::http) fn room(&mut self, bytes: usize) -> usize {
         // h2 tells whoever has waited for this stream that there is room now. That is this task, which
         // is about to use it, and would be polled once more for each body.
         let _ = self.to.poll_reset(&mut Context::from_waker(Waker::noop()));
@@ -186,7 +186,7 @@ impl Http2Sink<'_> {
         self.to.capacity()
     }
 
-    pub(super) async fn data(&mut self, mut bytes: Bytes, last: bool) -> Result<(), Closed> {
+    pub(in crate::http) async fn data(&mut self, mut bytes: Bytes, last: bool) -> Result<(), Closed> {
         loop {
             if bytes.is_empty() {
                 return match last {

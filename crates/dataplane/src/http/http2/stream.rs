@@ -122,29 +122,39 @@ impl Stream<'_> {
                 let reason = refused.refusal.reason;
                 cx.shard.counts.refuse_for(reason);
                 tracing::debug!(reason = reason.as_str(), "request refused");
+                drop(body);
                 out.clear();
                 refused.write(out);
-                let bytes = (0, self.answer(out));
-                cx.access.finish(&Ending::refused(refused, bytes));
+                let (sent, cut) = self.answer(out).await;
+                let mut ending = Ending::refused(refused, (0, sent));
+                ending.flags |= cut;
+                cx.access.finish(&ending);
             }
             Step::Reply(reply) => {
                 out.clear();
                 let (facts, local) = (&reply.facts, &reply.local);
                 local.write_changed(out, &reply.changes, facts, true);
                 let (status, grpc) = grpc::told(local.status, facts);
+                let received = body.discard();
+                drop(body);
+                let (sent, cut) = self.answer(out).await;
                 let ending = Ending {
                     status,
-                    bytes: (body.discard(), self.answer(out)),
+                    flags: local.flags | cut,
+                    bytes: (received, sent),
                     ..Ending::of(local)
                 };
                 record(cx, &reply.stats, facts, ending, grpc);
             }
             Step::Answered(answered) => {
+                let received = body.discard();
+                drop(body);
+                let (sent, cut) = self.answer(out).await;
                 let ending = Ending {
                     status: answered.status,
-                    flags: Flags::EMPTY,
+                    flags: cut,
                     details: answered.details,
-                    bytes: (body.discard(), self.answer(out)),
+                    bytes: (received, sent),
                 };
                 record(cx, &answered.stats, &answered.facts, ending, answered.grpc);
             }
@@ -189,9 +199,21 @@ impl Stream<'_> {
     }
 
     /// Sends a whole reply of our own, written in `out` as HTTP/1: one place writes them. Returns
-    /// the bytes of its body.
-    fn answer(&self, out: &[u8]) -> u64 {
-        answer_head::send(self.answering, out)
+    /// the bytes of its body that were sent, and why these are not all.
+    async fn answer(&self, out: &[u8]) -> (u64, Flags) {
+        let long = match answer_head::send(self.answering, out) {
+            Ok(sent) => return (sent, Flags::EMPTY),
+            Err(long) => long,
+        };
+        // Boxed, since most replies are short.
+        let (sent, cut) = Box::pin(long.send(self.cx)).await;
+        if !cut.is_empty() {
+            match self.answering.is_reset() {
+                true => self.serving.given_up(),
+                false => self.answering.reset(Reason::INTERNAL_ERROR),
+            }
+        }
+        (sent, cut)
     }
 
     /// May there be trailers though a length of zero was told? Not for HTTP/1, which has no room for
@@ -251,10 +273,11 @@ impl Stream<'_> {
             Outcome::Reply(local) => {
                 out.clear();
                 local.write_changed(out, &forward.changes, &forward.facts, true);
-                progress.sent.set(self.answer(out));
+                let (sent, cut) = self.answer(out).await;
+                progress.sent.set(sent);
                 let (status, grpc) = grpc::told(local.status, &forward.facts);
                 progress.grpc_status.set(grpc);
-                record(status, local.flags, local.details);
+                record(status, local.flags | cut, local.details);
             }
             Outcome::Refused(refusal) if progress.answering.get() => {
                 cx.shard.counts.refuse_for(refusal.reason);
@@ -267,10 +290,11 @@ impl Stream<'_> {
                 let refused = Refused::routed(refusal, &forward.facts);
                 out.clear();
                 refused.write(out);
-                progress.sent.set(self.answer(out));
+                let (sent, cut) = self.answer(out).await;
+                progress.sent.set(sent);
                 let (status, grpc) = refused.told();
                 progress.grpc_status.set(grpc);
-                record(status, Flags::DPE, refusal.reason.as_str());
+                record(status, Flags::DPE | cut, refusal.reason.as_str());
             }
             Outcome::Abort { status, flags } => {
                 if self.answering.is_reset() {
