@@ -14,7 +14,10 @@ use pointsman_testkit::{
     frames::{Block, Fate, Frame, FrameClient, PREFACE, code, flag, setting},
     free_port, fresh_ip,
 };
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 use tokio::{net::TcpSocket, time::timeout};
 
 /// RFC 9113 section 3.4: every beginning of a connection has to be gone on with in time.
@@ -480,4 +483,56 @@ async fn the_end_of_a_connection_waits_for_answers_of_our_own() {
     assert_eq!(client.fate(1).await, Fate::Status(200));
     assert_eq!(client.answer(1).body.len(), length);
     assert!(client.to_end().await);
+}
+
+/// RFC 9113 section 6.8: the last GOAWAY stands behind the answer to a PING. A client that leaves it
+/// unanswered opens no streams for ever all the same.
+#[tokio::test]
+async fn a_client_that_answers_no_ping_is_let_go_in_order() {
+    let upstream = HttpUpstream::named("web")
+        .on(
+            "/slow",
+            Reply::text(200, "late").after(Duration::from_secs(9)),
+        )
+        .start()
+        .await;
+    let mut settings = settings();
+    settings.limits.requests_per_connection = 2;
+    let (_gateway, web) = web(settings, &upstream).await;
+    for slow in [true, false] {
+        let mut client = FrameClient::begin(web)
+            .await
+            .expect("HTTP/2")
+            .with_deadline(SOON);
+        client.frames.ignore_settings_and_pings();
+        client.send(&[Frame::window_update(0, 1 << 30)]).await;
+        let mut stream = 1;
+        if slow {
+            let block = Block::request("GET", "web", "/slow");
+            client.send(&[Frame::headers(1, block).end_stream()]).await;
+            stream = 3;
+        }
+        let (begun, mut refused) = (Instant::now(), 0);
+        while client.heard.end.is_none() {
+            assert!(begun.elapsed() < SOON, "it is served for ever");
+            client.send(&[get(stream)]).await;
+            match client.fate(stream).await {
+                Fate::Status(200) => assert_eq!(refused, 0, "served again"),
+                Fate::Reset(code::REFUSED_STREAM) => refused += 1,
+                Fate::Closed => break,
+                fate => panic!("{fate:?}"),
+            }
+            stream += 2;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(begun.elapsed() > Duration::from_secs(3), "in its time");
+        assert!(client.to_end().await);
+        let codes: Vec<_> = client.heard.goaways.iter().map(|it| it.1).collect();
+        assert!(codes.len() >= 2, "{:?}", client.heard.goaways);
+        assert!(codes.iter().all(|it| *it == code::NO_ERROR), "{codes:?}");
+        assert!(refused > 0, "nothing says that it was not looked at");
+        if slow {
+            assert_eq!(client.answer(1).text(), "late");
+        }
+    }
 }

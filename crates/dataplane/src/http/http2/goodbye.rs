@@ -6,7 +6,8 @@ use super::{
 use crate::stream;
 use std::time::Duration;
 
-/// How long a connection that is told to go may take to do so once everything was sent.
+/// How long a connection that is told to go may take to do so once everything was sent, and how long
+/// streams that are being opened then are still served.
 pub(super) const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Bytes that are thrown away, beyond the body that the windows let a client send: frames that say
@@ -16,7 +17,14 @@ const FRAMES: usize = 4 * 1024 * 1024;
 impl Peer {
     /// The client is told to go.
     pub(super) fn tell(&self) {
+        self.told.set(Some(self.lease.now()));
         hurry(&self.shard, &self.accepted.stream);
+    }
+
+    /// Is it too late for streams? The last GOAWAY, behind which h2 takes none, waits for the answer to a PING.
+    pub(super) fn is_late(&self) -> bool {
+        let told = self.told.get();
+        told.is_some_and(|told| self.lease.now().saturating_duration_since(told) >= GOODBYE)
     }
 
     /// Has the client still to take some of what was written?

@@ -37,6 +37,10 @@ pub(super) struct Peer {
     pub(super) workers: Workers,
     /// Streams that are being served.
     active: Cell<u32>,
+    /// When the client was told to go.
+    pub(super) told: Cell<Option<Instant>>,
+    /// It has opened streams long after.
+    deaf: Cell<bool>,
     /// Of the connection's task, while it waits for streams to end.
     waker: RefCell<Option<Waker>>,
 }
@@ -98,6 +102,10 @@ impl Drop for End<'_> {
 enum Next {
     /// The client opened a stream, which is being served.
     Request,
+    /// The client opened one long after it was told to go, which is refused.
+    Refused,
+    /// Nothing is in service, and the client goes on opening streams.
+    Deaf,
     /// There are streams in service now where there were none, or none any more; or a field block
     /// was begun or ended.
     Recount,
@@ -121,6 +129,8 @@ pub(crate) async fn serve(shard: Rc<Shard>, lease: Lease, accepted: Accepted, re
         cache: RefCell::default(),
         workers: Workers::default(),
         active: Cell::new(0),
+        told: Cell::new(None),
+        deaf: Cell::new(false),
         waker: RefCell::default(),
     });
     let _end = End(&peer);
@@ -148,6 +158,11 @@ pub(crate) async fn serve(shard: Rc<Shard>, lease: Lease, accepted: Accepted, re
                 return Poll::Ready(Next::Flood(flood));
             }
             match connection.poll_accept(cx) {
+                Poll::Ready(Some(Ok((_, mut respond)))) if !flooded && peer.is_late() => {
+                    respond.send_reset(Reason::REFUSED_STREAM);
+                    peer.deaf.set(true);
+                    return Poll::Ready(Next::Refused);
+                }
                 Poll::Ready(Some(Ok((request, respond)))) => {
                     // Handed over here: each hand that it went through would copy it.
                     if !flooded {
@@ -162,6 +177,9 @@ pub(crate) async fn serve(shard: Rc<Shard>, lease: Lease, accepted: Accepted, re
             // Seen just now; nothing is read any more, so nothing would wake this task for it.
             if let Some(flood) = peer.floods.take() {
                 return Poll::Ready(Next::Flood(flood));
+            }
+            if peer.deaf.get() && !flooded && peer.active.get() == 0 && !peer.is_full() {
+                return Poll::Ready(Next::Deaf);
             }
             if idle != (peer.active.get() == 0) || head != peer.floods.head_since() {
                 return Poll::Ready(Next::Recount);
@@ -220,6 +238,11 @@ pub(crate) async fn serve(shard: Rc<Shard>, lease: Lease, accepted: Accepted, re
                     peer.tell();
                     connection.graceful_shutdown();
                 }
+            }
+            Ok(Next::Refused) => {}
+            Ok(Next::Deaf) => {
+                peer.deaf.set(false);
+                connection.abrupt_shutdown(Reason::NO_ERROR);
             }
             Ok(Next::Recount) => {}
             Ok(Next::Flood(flood)) => {

@@ -74,6 +74,8 @@ impl AsyncRead for Socket {
 pub(super) struct Out {
     outbox: Outbox,
     waited: Cell<bool>,
+    /// There was no room for what h2 had to write last: it holds the rest.
+    full: Cell<bool>,
 }
 
 impl Out {
@@ -81,6 +83,7 @@ impl Out {
         Self {
             outbox: Outbox::new(&shard.buffers),
             waited: Cell::new(false),
+            full: Cell::new(false),
         }
     }
 }
@@ -93,7 +96,7 @@ impl Peer {
 
     /// Writes what the connection has written, once the others had their turn.
     pub(super) fn poll_out(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Out { outbox, waited } = &self.out;
+        let Out { outbox, waited, .. } = &self.out;
         if !outbox.is_empty() && !waited.replace(true) {
             cx.waker().wake_by_ref();
             return Poll::Pending;
@@ -101,6 +104,11 @@ impl Peer {
         ready!(self.poll_all_out(cx))?;
         waited.set(false);
         Poll::Ready(Ok(()))
+    }
+
+    /// Does h2 hold what it could not write?
+    pub(super) fn is_full(&self) -> bool {
+        self.out.full.get()
     }
 
     /// Is nothing left here to be written?
@@ -140,8 +148,10 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let outbox = &self.peer.out.outbox;
-        outbox.poll_put(cx, pieces, |cx, pieces| self.peer.poll_write(cx, pieces))
+        let Out { outbox, full, .. } = &self.peer.out;
+        let put = outbox.poll_put(cx, pieces, |cx, pieces| self.peer.poll_write(cx, pieces));
+        full.set(put.is_pending());
+        put
     }
 
     fn is_write_vectored(&self) -> bool {
