@@ -275,8 +275,8 @@ pub struct Http2 {
     /// Bytes of body that a peer may send on a stream before they are read: what a stream keeps in
     /// memory at most, in this direction (INITIAL_WINDOW_SIZE).
     pub stream_window_bytes: u32,
-    /// The same for all streams of a client connection together. One to an endpoint is shared by
-    /// clients and has room for the windows of all its streams.
+    /// The same for all streams of a connection together, if that is more than the windows of all the
+    /// streams that it may have: those that nobody reads are to stop no other.
     pub connection_window_bytes: u32,
     /// Bytes of body that a stream keeps in memory for a peer that does not take them yet.
     pub send_buffer_bytes: u32,
@@ -305,6 +305,15 @@ impl Http2 {
     /// How long it is remembered that this side has reset a stream: as long as frames of it may be
     /// under way. With the number of those that are remembered it says how many may be reset in a second.
     pub(crate) const REMEMBERED: StdDuration = StdDuration::from_secs(2);
+
+    /// The window of a connection that may have so many streams. If those that nobody reads could fill it
+    /// together, they would stop all others.
+    pub(crate) fn connection_window(&self, streams: u32) -> u32 {
+        /// The most that a window can be (RFC 9113 section 6.9.1).
+        const MOST: u32 = (1 << 31) - 1;
+        let windows = self.stream_window_bytes.saturating_mul(streams);
+        windows.max(self.connection_window_bytes).min(MOST)
+    }
 }
 
 impl Default for Http2 {

@@ -2,7 +2,7 @@
 use crate::{
     case::{get, post},
     common::{
-        Gateway, Notes, SOON, Scrape, dial, http, is_alone, resident, rules, settings,
+        Gateway, Notes, SOON, Scrape, dial, http, is_alone, resident, rules, service, settings,
         timed, written,
     },
     web,
@@ -11,7 +11,7 @@ use pointsman_gateway::Settings;
 use pointsman_telemetry::Flags;
 use pointsman_testkit::{
     HttpUpstream, Reply, eventually,
-    frames::{Block, Fate, Frame, FrameClient, PREFACE, code, flag, setting},
+    frames::{Block, Fate, Frame, FrameClient, FrameUpstream, PREFACE, code, flag, setting},
     free_port, fresh_ip,
 };
 use std::{
@@ -535,4 +535,67 @@ async fn a_client_that_answers_no_ping_is_let_go_in_order() {
             assert_eq!(client.answer(1).text(), "late");
         }
     }
+}
+
+/// Uploads that nobody reads hold up no other of the same connection, however many there are.
+#[tokio::test]
+async fn uploads_without_a_reader_stop_no_other() {
+    let stuck = FrameUpstream::start(|mut peer, _| async move {
+        peer.accept(&[]).await?;
+        // What comes is read, and no window is given back.
+        peer.drain().await
+    })
+    .await;
+    let upstream = HttpUpstream::named("web").start().await;
+    let (vip, port) = (fresh_ip(), free_port());
+    let text = http("web", vip, port, upstream.addr())
+        + &service(
+            "stuck",
+            fresh_ip(),
+            free_port(),
+            "http2",
+            &[(stuck.addr(), "v0")],
+        )
+        + &rules(
+            "web",
+            "- match: [{uri: {prefix: /stuck}}]
+  route: [{destination: {host: stuck}}]
+- route: [{destination: {host: web}}]",
+        );
+    let _gateway = Gateway::serve(&text).await;
+    let mut client = FrameClient::begin((vip, port).into())
+        .await
+        .expect("HTTP/2");
+    let window = client.heard.settings.get(&setting::INITIAL_WINDOW_SIZE);
+    let window = u64::from(window.copied().unwrap_or(65_535));
+    client.ping().await;
+    let piece = vec![b'x'; 16_384];
+    // As a client does: as far as both windows go.
+    let mut left = 65_535 + client.heard.windows.get(&0).copied().unwrap_or(0);
+    let most = Settings::default().http2.client_streams;
+    for turn in 0..most - 1 {
+        let stream = 1 + 2 * turn;
+        let block = Block::request("POST", "web", "/stuck");
+        client.send(&[Frame::headers(stream, block)]).await;
+        let take = left.min(window);
+        left -= take;
+        let (whole, rest) = (take / 16_384, take % 16_384);
+        let frame = Frame::data(stream, &piece[..]);
+        client.send(&vec![frame; whole as usize]).await;
+        if rest > 0 {
+            let frame = Frame::data(stream, &piece[..rest as usize]);
+            client.send(&[frame]).await;
+        }
+    }
+    assert!(client.ping().await, "{:?}", client.heard.goaways);
+    let given = client.heard.windows.get(&0).copied().unwrap_or(0) + 65_535;
+    let used = window * u64::from(most - 1);
+    assert!(
+        given >= used + window,
+        "{given} bytes of window, {used} held"
+    );
+    let body = Frame::data(999, &piece[..]).end_stream();
+    let block = Block::request("POST", "web", "/");
+    client.send(&[Frame::headers(999, block), body]).await;
+    assert_eq!(client.fate(999).await, Fate::Status(200));
 }

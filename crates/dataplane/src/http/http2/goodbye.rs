@@ -36,10 +36,11 @@ impl Peer {
     /// it is still reading.
     pub(super) async fn part(&self) {
         let settings = &self.shard.settings;
+        let http2 = &settings.http2;
         let patience = Patience {
             silence: GOODBYE,
             speech: settings.timeouts.write.0.max(GOODBYE),
-            bytes: settings.http2.connection_window_bytes as usize + FRAMES,
+            bytes: http2.connection_window(http2.client_streams) as usize + FRAMES,
         };
         linger(&self.shard, &self.lease, &self.accepted.stream, patience).await;
     }

@@ -303,7 +303,7 @@ fn builder(settings: &Settings) -> server::Builder {
     builder
         .max_concurrent_streams(http2.client_streams)
         .initial_window_size(http2.stream_window_bytes)
-        .initial_connection_window_size(http2.connection_window_bytes)
+        .initial_connection_window_size(http2.connection_window(http2.client_streams))
         .max_frame_size(http2.frame_bytes)
         .max_header_list_size(u32::try_from(list).unwrap_or(u32::MAX))
         .header_table_size(http2.header_table_bytes)

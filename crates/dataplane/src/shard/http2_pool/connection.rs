@@ -310,21 +310,14 @@ fn is_usable(send: &mut SendRequest<Bytes>) -> Result<(), h2::Error> {
     }
 }
 
-/// The most a window can be (RFC 9113 section 6.9.1).
-const WINDOW: u32 = (1 << 31) - 1;
-
 fn builder(settings: &Settings, streams: u32) -> client::Builder {
     let (http2, limits) = (&settings.http2, &settings.limits);
-    // Streams of several clients share it. If those that nobody reads could fill its window together,
-    // they would stop all others.
-    let window = http2.stream_window_bytes.saturating_mul(streams);
-    let window = window.max(http2.connection_window_bytes).min(WINDOW);
     let mut builder = client::Builder::new();
     builder
         .enable_push(false)
         .initial_max_send_streams(UNKNOWN)
         .initial_window_size(http2.stream_window_bytes)
-        .initial_connection_window_size(window)
+        .initial_connection_window_size(http2.connection_window(streams))
         .max_frame_size(http2.frame_bytes)
         .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
         .header_table_size(http2.header_table_bytes)
