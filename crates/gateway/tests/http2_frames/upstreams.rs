@@ -537,3 +537,30 @@ async fn answers_that_cross_resets_cut_nobody() {
     assert_eq!(client.answer(1).text(), "still here");
     assert_eq!(upstream.connections(), 1);
 }
+
+/// What an endpoint has said before it cuts its answer reaches its client, as the log has it: messages of
+/// gRPC are whole each by itself.
+#[tokio::test]
+async fn messages_before_a_reset_arrive() {
+    const MESSAGES: usize = 20;
+    let upstream = FrameUpstream::start(|mut peer, _| async move {
+        peer.accept(&[]).await?;
+        loop {
+            let stream = peer.request().await?.stream;
+            let messages = vec![Frame::data(stream, *b"\0\0\0\0\x03abc"); MESSAGES];
+            let reset = Frame::reset(stream, code::ENHANCE_YOUR_CALM);
+            let all = [&[good(stream)], &messages[..], &[reset]].concat();
+            peer.send(&all).await?;
+        }
+    })
+    .await;
+    let (_gateway, web) = web(upstream.addr()).await;
+    for _ in 0..10 {
+        let mut client = FrameClient::begin(web).await.expect("HTTP/2");
+        let fate = client.ask(1, Block::request("GET", "web", "/")).await;
+        assert_eq!(fate, Fate::Reset(code::ENHANCE_YOUR_CALM));
+        let answer = client.answer(1);
+        let got = (answer.status, answer.body.len());
+        assert_eq!(got, (Some(200), 8 * MESSAGES));
+    }
+}

@@ -41,8 +41,17 @@ pub(super) struct Peer {
     pub(super) told: Cell<Option<Instant>>,
     /// It has opened streams long after.
     deaf: Cell<bool>,
-    /// Of the connection's task, while it waits for streams to end.
+    /// Of the connection's task, while it waits for something to happen.
     waker: RefCell<Option<Waker>>,
+}
+
+impl Peer {
+    /// Has the connection's task look what there is to do.
+    pub(super) fn wake(&self) {
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
 }
 
 /// One stream in service.
@@ -81,10 +90,8 @@ impl Drop for Serving {
     fn drop(&mut self) {
         let Self { peer, .. } = self;
         peer.active.set(peer.active.get().saturating_sub(1));
-        if peer.active.get() == 0
-            && let Some(waker) = peer.waker.borrow_mut().take()
-        {
-            waker.wake();
+        if peer.active.get() == 0 {
+            peer.wake();
         }
     }
 }
@@ -95,6 +102,7 @@ struct End<'a>(&'a Peer);
 impl Drop for End<'_> {
     fn drop(&mut self) {
         self.0.workers.end();
+        self.0.tell_taken();
     }
 }
 

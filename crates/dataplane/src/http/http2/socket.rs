@@ -2,11 +2,12 @@
 use super::serve::Peer;
 use crate::{outbox::Outbox, shard::Shard, turn::FrameTurn};
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
+    future::poll_fn,
     io::{self, ErrorKind, IoSlice},
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -76,6 +77,10 @@ pub(super) struct Out {
     waited: Cell<bool>,
     /// There was no room for what h2 had to write last: it holds the rest.
     full: Cell<bool>,
+    /// Streams that wait until it has written all.
+    waiting: RefCell<Vec<Waker>>,
+    /// How often that was so while somebody waited.
+    taken: Cell<u64>,
 }
 
 impl Out {
@@ -84,6 +89,8 @@ impl Out {
             outbox: Outbox::new(&shard.buffers),
             waited: Cell::new(false),
             full: Cell::new(false),
+            waiting: RefCell::default(),
+            taken: Cell::new(0),
         }
     }
 }
@@ -96,6 +103,9 @@ impl Peer {
 
     /// Writes what the connection has written, once the others had their turn.
     pub(super) fn poll_out(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.is_full() {
+            self.tell_taken();
+        }
         let Out { outbox, waited, .. } = &self.out;
         if !outbox.is_empty() && !waited.replace(true) {
             cx.waker().wake_by_ref();
@@ -109,6 +119,32 @@ impl Peer {
     /// Does h2 hold what it could not write?
     pub(super) fn is_full(&self) -> bool {
         self.out.full.get()
+    }
+
+    /// Waits until h2 has written what it was given before, as far as windows go: what it still holds of a
+    /// stream is thrown away when that is reset.
+    pub(super) async fn taken(&self) {
+        let before = self.out.taken.get();
+        self.wake();
+        poll_fn(|cx| {
+            if self.workers.are_over() || self.out.taken.get() != before {
+                return Poll::Ready(());
+            }
+            let mut waiting = self.out.waiting.borrow_mut();
+            if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+                waiting.push(cx.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Nothing waits in h2 any more, or the connection has ended.
+    pub(super) fn tell_taken(&self) {
+        for waker in self.out.waiting.take() {
+            self.out.taken.set(self.out.taken.get() + 1);
+            waker.wake();
+        }
     }
 
     /// Is nothing left here to be written?

@@ -15,6 +15,7 @@ use super::{
         serve::{details_of_cut, record, record_exchange},
         watched::watched,
     },
+    goodbye::GOODBYE,
     serve::{Peer, Serving},
     workers::{Opened, Workers},
 };
@@ -308,6 +309,11 @@ impl Stream<'_> {
                     }
                     Some(reason) => reason,
                 };
+                if progress.cut.get().is_some() {
+                    // What the endpoint has said before is the client's. Boxed, as it is rare.
+                    let taken = cx.lease.unless_cut(self.serving.peer().taken());
+                    let _ = Box::pin(cx.lease.within(GOODBYE, taken)).await;
+                }
                 self.answering.reset(reason);
                 record(status, flags, details_of_cut(cx, flags));
             }

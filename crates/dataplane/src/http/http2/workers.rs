@@ -82,6 +82,11 @@ impl Workers {
         }
     }
 
+    /// Has the connection ended?
+    pub(super) fn are_over(&self) -> bool {
+        self.over.get()
+    }
+
     /// Waits until there is a stream to take; `false`: the task of this number is to end.
     async fn wait(&self, number: u64, lease: &Lease) -> bool {
         let wait = poll_fn(|cx| {
