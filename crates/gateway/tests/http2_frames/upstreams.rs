@@ -564,3 +564,49 @@ async fn messages_before_a_reset_arrive() {
         assert_eq!(got, (Some(200), 8 * MESSAGES));
     }
 }
+
+/// The same for an early answer whose client takes its time: all of it is here when its endpoint closes.
+#[tokio::test]
+async fn an_early_answer_waits_for_its_reader() {
+    const LENGTH: usize = 40_000;
+    let upstream = FrameUpstream::start(|mut peer, _| async move {
+        peer.accept(&[]).await?;
+        let asked = peer.request().await?;
+        let stream = asked.stream;
+        let mut block = Block::status(413);
+        if asked.field(":path") == Some("/told") {
+            block = block.literal("content-length", LENGTH.to_string());
+        }
+        let mut frames = vec![Frame::headers(stream, block)];
+        frames.extend(vec![Frame::data(stream, [b'x'; LENGTH / 4]); 3]);
+        frames.push(Frame::data(stream, [b'x'; LENGTH / 4]).end_stream());
+        frames.push(Frame::goaway(stream, code::NO_ERROR, b""));
+        peer.send(&frames).await?;
+        peer.half_close().await?;
+        peer.drain().await
+    })
+    .await;
+    let (_gateway, web) = web(upstream.addr()).await;
+    for path in ["/told", "/untold"].repeat(3) {
+        let window = [(setting::INITIAL_WINDOW_SIZE, 2000)];
+        let mut client = FrameClient::begin_with(web, &window).await.expect("HTTP/2");
+        let head = Frame::headers(1, Block::request("POST", "web", path));
+        client.send(&[head, Frame::data(1, *b"some")]).await;
+        let mut got = 0;
+        while client.heard.fate(1).is_none() {
+            let more = got + 1;
+            let read = client.until(|heard| {
+                let answer = heard.streams.get(&1);
+                heard.fate(1).is_some() || answer.is_some_and(|it| it.body.len() >= more)
+            });
+            assert!(read.await, "{path}: nothing behind {got} bytes");
+            let taken = client.answer(1).body.len() - got;
+            got += taken;
+            // A reader that takes its time.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            client.send(&[Frame::window_update(1, taken as u32)]).await;
+        }
+        assert_eq!(client.fate(1).await, Fate::Status(413), "{path}: {got}");
+        assert_eq!(client.answer(1).body.len(), LENGTH, "{path}");
+    }
+}

@@ -9,6 +9,7 @@ use pointsman_wire::{
     http1::{ChunkLimits, Refusal},
     http2,
 };
+use smallvec::SmallVec;
 use std::{
     cell::Cell,
     future::poll_fn,
@@ -23,9 +24,11 @@ use std::{
 pub(in crate::http) struct Http2Source {
     stream: RecvStream,
     /// Taken from the stream and not handed out; as the window stays shut, bounded by it.
+    held: SmallVec<[Bytes; 1]>,
+    /// Small pieces behind those.
     gathered: BytesMut,
-    /// A larger piece behind those.
-    held: Option<Bytes>,
+    /// The end was behind what was taken last. h2 forgets that with a connection that ends.
+    ended: bool,
 }
 
 /// Pieces of fewer bytes are put together.
@@ -38,29 +41,33 @@ impl Http2Source {
     pub(in crate::http) fn new(stream: RecvStream) -> Self {
         Self {
             stream,
+            held: SmallVec::new(),
             gathered: BytesMut::new(),
-            held: None,
+            ended: false,
         }
     }
 
-    /// Takes what small pieces are here, up to `most` bytes together.
-    fn gather(&mut self, cx: &mut Context<'_>, most: usize) {
-        while self.held.is_none() && self.gathered.len() < most {
-            // An end or an error is found again by whoever asks next.
-            let Poll::Ready(Some(Ok(piece))) = self.stream.poll_data(cx) else {
-                return;
-            };
+    /// Takes a piece that is here. An end or an error is found again by whoever asks next.
+    fn take(&mut self, cx: &mut Context<'_>) -> Option<Bytes> {
+        let Poll::Ready(Some(Ok(piece))) = self.stream.poll_data(cx) else {
+            return None;
+        };
+        self.ended = self.stream.is_end_stream();
+        Some(piece)
+    }
+
+    /// Takes what is here while what was handed out waits for its receiver: as far as the window goes.
+    pub(in crate::http) fn poll_gather(&mut self, cx: &mut Context<'_>) {
+        while let Some(piece) = self.take(cx) {
             if piece.len() < SMALL {
                 self.gathered.extend_from_slice(&piece);
-            } else {
-                self.held = Some(piece);
+                continue;
             }
+            if !self.gathered.is_empty() {
+                self.held.push(self.gathered.split().freeze());
+            }
+            self.held.push(piece);
         }
-    }
-
-    /// The same while what was handed out waits for its receiver: as far as the window goes.
-    pub(in crate::http) fn poll_gather(&mut self, cx: &mut Context<'_>) {
-        self.gather(cx, usize::MAX);
     }
 
     /// Throws away what has come so far; how many bytes that was.
@@ -88,27 +95,40 @@ impl Http2Source {
     }
 
     fn gathered(&mut self) -> Option<Bytes> {
-        match self.gathered.is_empty() {
-            true => self.held.take(),
-            false => Some(self.gathered.split().freeze()),
+        match (self.held.is_empty(), self.gathered.is_empty()) {
+            (false, _) => Some(self.held.remove(0)),
+            (true, false) => Some(self.gathered.split().freeze()),
+            (true, true) => None,
         }
     }
 
     fn is_end(&self) -> bool {
-        self.gathered.is_empty() && self.held.is_none() && self.stream.is_end_stream()
+        self.gathered.is_empty() && self.held.is_empty() && self.ended
     }
 
     pub(super) async fn next(&mut self) -> Result<Piece, Broken> {
         if let Some(bytes) = self.gathered() {
             return Ok(Piece::Data(bytes, self.is_end()));
         }
+        if self.ended {
+            return Ok(Piece::End(None));
+        }
         match self.stream.data().await {
             Some(Ok(first)) => {
                 let mut bytes = first;
-                if bytes.len() < SMALL && !self.stream.is_end_stream() {
+                self.ended = self.stream.is_end_stream();
+                if bytes.len() < SMALL && !self.ended {
                     // The next call waits, so nobody is to be told of what comes later.
                     let mut cx = Context::from_waker(Waker::noop());
-                    self.gather(&mut cx, ENOUGH);
+                    while self.held.is_empty() && self.gathered.len() < ENOUGH {
+                        match self.take(&mut cx) {
+                            None => break,
+                            Some(piece) if piece.len() < SMALL => {
+                                self.gathered.extend_from_slice(&piece);
+                            }
+                            Some(piece) => self.held.push(piece),
+                        }
+                    }
                     if !self.gathered.is_empty() {
                         let rest = self.gathered.split();
                         let mut both = BytesMut::with_capacity(bytes.len() + rest.len());
@@ -186,7 +206,11 @@ impl Http2Sink<'_> {
         self.to.capacity()
     }
 
-    pub(in crate::http) async fn data(&mut self, mut bytes: Bytes, last: bool) -> Result<(), Closed> {
+    pub(in crate::http) async fn data(
+        &mut self,
+        mut bytes: Bytes,
+        last: bool,
+    ) -> Result<(), Closed> {
         loop {
             if bytes.is_empty() {
                 return match last {
