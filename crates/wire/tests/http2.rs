@@ -312,6 +312,12 @@ fn cookies_are_joined() {
         (&[][..], None),
         (&["a=1"], Some("a=1")),
         (&["a=1", "b=2", "c=3"], Some("a=1; b=2; c=3")),
+        // Crumbs of nothing, which some clients send, are no part of it.
+        (&["a=1", ""], Some("a=1")),
+        (&["", "a=1"], Some("a=1")),
+        (&["a=1", "", "b=2"], Some("a=1; b=2")),
+        (&["", ""], Some("")),
+        (&[""], Some("")),
     ] {
         let mut fields: Vec<(&str, &str)> = crumbs.iter().map(|crumb| ("cookie", *crumb)).collect();
         fields.insert(crumbs.len() / 2, ("x", "y"));

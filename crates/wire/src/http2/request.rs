@@ -21,7 +21,8 @@ pub fn join_cookies(fields: &mut HeaderMap) {
         return;
     }
     let mut joined = Vec::new();
-    for crumb in fields.get_all(COOKIE) {
+    // One of nothing would leave a blank at the end, which no value has.
+    for crumb in fields.get_all(COOKIE).iter().filter(|it| !it.is_empty()) {
         if !joined.is_empty() {
             joined.extend_from_slice(b"; ");
         }
