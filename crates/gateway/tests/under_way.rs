@@ -3,8 +3,11 @@
 mod common;
 
 use common::{pools::*, *};
-use pointsman_testkit::{Http2Client, Http2Upstream, HttpUpstream, eventually};
-use std::net::SocketAddr;
+use pointsman_testkit::{
+    Http2Client, Http2Reply, Http2Upstream, HttpUpstream, eventually, http::Reply,
+};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+use tokio::sync::Notify;
 
 const OPEN: &str = "pointsman_connections_open";
 const RETRIES: &str = "pointsman_retries_total";
@@ -89,4 +92,77 @@ async fn a_request_ends_where_it_was_to_go_if_that_is_gone() {
     gateway.apply(&text).await;
     let reply = delayed.read_response().await.expect("an answer");
     assert_eq!(reply.status, 200);
+}
+
+/// Under steady load of `clients`, each with one request at a time.
+struct Load {
+    stop: Arc<Notify>,
+    clients: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Load {
+    fn begin(at: SocketAddr, clients: usize) -> Self {
+        let stop = Arc::new(Notify::new());
+        let client = |_| {
+            let stop = stop.clone();
+            tokio::spawn(async move {
+                let mut client = connect(at).await;
+                let stopped = stop.notified();
+                let mut stopped = std::pin::pin!(stopped);
+                loop {
+                    let reply = client.get("web", "/").await.expect("an answer");
+                    assert_eq!(reply.status, 200);
+                    let turn = tokio::time::timeout(Duration::ZERO, &mut stopped);
+                    if turn.await.is_ok() {
+                        return;
+                    }
+                }
+            })
+        };
+        let clients = (0..clients).map(client).collect();
+        Self { stop, clients }
+    }
+
+    async fn end(self) {
+        self.stop.notify_waiters();
+        for client in self.clients {
+            client.await.expect("all were answered");
+        }
+    }
+}
+
+/// BE-60, BE-76.
+async fn fewer(protocol: &str, endpoint: SocketAddr, open: impl Fn() -> usize) {
+    let at = fresh();
+    let pool = |most: u32| {
+        let pool =
+            format!("{{tcp: {{maxConnections: {most}}}, http: {{maxConcurrentStreams: 1}}}}");
+        pooled(at, protocol, &[endpoint], &pool)
+    };
+    let gateway = Gateway::serve_with(alone(), &pool(8)).await;
+    let load = Load::begin(at, 8);
+    eventually(SOON, || async { open() == 8 }).await;
+    gateway.apply(&pool(2)).await;
+    eventually(SOON, || async { open() <= 2 }).await;
+    // And as many again as there may be.
+    gateway.apply(&pool(6)).await;
+    eventually(SOON, || async { open() == 6 }).await;
+    load.end().await;
+    // Those that are idle are closed as well.
+    gateway.apply(&pool(1)).await;
+    eventually(SOON, || async { open() == 0 }).await;
+}
+
+#[tokio::test]
+async fn fewer_connections_than_before_are_kept_under_load() {
+    let reply = Reply::text(200, "").after(Duration::from_millis(20));
+    let web = HttpUpstream::named("web").otherwise(reply).start().await;
+    fewer("http", web.addr(), || web.open_connections()).await;
+}
+
+#[tokio::test]
+async fn fewer_connections_of_http2_than_before_are_kept_under_load() {
+    let reply = Http2Reply::text(200, "").after(Duration::from_millis(20));
+    let web = Http2Upstream::named("web").otherwise(reply).start().await;
+    fewer("http2", web.addr(), || web.open_connections()).await;
 }

@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 ///
 /// Keyed by address, protocol and TLS identity (today: plain text HTTP/1 only), not by service:
 /// 100,000 services in front of few endpoints share connections. Only a backend whose connections
-/// are counted (BE-60) has endpoint states, and so connections, of its own.
+/// are counted (BE-60) has endpoint states, and so connections, of its own: one for each number of them.
 #[derive(Debug)]
 pub struct EndpointState {
     /// Where it is.
@@ -34,6 +34,8 @@ pub struct EndpointState {
     line: RefCell<VecDeque<oneshot::Sender<Upstream>>>,
     /// Connections handed on since others had a turn.
     handed: Cell<u8>,
+    /// Its connections count towards a number that its backend has no more.
+    retired: Cell<bool>,
 }
 
 #[derive(Debug)]
@@ -60,6 +62,7 @@ impl EndpointState {
             http2: OnceCell::new(),
             line: RefCell::default(),
             handed: Cell::new(0),
+            retired: Cell::new(false),
         }
     }
 
@@ -115,6 +118,9 @@ impl EndpointState {
                 None => return,
             },
         };
+        if self.retired.get() {
+            return;
+        }
         let mut idle = self.idle.borrow_mut();
         if idle.len() < most {
             idle.push(Idle {
@@ -167,6 +173,17 @@ impl EndpointState {
         line.retain(|waiting| !waiting.is_closed());
         line.push_back(sender);
         receiver
+    }
+
+    /// From now on its connections serve who waits for them, and are not kept; or are again.
+    pub(crate) fn retire(&self, retired: bool) {
+        self.retired.set(retired);
+        if retired {
+            self.idle.borrow_mut().clear();
+        }
+        if let Some(http2) = self.http2.get() {
+            http2.retire_all(retired);
+        }
     }
 
     /// Closes idle connections that keep requests from opening one elsewhere.

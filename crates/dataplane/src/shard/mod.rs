@@ -22,7 +22,6 @@ use pointsman_route::{Cluster, ClusterId, EndpointAddress, Snapshot, Table, Via}
 use pointsman_runtime::Watch;
 use pointsman_telemetry::{ClusterLabels, ClusterStats, SourceLabels};
 use pointsman_wire::http1::Reason;
-use pool_limits::PoolLimits;
 pub use pool_limits::SharedCounts;
 use registry::Registry;
 use slab::Slab;
@@ -42,8 +41,9 @@ use view::{View, Views};
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
-/// By backend and address.
-type CountedEndpoints = Map<(Arc<str>, EndpointAddress), Rc<EndpointState>>;
+/// By backend, its `maxConnections` and address: connections count towards the number they were opened
+/// under.
+type CountedEndpoints = Map<(Arc<str>, u32, EndpointAddress), Rc<EndpointState>>;
 
 /// One shard's state.
 ///
@@ -354,6 +354,23 @@ impl Shard {
     /// Serves from another snapshot from now on: one assignment, no await.
     pub(crate) fn install(&self, message: &InstallSnapshot) {
         *self.views.borrow_mut() = Views::new(message.snapshot.clone());
+        self.retire();
+    }
+
+    /// Connections that count towards a number which their backend has no more are not kept: beside those
+    /// of the new number they would be too many (BE-60).
+    fn retire(&self) {
+        let snapshot = self.snapshot();
+        let tables = snapshot.tables.all();
+        let clusters = self.clusters.borrow();
+        for ((backend, most, _), state) in self.counted.borrow().iter() {
+            let name = clusters.get(backend).map(|it| &it.state.cluster.name);
+            let is_in_force = |table: &Arc<Table>| {
+                let found = name.and_then(|name| table.cluster_by_name(name));
+                found.is_some_and(|(_, it)| it.policy.pool.max_connections == Some(*most))
+            };
+            state.retire(!tables.iter().any(is_in_force));
+        }
     }
 
     /// The name of this machine; empty if the kernel does not tell.
@@ -378,15 +395,15 @@ impl Shard {
             return old.state.clone();
         }
         let limits = self.shared.limits(&cluster.label, &cluster.policy);
-        let counted = limits.as_ref().is_some_and(PoolLimits::counts_connections);
+        let counted = cluster.policy.pool.max_connections;
         let state = Rc::new(ClusterState::new(
             cluster.clone(),
             old.map(|old| &*old.state),
             limits,
             || Rc::new(ClusterStats::new(self.source.clone(), labels(cluster))),
             |address| match counted {
-                false => self.endpoint(address),
-                true => self.counted_endpoint(&cluster.label, address),
+                None => self.endpoint(address),
+                Some(most) => self.counted_endpoint(&cluster.label, most, address),
             },
             |name| self.extensions.balancer(name, &cluster.label),
         ));
@@ -410,12 +427,18 @@ impl Shard {
     }
 
     /// The same of a backend whose connections are counted.
-    fn counted_endpoint(&self, backend: &Arc<str>, address: &EndpointAddress) -> Rc<EndpointState> {
-        self.counted
-            .borrow_mut()
-            .entry((backend.clone(), address.clone()))
-            .or_insert_with(|| Rc::new(EndpointState::new(address.clone())))
-            .clone()
+    fn counted_endpoint(
+        &self,
+        backend: &Arc<str>,
+        most: u32,
+        address: &EndpointAddress,
+    ) -> Rc<EndpointState> {
+        let mut counted = self.counted.borrow_mut();
+        let state = counted
+            .entry((backend.clone(), most, address.clone()))
+            .or_insert_with(|| Rc::new(EndpointState::new(address.clone())));
+        state.retire(false);
+        state.clone()
     }
 
     /// Closes idle connections that keep requests, here or on other shards, from opening one.

@@ -18,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 /// The counts of all limited backends of the process.
 ///
 /// By backend and `maxConnections`: when that changes, connections that are open count towards the
-/// number they were opened under, and new ones towards the new one.
+/// number they were opened under, until they serve nobody, and new ones towards the new one.
 #[derive(Debug, Default)]
 pub struct SharedCounts {
     counts: Mutex<HashMap<Key, Weak<Counts>>>,

@@ -144,6 +144,8 @@ pub(crate) struct Http2Pool {
     opening: Cell<u32>,
     /// Streams the endpoint allowed on the latest connection.
     expected: Cell<u32>,
+    /// As of its endpoint: once nobody waits, its connections take no more streams.
+    retired: Cell<bool>,
 }
 
 /// A request in the line.
@@ -174,6 +176,7 @@ impl Http2Pool {
             short: Notify::new(),
             opening: Cell::new(0),
             expected: Cell::new(u32::MAX),
+            retired: Cell::new(false),
         })
     }
 
@@ -301,6 +304,10 @@ impl Http2Pool {
     pub(crate) fn serve(&self) {
         loop {
             let Some(next) = self.waiting.borrow_mut().pop_front() else {
+                if self.retired.get() {
+                    let all: Vec<_> = self.connections.borrow().clone();
+                    all.iter().for_each(|it| self.retire(it));
+                }
                 return;
             };
             if next.lease.is_closed() {
@@ -389,6 +396,14 @@ impl Http2Pool {
             .retain(|it| !Rc::ptr_eq(it, connection));
         self.leaving.borrow_mut().push(connection.clone());
         connection.retire();
+    }
+
+    /// From now on its connections serve who waits for them, and no others; or they do again.
+    pub(super) fn retire_all(&self, retired: bool) {
+        self.retired.set(retired);
+        if retired {
+            self.serve();
+        }
     }
 
     /// The task of a connection has ended.
