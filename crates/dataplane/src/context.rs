@@ -1,8 +1,13 @@
 //! What all stages of one client connection share.
 use crate::{
     access::pending::Pending,
-    shard::{Shard, registry::Lease, view::View},
+    shard::{
+        Shard,
+        registry::{IdleEnd, Lease},
+        view::View,
+    },
     socket::Socket,
+    stream,
 };
 use pointsman_route::{Class, Connection, ConnectionDecision, NoTrace, Via};
 use pointsman_wire::{
@@ -12,7 +17,9 @@ use pointsman_wire::{
 use std::{
     cell::Cell,
     net::{IpAddr, SocketAddr},
+    pin::Pin,
     rc::Rc,
+    time::Duration,
 };
 
 /// One client connection: borrowed by every stage that serves it.
@@ -47,6 +54,23 @@ impl Context<'_> {
     /// The view to begin a request with.
     pub(crate) fn view(&self) -> Rc<View> {
         self.shard.view(self.via, self.peer.ip())
+    }
+
+    /// As [`Lease::idle`], for something that the client is to send. What has come already is waited for
+    /// also in a drain: of a connection that was accepted a moment ago the runtime does not know yet.
+    pub(crate) async fn idle<F: Future>(
+        &self,
+        limit: Duration,
+        mut future: Pin<&mut F>,
+    ) -> Result<F::Output, IdleEnd> {
+        match self.lease.idle(limit, future.as_mut()).await {
+            Err(IdleEnd::Draining) if stream::is_disturbed(self.client) => {
+                // Boxed, as it is rare.
+                let come = Box::pin(self.lease.within(limit, future));
+                come.await.map_err(IdleEnd::from)
+            }
+            ended => ended,
+        }
     }
 
     /// Counts a response that is not passed on, or not to its end, and says in the log what is wrong

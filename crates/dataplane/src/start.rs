@@ -53,7 +53,7 @@ pub struct Plan {
 pub struct ShardHandle {
     /// New snapshots go here.
     pub install: Outlet<InstallSnapshot>,
-    /// Told to stop accepting when the process drains.
+    /// Asked to stop accepting when the process drains.
     pub stop_accepting: Outlet<StopAccepting>,
     /// Asked for what was counted and recorded last, before the shard ends.
     pub flush: Outlet<Flush>,

@@ -4,7 +4,7 @@ use pointsman_control::{Catalogue, GetFindings, GetStatus, Progress, Status};
 use pointsman_dataplane::{
     ShardHandle,
     access::{Settled, SinkHost},
-    actor::meter::Flush,
+    actor::{acceptor::StopAccepting, meter::Flush},
 };
 use pointsman_model::Finding;
 use pointsman_runtime::{AskError, Drain, Link, Place, Shards, ask, tell};
@@ -120,17 +120,31 @@ impl Running {
         records
     }
 
+    /// Waits until no shard accepts any more and all whom the kernel had connected are known to the drain.
+    async fn stop_accepting(&self) {
+        let stop = |handle: &ShardHandle| {
+            let (acceptor, limit) = (handle.stop_accepting.clone(), self.drain_time);
+            actix::spawn(async move {
+                if ask(&acceptor, StopAccepting, limit).await.is_err() {
+                    // A question that is not answered in time is taken back.
+                    tell(&acceptor, StopAccepting);
+                }
+            })
+        };
+        let stopping: Vec<_> = self.handles.iter().map(stop).collect();
+        for stopping in stopping {
+            let _ = stopping.await;
+        }
+    }
+
     /// Stops accepting, lets requests in flight finish within the drain time, then ends.
     pub async fn drain(self) -> Drained {
         self.health.advance(State::Draining);
         let end = Instant::now() + self.drain_time;
-        for handle in &self.handles {
-            tell(
-                &handle.stop_accepting,
-                pointsman_dataplane::actor::acceptor::StopAccepting,
-            );
-        }
-        let cut = self.drain.drain(self.drain_time).await;
+        self.drain.begin();
+        self.stop_accepting().await;
+        let left = end.saturating_duration_since(Instant::now());
+        let cut = self.drain.drain(left).await;
         if cut > 0 {
             self.drain.cut(CUT).await;
         }

@@ -268,6 +268,35 @@ async fn told_to_stop_it_finishes_what_it_began_and_takes_nothing_new() {
 }
 
 #[tokio::test]
+async fn who_was_connected_when_it_was_told_to_stop_is_served() {
+    let upstream = HttpUpstream::named("web").start().await;
+    let web = SocketAddr::from((fresh_ip(), free_port()));
+    let text = http("web", web.ip(), web.port(), upstream.addr());
+    for _ in 0..3 {
+        let mut process = Process::start(&text, &["--drain-time", "15s"]).await;
+        // As if it had no processor for a while, and all of it came meanwhile.
+        process.signal("STOP");
+        let mut clients = Vec::new();
+        for _ in 0..40 {
+            let mut client = connect(web).await;
+            client
+                .send("GET / HTTP/1.1\r\nHost: web\r\n\r\n")
+                .await
+                .expect("sent");
+            clients.push(client);
+        }
+        process.signal("TERM");
+        process.signal("CONT");
+        for mut client in clients {
+            let reply = client.read_response().await.expect("an answer");
+            assert_eq!(reply.status, 200);
+        }
+        let status = process.ended(Duration::from_secs(10)).await;
+        assert_eq!(status.code(), Some(0), "{}", process.log());
+    }
+}
+
+#[tokio::test]
 async fn what_does_not_end_in_time_is_cut_and_the_exit_is_still_in_order() {
     let endless = Reply::endless(b"tick", Duration::from_millis(20));
     let upstream = HttpUpstream::named("web")

@@ -5,7 +5,7 @@ use crate::{
     message::ShardFindings,
     shard::Shard,
 };
-use actix::{Actor, AsyncContext, Context, Handler, Message};
+use actix::{Actor, AsyncContext, Context, Handler, Message, ResponseFuture};
 use pointsman_model::{Code, Finding, Level, ObjectKey, Place};
 use pointsman_route::{Bind, Via};
 use pointsman_runtime::{Link, Offered, Outlet, offer};
@@ -17,7 +17,7 @@ use std::{
     rc::Rc,
     time::Duration,
 };
-use tokio::{net::TcpListener, sync::oneshot};
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
 use super::sniffer::Sniffer;
 
@@ -40,9 +40,11 @@ const RETRY: Duration = Duration::from_secs(2);
 #[rtype(result = "()")]
 pub struct Rebind;
 
-/// Close all listening sockets; connections go on.
+/// Close all listening sockets; connections go on. Answered once whoever the kernel had connected is on
+/// the way to be served.
 ///
-/// Sender: the process, once, when it drains. Receiver: `Acceptor`. Verb: `tell`.
+/// Sender: the process, once, when it drains. Receiver: `Acceptor`. Verb: `ask`, or `tell` after a
+/// question that was taken back.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct StopAccepting;
@@ -64,6 +66,7 @@ pub struct Acceptor {
 /// A socket that is listened on. Ends its accept task when dropped.
 struct Listening {
     door: Door,
+    task: JoinHandle<()>,
     _stop: oneshot::Sender<()>,
 }
 
@@ -204,15 +207,19 @@ impl Acceptor {
             match capture::listen(address, backlog, interface) {
                 Ok(listener) => {
                     let (stop, stopped) = oneshot::channel();
-                    actix::spawn(accept(
+                    let task = actix::spawn(accept(
                         self.shard.clone(),
                         self.sniffer.clone(),
                         listener,
                         door,
                         stopped,
                     ));
-                    self.listening
-                        .insert(address, Listening { door, _stop: stop });
+                    let listening = Listening {
+                        door,
+                        task,
+                        _stop: stop,
+                    };
+                    self.listening.insert(address, listening);
                 }
                 // No IPv6 on this machine is no fault of anybody's.
                 Err(_) if optional => {}
@@ -322,10 +329,11 @@ async fn accept(
             biased;
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
-                Err(error) => {
-                    pause(&shard, &error).await;
-                    continue;
-                }
+                Err(error) => tokio::select! {
+                    biased;
+                    _ = &mut stopped => break 'accepting,
+                    () = pause(&shard, &error) => continue,
+                },
             },
             _ = &mut stopped => break 'accepting,
         };
@@ -375,7 +383,7 @@ fn arrived(
 /// A full mailbox means that connections arrive faster than tasks can be started: accepting waits,
 /// and the kernel's queue is the bound.
 async fn hand_over(shard: &Shard, sniffer: &Link<Sniffer>, accepted: Accepted) {
-    let mut message = super::sniffer::Arrived(accepted, Arriving::new(&shard.arriving));
+    let mut message = super::sniffer::Arrived(accepted, Arriving::new(shard));
     loop {
         match offer(sniffer, message) {
             Ok(()) => return,
@@ -425,10 +433,17 @@ impl Handler<Rebind> for Acceptor {
 }
 
 impl Handler<StopAccepting> for Acceptor {
-    type Result = ();
+    type Result = ResponseFuture<()>;
 
-    fn handle(&mut self, _: StopAccepting, _: &mut Self::Context) {
+    fn handle(&mut self, _: StopAccepting, _: &mut Self::Context) -> Self::Result {
         self.stopped = true;
-        self.listening.clear();
+        let listening = self.listening.drain();
+        let tasks: Vec<_> = listening.map(|(_, listening)| listening.task).collect();
+        Box::pin(async move {
+            for task in tasks {
+                // One that has panicked takes nobody any more.
+                let _ = task.await;
+            }
+        })
     }
 }

@@ -14,7 +14,7 @@ pub const MAILBOX: usize = 1024;
 ///
 /// Sender: the accept task of a listening socket. Receiver: `Sniffer` of the same shard. Rate: once
 /// per connection. Verb: `offer`; while it is full accepting waits.
-#[derive(Debug, Message)]
+#[derive(Message)]
 #[rtype(result = "()")]
 pub struct Arrived(pub Accepted, pub Arriving);
 
@@ -40,7 +40,7 @@ impl Handler<Arrived> for Sniffer {
 
     fn handle(&mut self, Arrived(accepted, arriving): Arrived, _: &mut Self::Context) {
         let task = connection::serve(self.shard.clone(), accepted);
-        // The registry counts it now.
+        // The registry counts it now, and the drain waits for the task.
         drop(arriving);
         actix::spawn(task);
     }

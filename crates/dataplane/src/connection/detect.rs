@@ -13,7 +13,7 @@ use pointsman_wire::{
     sniff::{Verdict, sniff},
     tls::{HelloError, MAX_CLIENT_HELLO, client_hello},
 };
-use std::{io::ErrorKind, time::Instant};
+use std::{io::ErrorKind, pin::pin, time::Instant};
 
 /// Bytes after which extensions' sniffers must have decided: one that never does must not fill memory.
 const SNIFFED_BYTES: usize = 4096;
@@ -192,7 +192,7 @@ async fn read(cx: &Context<'_>, inspection: Inspection) -> Result<Detected, Unde
         } else {
             // Neither side has said anything, and this server will not: nothing to wait for when
             // the process drains.
-            cx.lease.idle(silence, read).await
+            cx.idle(silence, pin!(read)).await
         };
         match read {
             Err(IdleEnd::Draining) => return Err(Undecided::ClientGone),

@@ -13,7 +13,7 @@ use crate::{
 };
 use detect::{Detected, detect};
 use pointsman_route::{Class, ConnectionDecision, Inspection, Via};
-use pointsman_runtime::offer;
+use pointsman_runtime::{Guard, offer};
 use pointsman_sdk::Session;
 use pointsman_telemetry::Flags;
 use std::{
@@ -43,21 +43,27 @@ pub struct Accepted {
 }
 
 /// An accepted connection on its way to its task, where the shard's registry takes over counting
-/// it. Without it a burst would pass `limits.connections`, since accepting is quicker than starting.
-#[derive(Debug)]
-pub struct Arriving(Arc<AtomicU32>);
+/// it. Without it a burst would pass `limits.connections`, since accepting is quicker than starting, and
+/// a drain would not wait for it.
+pub struct Arriving {
+    count: Arc<AtomicU32>,
+    _guard: Guard,
+}
 
 impl Arriving {
-    /// Adds one to `count` until dropped.
-    pub(crate) fn new(count: &Arc<AtomicU32>) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count.clone())
+    /// Counts as one until dropped.
+    pub(crate) fn new(shard: &Shard) -> Self {
+        shard.arriving.fetch_add(1, Ordering::Relaxed);
+        Self {
+            count: shard.arriving.clone(),
+            _guard: shard.drain.guard(),
+        }
     }
 }
 
 impl Drop for Arriving {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -17,6 +17,7 @@ use pointsman_telemetry::{ClusterStats, Flags, RequestProtocol};
 use pointsman_wire::http1::{BodyLength, first_line_ends, head_may_be_complete, make_last};
 use std::{
     cell::Cell,
+    pin::pin,
     time::{Duration, Instant},
 };
 use tokio::task::coop::consume_budget;
@@ -35,8 +36,8 @@ pub(crate) async fn serve(cx: &Context<'_>, mut input: Vec<u8>) {
     let mut patience = timeouts.keep_alive.0;
     let end = loop {
         if input.is_empty() {
-            let first = first_bytes(cx, &mut input);
-            match cx.lease.idle(patience, first).await {
+            let first = pin!(first_bytes(cx, &mut input));
+            match cx.idle(patience, first).await {
                 Ok(Ok(1..)) => {}
                 Ok(Ok(0) | Err(_)) => break End::Gone,
                 Err(_) => break End::Pause,
@@ -171,8 +172,8 @@ async fn next_head(
     // Method, blanks and version around the longest target fit into 64 bytes.
     let line = cx.shard.settings.limits.target_bytes.saturating_add(64);
     if input.is_empty() {
-        let first = first_bytes(cx, input);
-        match cx.lease.idle(PAUSE, first).await {
+        let first = pin!(first_bytes(cx, input));
+        match cx.idle(PAUSE, first).await {
             Ok(Ok(1..)) => {}
             Err(IdleEnd::Elapsed) => return Err(NoHead::Other(End::Pause)),
             Err(IdleEnd::Draining) => return Err(NoHead::Other(End::Close { unread: false })),
