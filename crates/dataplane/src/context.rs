@@ -9,7 +9,7 @@ use crate::{
     socket::Socket,
     stream,
 };
-use pointsman_route::{Class, Connection, ConnectionDecision, NoTrace, Via};
+use pointsman_route::{Class, Connection, ConnectionDecision, Inspection, NoTrace, Via};
 use pointsman_wire::{
     forwarded::{Sender, Side},
     http1::Reason,
@@ -51,9 +51,17 @@ pub(crate) struct Hello {
 }
 
 impl Context<'_> {
-    /// The view to begin a request with.
+    /// The view of now, to begin a request or a connection with.
     pub(crate) fn view(&self) -> Rc<View> {
         self.shard.view(self.via, self.peer.ip())
+    }
+
+    /// What must be looked at before this connection can be decided on, by the documents of now.
+    pub(crate) fn inspection(&self) -> Inspection {
+        let view = self.view();
+        self.lease.hold(view.generation());
+        let table = view.table();
+        table.inspection(table.listener(self.original))
     }
 
     /// As [`Lease::idle`], for something that the client is to send. What has come already is waited for

@@ -4,7 +4,8 @@ mod common;
 
 use common::{pools::*, *};
 use pointsman_testkit::{
-    Http2Client, Http2Reply, Http2Upstream, HttpUpstream, eventually, http::Reply,
+    Http2Client, Http2Reply, Http2Upstream, HttpUpstream, TcpUpstream, client_hello, eventually,
+    free_port, http::Reply, tcp::Behaviour,
 };
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::sync::Notify;
@@ -165,4 +166,72 @@ async fn fewer_connections_of_http2_than_before_are_kept_under_load() {
     let reply = Http2Reply::text(200, "").after(Duration::from_millis(20));
     let web = Http2Upstream::named("web").otherwise(reply).start().await;
     fewer("http2", web.addr(), || web.open_connections()).await;
+}
+
+/// LIS-40: a client that has not said a word yet is routed by what holds when it does. Before and after:
+/// what its port is called.
+async fn speaks_later(before: &str, after: &str, says: &[u8]) -> (usize, usize) {
+    let sink = || TcpUpstream::start(Behaviour::Sink);
+    let (old, new) = (sink().await, sink().await);
+    let at = SocketAddr::new(fresh().ip(), free_port());
+    let text = |port: &str, endpoint| {
+        service("web", at.ip(), at.port(), port, &plain(&[endpoint]))
+            + &format!(
+                "---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: web-tls}}
+spec:
+  hosts: [web]
+  tls:
+  - match: [{{sniHosts: [web.default.svc.cluster.local], port: {0}}}]
+    route: [{{destination: {{host: web, port: {{number: {0}}}}}}}]
+",
+                at.port()
+            )
+    };
+    let mut settings = alone();
+    settings.detection.server_first_after = written("0s");
+    let gateway = Gateway::serve_with(settings, &text(before, old.addr())).await;
+    let mut client = connect(at).await;
+    gateway.metrics_until(|it| it.sum(OPEN, &[]) == 1.0).await;
+    gateway.apply(&text(after, new.addr())).await;
+    client.send(says).await.expect("sent");
+    eventually(SOON, || async { old.received() + new.received() > 0 }).await;
+    (old.connections(), new.connections())
+}
+
+#[tokio::test]
+async fn who_speaks_after_a_change_is_routed_by_it() {
+    let hello = client_hello(Some("web.default.svc.cluster.local"), &[]);
+    let request: &[u8] = b"GET / HTTP/1.1\r\nHost: web\r\n\r\n";
+    for (before, after, says) in [
+        ("tls", "tls", &*hello),
+        ("tls", "", &*hello),
+        ("", "tls", &*hello),
+        ("", "", request),
+        // It is bytes now, whatever it looks like.
+        ("", "tcp", request),
+        ("tls", "tcp", &*hello),
+        // And HTTP, which the listener it came to did not know.
+        ("tls", "http", request),
+    ] {
+        let routed = speaks_later(before, after, says).await;
+        assert_eq!(routed, (0, 1), "{before:?} to {after:?}");
+    }
+}
+
+/// A connection that was made while both sides are silent is a tunnel, and keeps its endpoint.
+#[tokio::test]
+async fn who_has_an_endpoint_before_a_change_keeps_it() {
+    let (old, new) = (TcpUpstream::echo().await, TcpUpstream::echo().await);
+    let at = fresh();
+    let text = |port: &str, endpoint| service("web", at.ip(), at.port(), port, &plain(&[endpoint]));
+    let gateway = Gateway::serve_with(alone(), &text("", old.addr())).await;
+    let mut client = connect(at).await;
+    eventually(SOON, || async { old.connections() == 1 }).await;
+    gateway.apply(&text("http", new.addr())).await;
+    client.send(b"\x00bytes").await.expect("sent");
+    assert_eq!(client.read_exact(6).await.expect("echoed"), b"\x00bytes");
+    assert_eq!((old.connections(), new.connections()), (1, 0));
 }

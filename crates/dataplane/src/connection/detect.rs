@@ -4,11 +4,11 @@ use super::tcp::{Early, First};
 use crate::{
     context::{Context, Hello},
     extension::{Opinion, Recognised},
-    shard::{registry::IdleEnd, view::View},
+    shard::registry::IdleEnd,
     stream,
     tunnel::End,
 };
-use pointsman_route::{Class, ConnectionDecision, Inspection};
+use pointsman_route::{Class, Inspection};
 use pointsman_wire::{
     sniff::{Verdict, sniff},
     tls::{HelloError, MAX_CLIENT_HELLO, client_hello},
@@ -85,11 +85,10 @@ fn count(cx: &Context<'_>, outcome: Outcome) {
 /// Reads as few bytes as the decision needs.
 pub(crate) async fn detect(
     cx: &Context<'_>,
-    view: &View,
     inspection: Inspection,
 ) -> Result<Detected, Undecided> {
     let begun = Instant::now();
-    let found = run(cx, view, inspection, begun).await;
+    let found = run(cx, inspection, begun).await;
     let seconds = begun.elapsed().as_secs_f64();
     cx.shard.counts.detection_seconds.borrow_mut().push(seconds);
     count(
@@ -112,7 +111,6 @@ pub(crate) async fn detect(
 
 async fn run(
     cx: &Context<'_>,
-    view: &View,
     inspection: Inspection,
     begun: Instant,
 ) -> Result<Detected, Undecided> {
@@ -122,8 +120,7 @@ async fn run(
         // A precise timer: this is the one wait a person at a database prompt would notice.
         let spoke = tokio::time::timeout(silence, stream::arrival(cx.client)).await;
         if spoke.is_err()
-            && let ConnectionDecision::Forward(rule) = cx.decide(view, Class::Tcp, None)
-            && let Some(mut candidate) = Early::open(cx, view, rule, begun).await?
+            && let Some(mut candidate) = Early::open(cx, begun).await?
         {
             match candidate.first(cx).await {
                 Ok(First::Server) => {
@@ -157,7 +154,7 @@ async fn run(
 }
 
 /// Reads until the first bytes say what this is.
-async fn read(cx: &Context<'_>, inspection: Inspection) -> Result<Detected, Undecided> {
+async fn read(cx: &Context<'_>, mut inspection: Inspection) -> Result<Detected, Undecided> {
     let mut bytes = Vec::new();
     let timeouts = &cx.shard.settings.timeouts;
     // Until the first byte the client may take its time; after it there is a deadline in all.
@@ -217,6 +214,11 @@ async fn read(cx: &Context<'_>, inspection: Inspection) -> Result<Detected, Unde
             begun = true;
             let limit = timeouts.request_head.0.min(timeouts.client_hello.0);
             deadline = cx.lease.after(limit);
+        }
+        // The documents may have changed while it was waited for.
+        inspection = cx.inspection();
+        if inspection.is_none() {
+            return Ok(Detected::of(Class::Tcp, bytes));
         }
         match cx.shard.extensions.sniff(&bytes, cx.peer, cx.original) {
             Opinion::Yes(recognised) => {

@@ -12,7 +12,7 @@ use crate::{
     socket::Socket,
 };
 use detect::{Detected, detect};
-use pointsman_route::{Class, ConnectionDecision, Inspection, Via};
+use pointsman_route::{Class, ConnectionDecision, Via};
 use pointsman_runtime::{Guard, offer};
 use pointsman_sdk::Session;
 use pointsman_telemetry::Flags;
@@ -70,13 +70,11 @@ impl Drop for Arriving {
 /// Serves a connection to its end. It counts as open from this call on, not only once it is polled.
 pub fn serve(shard: Rc<Shard>, accepted: Accepted) -> impl Future<Output = ()> {
     let guard = shard.drain.guard();
-    let view = shard.view(accepted.via, accepted.peer.ip());
-    let lease = shard.registry.join(view.generation());
+    let generation = shard.view(accepted.via, accepted.peer.ip()).generation();
+    let lease = shard.registry.join(generation);
     // Not an `async fn`, which would hold its arguments twice.
     async move {
         let _guard = guard;
-        let table = view.table();
-        let inspection = table.inspection(table.listener(accepted.original));
         let cx = Context {
             shard: &shard,
             lease: &lease,
@@ -89,12 +87,14 @@ pub fn serve(shard: Rc<Shard>, accepted: Accepted) -> impl Future<Output = ()> {
             access: Pending::new(shard.clone(), accepted.peer, accepted.original),
         };
         let started = Instant::now();
+        // Not the view: a client may be silent for long.
+        let inspection = cx.inspection();
         let mut detected = if inspection.is_none() {
             Detected::opaque()
         } else {
             // Boxed, as what follows: a connection is as large as the largest of what it goes through,
             // for all its life.
-            match Box::pin(detect(&cx, &view, inspection)).await {
+            match Box::pin(detect(&cx, inspection)).await {
                 Ok(detected) => detected,
                 Err(why) => {
                     tracing::debug!(
@@ -107,13 +107,22 @@ pub fn serve(shard: Rc<Shard>, accepted: Accepted) -> impl Future<Output = ()> {
                 }
             }
         };
+        if detected.extension.is_none()
+            && let Some(early) = detected.early.take()
+        {
+            // It has its endpoint, and keeps it as every tunnel does.
+            return Box::pin(early.carry(&cx, detected)).await;
+        }
+        // Whatever it has said, it is routed by the documents of now.
+        let view = cx.view();
+        lease.hold(view.generation());
         match detected.extension.take() {
             None => {
                 let hello = detected.hello.as_ref();
                 let name = hello.and_then(|hello| hello.server_name.as_deref());
                 cx.access.begin(name, started);
                 cx.access.edit(|record| record.revision = view.generation());
-                if let Some(received) = decided(&cx, view, &accepted, detected, inspection).await {
+                if let Some(received) = decided(&cx, view, &accepted, detected).await {
                     // Its streams share what belongs to the connection.
                     drop(cx);
                     Box::pin(http::serve_http2(shard, lease, accepted, received)).await;
@@ -127,6 +136,7 @@ pub fn serve(shard: Rc<Shard>, accepted: Accepted) -> impl Future<Output = ()> {
                     record.why = "extension".into();
                 });
                 let upstream = Box::pin(tcp::upstream(&cx, &view)).await;
+                drop(view);
                 let access = cx.access;
                 Box::pin(extended(accepted, protocol, detected.bytes, upstream)).await;
                 // How many bytes went by is known to the extension alone.
@@ -143,10 +153,9 @@ async fn decided(
     view: Rc<View>,
     accepted: &Accepted,
     detected: Detected,
-    inspection: Inspection,
 ) -> Option<Vec<u8>> {
     let decision = cx.decide(&view, detected.class, detected.hello.as_ref());
-    let http = detected.class == Class::Http && inspection.http;
+    let http = detected.class == Class::Http;
     match decision {
         ConnectionDecision::Http(_) if detected.http2 => return Some(detected.bytes),
         ConnectionDecision::Http(_) => {

@@ -27,7 +27,6 @@ use std::{
 pub(crate) struct Early {
     upstream: Socket,
     in_flight: InFlight,
-    label: Option<Arc<str>>,
     open: Open,
     since: Instant,
     patience: Patience,
@@ -42,34 +41,24 @@ pub(crate) enum First {
 }
 
 impl Early {
-    /// Opens one by the rule, for a connection that began at `started`. `None` when that fails: the
-    /// client will see it when it speaks.
+    /// Opens one for a connection that began at `started`. `None` when that fails: the client will see
+    /// it when it speaks.
     ///
     /// # Errors
     /// The connection ends, and is recorded.
     pub(crate) async fn open(
         cx: &Context<'_>,
-        view: &View,
-        rule: &TcpRule,
         started: Instant,
     ) -> Result<Option<Self>, Undecided> {
-        let Ok(target) = plan(cx, view, rule) else {
+        let Some(target) = Self::target(cx, started) else {
             return Ok(None);
         };
-        // In case that it ends before anybody has said anything.
-        cx.access.begin(None, started);
-        cx.access.edit(|record| record.revision = view.generation());
-        cx.access.decided_by(&rule.origin);
-        if let Some(label) = &target.label {
-            cx.access.backend(label);
-        }
         match target.connect(cx).await {
             Ok((upstream, in_flight)) => {
                 cx.access.connected(&upstream);
                 Ok(Some(Self {
                     upstream,
                     in_flight,
-                    label: target.label,
                     open: Open::new(target.stats),
                     since: Instant::now(),
                     patience: target.patience,
@@ -82,6 +71,39 @@ impl Early {
             }
             Err(_) => Ok(None),
         }
+    }
+
+    /// Where the connection goes as bytes, by the documents of now; and its record begins, in case that
+    /// it ends before anybody has said anything.
+    fn target(cx: &Context<'_>, started: Instant) -> Option<Chosen> {
+        let view = cx.view();
+        let ConnectionDecision::Forward(rule) = cx.decide(&view, Class::Tcp, None) else {
+            return None;
+        };
+        let target = plan(cx, &view, rule).ok()?;
+        cx.lease.hold(view.generation());
+        cx.access.begin(None, started);
+        cx.access.edit(|record| record.revision = view.generation());
+        cx.access.decided_by(&rule.origin);
+        if let Some(label) = &target.label {
+            cx.access.backend(label);
+        }
+        Some(target)
+    }
+
+    /// Carries what somebody has begun to say.
+    pub(crate) async fn carry(self: Box<Self>, cx: &Context<'_>, detected: Detected) {
+        let Self {
+            upstream,
+            in_flight,
+            open,
+            since,
+            mut patience,
+            ..
+        } = *self;
+        let spent = since.elapsed();
+        patience.total = patience.total.map(|total| total.saturating_sub(spent));
+        carry(cx, &upstream, in_flight, open, patience, detected).await;
     }
 
     /// Waits for either side to have something to say, for as long as a tunnel of the backend's may be
@@ -167,24 +189,7 @@ pub(crate) struct Chosen {
 pub(crate) type Plan = Result<Chosen, (Rc<ClusterStats>, Flags)>;
 
 /// Sends a connection where its rule says.
-pub(crate) async fn forward(cx: &Context<'_>, plan: Plan, mut detected: Detected) {
-    if let Some(early) = detected.early.take() {
-        cx.access.chosen(early.in_flight.endpoint());
-        if let Some(label) = &early.label {
-            cx.access.backend(label);
-        }
-        let Early {
-            upstream,
-            in_flight,
-            open,
-            since,
-            mut patience,
-            ..
-        } = *early;
-        let spent = since.elapsed();
-        patience.total = patience.total.map(|total| total.saturating_sub(spent));
-        return carry(cx, &upstream, in_flight, open, patience, detected).await;
-    }
+pub(crate) async fn forward(cx: &Context<'_>, plan: Plan, detected: Detected) {
     match plan {
         Ok(chosen) => run(cx, chosen, detected).await,
         Err((stats, flags)) => refuse(cx, &stats, flags),
