@@ -554,7 +554,7 @@ async fn an_endpoint_that_does_not_speak_http2_is_told_from_one_that_is_not_ther
         ),
         (Behaviour::EndFirst(bad), 502, "URX,UPE", malformed),
         (Behaviour::EndFirst(Vec::new()), 503, "UC,URX", closed),
-        (Behaviour::ResetAtOnce, 503, "UC,URX", closed),
+        (Behaviour::ResetAfterRead, 503, "UC,URX", closed),
     ] {
         let what = format!("{behaviour:?}");
         let endpoint = TcpUpstream::start(behaviour).await;
