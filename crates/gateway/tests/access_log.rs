@@ -5,7 +5,7 @@ use common::*;
 use pointsman_gateway::{Gateway as Facade, Settings};
 use pointsman_sdk::{AccessRecord, Sink};
 use pointsman_testkit::{
-    Child, Http2Upstream, HttpUpstream, TcpUpstream, eventually,
+    Child, Http2Upstream, HttpUpstream, Reply, TcpUpstream, eventually,
     frames::{Block, Fate, Frame, FrameClient},
     free_port, fresh_ip, wait_for_port, within,
 };
@@ -14,7 +14,7 @@ use std::{
     net::SocketAddr,
     process::{Command, Stdio},
     sync::{Arc, Mutex},
-    time::Instant,
+    time::{Duration, Instant},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -548,4 +548,68 @@ async fn records_that_wait_for_a_sink_are_bounded_in_bytes() {
         kept() > before
     })
     .await;
+}
+
+/// The time of the endpoint is its own: neither the client's upload nor a fault's delay is in it.
+#[tokio::test]
+async fn the_service_time_is_that_of_the_endpoint() {
+    let late = Duration::from_millis(300);
+    let upstream = HttpUpstream::named("web")
+        .on("/late", Reply::text(200, "late").after(late))
+        .on("/early", Reply::text(413, "early").early())
+        .otherwise(Reply::text(200, "at once"))
+        .start()
+        .await;
+    let web = SocketAddr::new(fresh_ip(), free_port());
+    let documents = http("web", web.ip(), web.port(), upstream.addr())
+        + &rules(
+            "web",
+            "- match: [{uri: {prefix: /delayed}}]
+  fault: {delay: {fixedDelay: 2s, percentage: {value: 100}}}
+  route: [{destination: {host: web}}]
+- route: [{destination: {host: web}}]",
+        );
+    let notes = Notes::default();
+    let _gateway = notes.gateway(&documents).await;
+    let mut client = connect(web).await;
+    client.get("web", "/late").await.expect("an answer");
+    let record = notes.next().await;
+    let time = record.upstream_service_time_ms.expect("an answer");
+    assert!(time >= 300, "{record:?}");
+    client.get("web", "/delayed").await.expect("an answer");
+    let record = notes.next().await;
+    let time = record.upstream_service_time_ms.expect("an answer");
+    assert!(time < 1000 && record.duration_ms >= 2000, "{record:?}");
+    let post = "POST / HTTP/1.1\r\nHost: web\r\nContent-Length: 4\r\n\r\n";
+    client.send(post).await.expect("sent");
+    for _ in 0..4 {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        client.send("x").await.expect("sent");
+    }
+    client.read_response().await.expect("an answer");
+    let record = notes.next().await;
+    let time = record.upstream_service_time_ms.expect("an answer");
+    assert!(time < 1000 && record.duration_ms >= 2000, "{record:?}");
+    // The same of a stream.
+    let mut stream = FrameClient::begin(web).await.expect("connects");
+    let head = Frame::headers(1, Block::request("POST", "web", "/"));
+    stream.send(&[head]).await;
+    for _ in 0..4 {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        stream.send(&[Frame::data(1, "x")]).await;
+    }
+    stream.send(&[Frame::data(1, "").end_stream()]).await;
+    assert_eq!(stream.fate(1).await, Fate::Status(200));
+    let record = notes.next().await;
+    let time = record.upstream_service_time_ms.expect("an answer");
+    assert!(time < 1000 && record.duration_ms >= 2000, "{record:?}");
+    // There is none of an answer that did not wait for its request.
+    client
+        .send(post.replace("/ ", "/early "))
+        .await
+        .expect("sent");
+    let reply = client.read_response().await.expect("an answer");
+    assert_eq!(reply.status, 413);
+    let record = notes.next().await;
+    assert_eq!(record.upstream_service_time_ms, None, "{record:?}");
 }

@@ -52,7 +52,8 @@ pub struct AccessRecord {
     pub bytes_sent: u64,
     /// From the first byte of the request to the last of the response, in milliseconds.
     pub duration_ms: u64,
-    /// Until the upstream's response head, in milliseconds.
+    /// From the end of the request, and of a fault's delay, to the upstream's response head, in milliseconds.
+    /// `None`: there was none, or it came first.
     pub upstream_service_time_ms: Option<u64>,
     /// Header `x-forwarded-for`.
     pub x_forwarded_for: Value,

@@ -24,7 +24,14 @@ pub(crate) struct Pending {
     shard: Rc<Shard>,
     peer: SocketAddr,
     original: SocketAddr,
-    record: RefCell<Option<Box<(AccessRecord, Instant)>>>,
+    record: RefCell<Option<Box<Begun>>>,
+}
+
+struct Begun {
+    record: AccessRecord,
+    started: Instant,
+    /// Since when nobody but the endpoint is waited for.
+    complete: Instant,
 }
 
 /// How it ended.
@@ -76,7 +83,11 @@ impl Pending {
             server_name: server_name.map(|name| clip(name.as_bytes(), FIELD_LIMIT)),
             ..AccessRecord::default()
         };
-        self.record.replace(Some(Box::new((record, started))));
+        self.record.replace(Some(Box::new(Begun {
+            record,
+            started,
+            complete: started,
+        })));
     }
 
     /// Begins the record of a request with what its head says. `path` is the normalised path: what
@@ -123,7 +134,7 @@ impl Pending {
     /// Changes the record, if there is one.
     pub(crate) fn edit(&self, change: impl FnOnce(&mut AccessRecord)) {
         if let Some(pending) = &mut *self.record.borrow_mut() {
-            change(&mut pending.0);
+            change(&mut pending.record);
         }
     }
 
@@ -192,10 +203,20 @@ impl Pending {
         });
     }
 
-    /// The head of the endpoint's response is here.
-    pub(crate) fn answered(&self) {
+    /// The rest of the request is here, or what held it back is over. One that is complete from its
+    /// beginning need not say so, nor read the clock.
+    pub(crate) fn complete(&self) {
         if let Some(pending) = &mut *self.record.borrow_mut() {
-            pending.0.upstream_service_time_ms = Some(millis(pending.1.elapsed()));
+            pending.complete = Instant::now();
+        }
+    }
+
+    /// The head of the endpoint's response is here; `early`: before all of the request, so that it took no
+    /// time that could be told.
+    pub(crate) fn answered(&self, early: bool) {
+        if let Some(pending) = &mut *self.record.borrow_mut() {
+            let took = (!early).then(|| millis(pending.complete.elapsed()));
+            pending.record.upstream_service_time_ms = took;
         }
     }
 
@@ -208,9 +229,14 @@ impl Pending {
         if self.record.borrow().is_none() {
             self.begin(None, Instant::now());
         }
-        let Some((mut record, started)) = self.record.take().map(|pending| *pending) else {
+        let Some(pending) = self.record.take() else {
             return;
         };
+        let Begun {
+            mut record,
+            started,
+            ..
+        } = *pending;
         record.response_code = ending.status;
         record.flags = ending.flags;
         record.details = ending.details.into();

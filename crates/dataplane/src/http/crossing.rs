@@ -263,7 +263,7 @@ impl Crossing<'_> {
                 return end;
             }
         };
-        self.cx.access.answered();
+        self.cx.access.answered(!self.progress.is_complete());
         if head.upgraded {
             return Download::Upgraded(Vec::new());
         }
@@ -344,7 +344,7 @@ impl Crossing<'_> {
                 },
             }
         };
-        self.cx.access.answered();
+        self.cx.access.answered(!self.progress.is_complete());
         if head.upgraded {
             behind.replace(Some(body));
             return Download::Upgraded(Vec::new());

@@ -143,7 +143,7 @@ async fn receive(
         };
         input.drain(..head.len.min(input.len()));
         if !head.interim {
-            cx.access.answered();
+            cx.access.answered(!progress.is_complete());
             break head;
         }
         interims += 1;

@@ -303,6 +303,8 @@ pub(super) async fn both_ways(
     };
     let end = {
         let mut upstream_gone = false;
+        let mut complete = progress.is_complete();
+        let access = &cx.access;
         let both = poll_fn(|cx| {
             if !uploaded.get() && !upstream_gone {
                 match up.as_mut().poll(cx) {
@@ -321,6 +323,10 @@ pub(super) async fn both_ways(
                     }
                     Poll::Pending => {}
                 }
+            }
+            if !complete && progress.is_complete() {
+                complete = true;
+                access.complete();
             }
             down.as_mut().poll(cx).map(Ok)
         });

@@ -329,6 +329,7 @@ async fn handle_after(
     let wait = cx.lease.unless_cut(tokio::time::sleep(delay));
     let waited = awaited(cx, Duration::ZERO, wait).await;
     if let Ok(Some(())) = waited {
+        cx.access.complete();
         return handle(cx, step, input, out).await;
     }
     if let Some((stats, facts)) = step.routed() {

@@ -112,7 +112,10 @@ impl Stream<'_> {
         if let Step::After(delay, then) = step {
             let delayed = self.delayed(*delay, &mut body);
             match self.unless_reset(delayed).await {
-                Some(true) => step = then,
+                Some(true) => {
+                    self.cx.access.complete();
+                    step = then;
+                }
                 cut => return self.gone_before(step, cut.is_some()),
             }
         }
