@@ -7,7 +7,9 @@ use pointsman_sdk::{AccessRecord, Sink};
 use pointsman_testkit::{
     Child, Http2Upstream, HttpUpstream, Reply, TcpUpstream, eventually,
     frames::{Block, Fate, Frame, FrameClient},
-    free_port, fresh_ip, wait_for_port, within,
+    free_port, fresh_ip,
+    tcp::Behaviour,
+    wait_for_port, within,
 };
 use std::{
     io::Read,
@@ -612,4 +614,38 @@ async fn the_service_time_is_that_of_the_endpoint() {
     assert_eq!(reply.status, 413);
     let record = notes.next().await;
     assert_eq!(record.upstream_service_time_ms, None, "{record:?}");
+}
+
+/// A piece that the first endpoint did not take whole is in the second one's body, and is counted.
+#[tokio::test]
+async fn a_body_is_counted_whole_though_a_try_ended_in_the_middle_of_a_write() {
+    const LENGTH: usize = 6_000_000;
+    let port = free_port();
+    let deaf = TcpUpstream::start_at((fresh_ip(), port).into(), Behaviour::Stall).await;
+    let deaf = deaf.expect("a free port");
+    let upstream = HttpUpstream::named("web")
+        .at((fresh_ip(), port))
+        .start()
+        .await;
+    let web = SocketAddr::new(fresh_ip(), free_port());
+    let endpoints = plain(&[deaf.addr(), upstream.addr()]);
+    let tries = "{attempts: 3, perTryTimeout: 1s, retryOn: 5xx, backoff: 1ms}";
+    let documents = service("web", web.ip(), web.port(), "http", &endpoints)
+        + &rules(
+            "web",
+            &format!("- route: [{{destination: {{host: web}}}}]\n  retries: {tries}"),
+        );
+    let mut settings = settings();
+    settings.limits.retry_body_bytes = 2 * LENGTH;
+    settings.limits.splice_after = 0;
+    let notes = Notes::default();
+    let _gateway = notes.gateway_with(settings, &documents).await;
+    let body = vec![b'x'; LENGTH];
+    while deaf.connections() == 0 {
+        let mut client = connect(web).await;
+        let reply = client.request("POST", "web", "/", &[], Some(&body)).await;
+        let record = notes.next().await;
+        assert_eq!(reply.expect("an answer").status, 200, "{record:?}");
+        assert_eq!(record.bytes_received, LENGTH as u64, "{record:?}");
+    }
 }

@@ -172,7 +172,10 @@ impl Attempt for Http1Request<'_> {
         let Some(input) = self.input.as_deref_mut() else {
             return; // its pieces are kept elsewhere
         };
-        input.drain(..self.kept.unread().min(input.len()));
+        let unread = self.kept.unread().min(input.len());
+        input.drain(..unread);
+        let received = self.progress.received.get() + unread as u64;
+        self.progress.received.set(received);
         self.out.extend_from_slice(&self.kept.take());
         self.body = self.kept.still();
     }
