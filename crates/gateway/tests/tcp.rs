@@ -462,7 +462,7 @@ async fn small_client(to: SocketAddr) -> (TcpStream, IpAddr) {
 /// BE-64: what the gateway has written, and its peer has still to read, is not idle.
 #[tokio::test]
 async fn what_a_slow_reader_has_still_to_get_keeps_its_tunnel() {
-    const BYTES: usize = 1_000_000;
+    const BYTES: usize = 3_000_000;
     let ends = TcpUpstream::start(Behaviour::EndFirst(pattern(BYTES))).await;
     let stays = TcpUpstream::start(Behaviour::ServerFirst(pattern(BYTES))).await;
     for upstream in [&ends, &stays] {
