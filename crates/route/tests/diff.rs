@@ -267,6 +267,28 @@ fn every_value_that_a_client_can_send_is_tried() {
     }
 }
 
+/// PS-84: what the gateway makes is there when rules are asked.
+#[test]
+fn requests_have_the_fields_that_are_made_here() {
+    let of_rule = |rule: &str| {
+        let line = format!("http {rule} -> 201");
+        told(&of(
+            &["vs w hosts=web", "http none -> 203"],
+            &["vs w hosts=web", &line, "http none -> 203"],
+        ))
+    };
+    for rule in [
+        "without x-request-id present",
+        "without x-forwarded-proto present",
+        "header x-forwarded-client-cert present",
+    ] {
+        assert_eq!(of_rule(rule), [""; 0], "{rule}");
+    }
+    let plain = "header x-forwarded-proto exact http";
+    assert_eq!(of_rule(plain).len(), 1, "{:?}", of_rule(plain));
+    assert_eq!(of_rule("header x-request-id present").len(), 1);
+}
+
 #[test]
 fn queries_that_were_not_tried_are_told() {
     let rules = [

@@ -9,12 +9,17 @@ use crate::{
     split::Split,
     table::{ConnectionDecision, HttpTableId, Matched, RequestDecision, Table},
     trace::NoTrace,
-    traffic::{Class as Traffic, Connection, Request},
+    traffic::{Class as Traffic, Connection, Fields, Request},
 };
 use pointsman_model::{
     HttpRoute,
-    action::{DirectResponse, HeaderOps, Redirect, Retries},
+    action::{Cors, DirectResponse, HeaderOps, Redirect, Retries},
     gateway::{CertificateSource, ServerTls},
+    matches::StringMatch,
+};
+use pointsman_wire::{
+    forwarded::{FieldList, Forwarded, Sender, Side, request_id},
+    http1::{BodyLength, Field, FieldSet, RequestHead, Version},
 };
 use std::{collections::BTreeMap, fmt, net::SocketAddr, sync::Arc};
 
@@ -190,13 +195,43 @@ pub fn of_request<'t>(
         Ok(http) => http,
         Err(instead) => return instead,
     };
+    let fields: Vec<Field<'_>> = request
+        .headers
+        .iter()
+        .map(|(name, value)| Field {
+            name,
+            value: value.as_bytes(),
+        })
+        .collect();
+    let head = head(request, &fields);
+    let context = table.context();
+    // What the process was told of proxies in front is not known here: at a gateway it is a stranger.
+    let sender = Sender {
+        side: match context.role.is_gateway() {
+            true => Side::Edge { peer: "" },
+            false => Side::Mesh,
+        },
+        trusted: false,
+        hops: match context.role.is_gateway() {
+            true => context.trusted_hops,
+            false => 0,
+        },
+        scheme: match class {
+            Traffic::Tls => "https",
+            _ => "http",
+        },
+    };
+    let forwarded = Forwarded::new(&head, &sender, || Some(request_id(0)));
+    let mut list = FieldList::new();
+    // With more fields than can be it would be refused; it has as many as conditions.
+    let head = forwarded.head(&head, &sender, &mut list).unwrap_or(head);
     let request = Request {
-        method: &request.method,
+        method: head.method,
         authority: &request.authority,
-        path: &request.path,
-        query: request.query.as_deref(),
-        scheme: &request.scheme,
-        fields: &request.headers,
+        path: head.path,
+        query: head.query,
+        scheme: forwarded.scheme(),
+        fields: &Seen(head.fields),
     };
     match table.request(http, &request, &mut NoTrace) {
         RequestDecision::Rule(matched) => (of_rule(table, &matched), Some(&matched.rule.origin)),
@@ -213,6 +248,41 @@ pub fn of_request<'t>(
         }
         RequestDecision::Passthrough => (Effect::bare(Outcome::Passthrough), None),
         RequestDecision::Blackhole => (Effect::bare(Outcome::Blackhole), None),
+    }
+}
+
+/// As a client sends it.
+fn head<'r>(request: &'r ExampleRequest, fields: &'r [Field<'r>]) -> RequestHead<'r> {
+    RequestHead {
+        method: &request.method,
+        target: &request.path,
+        version: Version::Http11,
+        fields,
+        bytes: b"",
+        len: 0,
+        body: BodyLength::None,
+        keep_alive: true,
+        host: Some(&request.authority),
+        path: &request.path,
+        query: request.query.as_deref(),
+        expect_continue: false,
+        upgrade: None,
+        te_trailers: false,
+        drop: FieldSet::EMPTY,
+        source: None,
+    }
+}
+
+/// The fields that rules see: those of the client, and those that are made here (PS-84, GW-80..83).
+struct Seen<'a>(&'a [Field<'a>]);
+
+impl Fields for Seen<'_> {
+    fn each<'s>(&'s self, name: &str, visit: &mut dyn FnMut(&'s [u8])) {
+        for field in self.0 {
+            if field.name.eq_ignore_ascii_case(name) {
+                visit(field.value);
+            }
+        }
     }
 }
 
@@ -340,8 +410,46 @@ fn wishes(model: &HttpRoute, matched: usize, details: &mut BTreeMap<&'static str
         }
     }
     if let Some(cors) = cors {
-        details.insert("corsPolicy", format!("{cors:?}"));
+        details.insert("corsPolicy", cross_origin(cors));
     }
+}
+
+/// What other origins may do, by the names of the fields that are written.
+fn cross_origin(cors: &Cors) -> String {
+    // Every field is named, so that a new one is not forgotten here.
+    let Cors {
+        allow_origins,
+        allow_methods,
+        allow_headers,
+        expose_headers,
+        max_age,
+        allow_credentials,
+        ignore_unmatched_preflights,
+    } = cors;
+    let mut parts: Vec<String> = Vec::new();
+    let mut add = |name: &str, values: Vec<String>| {
+        if !values.is_empty() {
+            parts.push(format!("{name} {}", values.join(" ")));
+        }
+    };
+    let origin = |it: &StringMatch| match it {
+        StringMatch::Exact(text) => text.to_string(),
+        StringMatch::Prefix(text) => format!("{text}…"),
+        StringMatch::Regex(text) => format!("~{text}"),
+        StringMatch::Present => "any".to_owned(),
+    };
+    let texts = |all: &[Arc<str>]| all.iter().map(ToString::to_string).collect();
+    add("allowOrigins", allow_origins.iter().map(origin).collect());
+    add("allowMethods", texts(allow_methods));
+    add("allowHeaders", texts(allow_headers));
+    add("exposeHeaders", texts(expose_headers));
+    let one = |text: Option<String>| text.into_iter().collect();
+    add("maxAge", one(max_age.map(|it| format!("{it:?}"))));
+    let credentials = allow_credentials.map(|it| it.to_string());
+    add("allowCredentials", one(credentials));
+    let ignored = ignore_unmatched_preflights.then(|| "IGNORE".to_owned());
+    add("unmatchedPreflights", one(ignored));
+    parts.join(", ")
 }
 
 fn redirection(redirect: &Redirect) -> String {

@@ -318,6 +318,16 @@ impl Space {
                 ask(&mut parts, part, compared);
             }
         }
+        // A proxy in front may say what the scheme was (VS-H-25).
+        if parts
+            .get(&Part::Scheme)
+            .is_some_and(|texts| !texts.is_empty())
+        {
+            for scheme in ["http", "https"] {
+                let said = (Text::Exact(scheme.into()), false);
+                ask(&mut parts, Part::Header("x-forwarded-proto".into()), said);
+            }
+        }
         let modes = [old, new].map(|table| normalization(table.context().path_normalization));
         // Each makes more equal than the one before: what the last one leaves alone, both do.
         let mode = modes.into_iter().max().unwrap_or_default();
