@@ -85,8 +85,13 @@ impl Context<'_> {
     /// with it.
     pub(crate) fn refuse_response(&self, reason: &'static str) {
         self.shard.counts.refuse(reason);
-        if reason == Reason::HeadTooLarge.as_str() {
-            self.shard.counts.limit("limits.head_bytes");
+        for (over, limit) in [
+            (Reason::HeadTooLarge, "limits.head_bytes"),
+            (Reason::TooManyFields, "limits.fields"),
+        ] {
+            if reason == over.as_str() {
+                self.shard.counts.limit(limit);
+            }
         }
         self.access
             .edit(|record| record.transport_failure = reason.into());

@@ -98,7 +98,14 @@ async fn limits_of_requests_are_told_and_counted() {
 #[tokio::test]
 async fn a_response_over_the_limit_is_502_and_counted() {
     let head = format!("HTTP/1.1 200 OK\r\nX-Long: {}\r\n\r\n", "a".repeat(4096));
+    let fields = |many| {
+        let fields = "X-A: b\r\n".repeat(many);
+        Reply::raw(format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: 0\r\n\r\n").as_bytes())
+    };
     let upstream = HttpUpstream::named("web")
+        .on("/7", fields(7))
+        .on("/8", fields(8))
+        .on("/119", fields(119))
         .otherwise(Reply::raw(head.as_bytes()))
         .start()
         .await;
@@ -107,6 +114,16 @@ async fn a_response_over_the_limit_is_502_and_counted() {
     let gateway = Gateway::serve_with(tight(), &documents).await;
     assert_eq!(get(web, "web", "/").await.0, 502);
     counted(&gateway, "limits.head_bytes").await;
+    assert_eq!(get(web, "web", "/7").await.0, 200);
+    assert_eq!(get(web, "web", "/8").await.0, 502);
+    counted(&gateway, "limits.fields").await;
+
+    let mut settings = settings();
+    settings.limits.fields = 120;
+    let web = SocketAddr::new(fresh_ip(), free_port());
+    let documents = http("web", web.ip(), web.port(), upstream.addr());
+    let _gateway = Gateway::serve_with(settings, &documents).await;
+    assert_eq!(get(web, "web", "/119").await.0, 200);
 }
 
 #[tokio::test]

@@ -295,8 +295,10 @@ fn look_ahead(head: &ResponseHead<'_>, input: &[u8]) -> Result<(), &'static str>
 
 /// What an endpoint's head may be at most.
 pub(super) fn head_limits(cx: &Context<'_>) -> HeadLimits {
+    let limits = &cx.shard.settings.limits;
     HeadLimits {
-        max_bytes: cx.shard.settings.limits.head_bytes,
+        max_bytes: limits.head_bytes,
+        max_fields: limits.fields,
         ..HeadLimits::default()
     }
 }
