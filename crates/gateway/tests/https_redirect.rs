@@ -65,7 +65,7 @@ async fn only_a_trusted_proxy_says_that_a_request_came_by_https() {
     assert_eq!(ask(at, &said.repeat(2)).await, away);
 }
 
-/// VS-H-42, GW-50: who names no host stays where it is; by https there is nowhere to go.
+/// VS-H-42, GW-50: who names no host stays where it is; by https or another port there is nowhere to go.
 #[tokio::test]
 async fn without_a_host_a_redirect_is_relative() {
     let [plain, away] = [(); 2].map(|()| SocketAddr::new(fresh_ip(), free_port()));
@@ -96,6 +96,10 @@ spec:
   http:
   - match: [{{uri: {{prefix: /far}}}}]
     redirect: {{authority: far.example.com}}
+  - match: [{{uri: {{prefix: /near}}}}]
+    redirect: {{uri: /z}}
+  - match: [{{uri: {{prefix: //}}}}]
+    redirect: {{redirectCode: 302, derivePort: FROM_PROTOCOL_DEFAULT}}
   - redirect: {{uri: /z, scheme: https, port: 8443}}
 ",
         server(plain, "http", ""),
@@ -104,8 +108,17 @@ spec:
     let _gateway = Gateway::serve(&documents).await;
     let within = |host: &str| (301, format!("{host}/z?y"));
     for (at, target, head, expected) in [
-        (plain, "/x", "HTTP/1.0\r\n", within("")),
-        (plain, "/x", "HTTP/1.1\r\nHost:\r\n", within("")),
+        (plain, "/near", "HTTP/1.0\r\n", within("")),
+        (plain, "/near", "HTTP/1.1\r\nHost:\r\n", within("")),
+        (plain, "/x", "HTTP/1.0\r\n", (400, String::new())),
+        (plain, "/x", "HTTP/1.1\r\nHost:\r\n", (400, String::new())),
+        // That would be a host (RFC 3986 section 4.2).
+        (
+            plain,
+            "//evil.example/x",
+            "HTTP/1.0\r\n",
+            (302, "/.//evil.example/x?y".to_owned()),
+        ),
         (
             plain,
             "/x",

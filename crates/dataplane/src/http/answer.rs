@@ -23,13 +23,13 @@ pub(crate) struct Answer<'a> {
     pub(crate) body: &'a [u8],
 }
 
-/// The `Location` of a redirect. `port`: see [`Received::port`]. `matched` is the length of the matched prefix of `path`.
+/// The `Location` of a redirect, if it has one. `port`: see [`Received::port`]. `matched` is the length of the matched prefix of `path`.
 pub(crate) fn location<F: ?Sized>(
     redirect: &Redirect,
     request: &Request<'_, F>,
     matched: usize,
     port: u16,
-) -> String {
+) -> Option<String> {
     action::location(
         redirect,
         &Received {

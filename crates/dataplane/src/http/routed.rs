@@ -19,7 +19,7 @@ use pointsman_route::{
 };
 use pointsman_telemetry::{ClusterStats, Flags};
 use pointsman_wire::{
-    http1::{RequestHead, RequestRewrite},
+    http1::{Reason, Refusal, RequestHead, RequestRewrite},
     http2::Outgoing,
 };
 use std::rc::Rc;
@@ -58,12 +58,16 @@ impl Routed<'_, '_> {
                 };
             }
             Action::Redirect(redirect) => {
-                location = answer::location(
+                let Some(to) = answer::location(
                     redirect,
                     &self.request,
                     matched.prefix_len,
                     matched.port(cx.original),
-                );
+                ) else {
+                    let refusal = Refusal::request(Reason::MissingHost);
+                    return Step::Refuse(Refused::routed(refusal, &self.facts));
+                };
+                location = to;
                 fields = [("location", &*location)];
                 Answer {
                     status: redirect.code,

@@ -28,8 +28,9 @@ pub fn https_location(authority: &str, path: &str, query: Option<&str>) -> Optio
     })
 }
 
-/// The `Location` of a redirect.
-pub fn location(redirect: &Redirect, received: &Received<'_>) -> String {
+/// The `Location` of a redirect. `None` where it would be relative, as neither the request nor the rule
+/// names a host, and another scheme or port is asked for: it would lead back here.
+pub fn location(redirect: &Redirect, received: &Received<'_>) -> Option<String> {
     let came_by = received.scheme;
     let scheme = redirect.scheme.as_deref().unwrap_or(came_by);
     let default_port = |scheme: &str| if scheme == "https" { 443 } else { 80 };
@@ -47,7 +48,11 @@ pub fn location(redirect: &Redirect, received: &Received<'_>) -> String {
     };
     let mut location = String::new();
     // Without a host it is relative: a URI of HTTP must not have an empty one (RFC 9110 section 4.2.1).
-    if !name.is_empty() {
+    if name.is_empty() {
+        if scheme != came_by || redirect.port.is_some() {
+            return None;
+        }
+    } else {
         let _ = write!(location, "{scheme}://{name}");
         if let Some(port) = port {
             let _ = write!(location, ":{port}");
@@ -66,12 +71,16 @@ pub fn location(redirect: &Redirect, received: &Received<'_>) -> String {
         }
         (None, None) => location.push_str(received.path),
     }
+    // Two slashes in front would name a host (RFC 3986 section 4.2).
+    if name.is_empty() && location.starts_with("//") {
+        location.insert_str(0, "/.");
+    }
     let has_query = redirect.uri.as_deref().is_some_and(|uri| uri.contains('?'));
     if let Some(query) = received.query.filter(|_| !has_query) {
         location.push('?');
         location.push_str(query);
     }
-    location
+    Some(location)
 }
 
 /// Host and port of an authority; brackets of an IPv6 literal stay.
@@ -112,7 +121,7 @@ mod tests {
             &'a str,
         );
         #[rustfmt::skip]
-        let cases: [Case<'_>; 23] = [
+        let cases: [Case<'_>; 25] = [
             ("VS-H-40", |r| r.uri = Some("/new".into()), "web", "/old", Some("q=1"), 0, 80, "http://web/new?q=1"),
             ("VS-H-40", |r| r.uri = Some("/new?z=2".into()), "web", "/old", Some("q=1"), 0, 80, "http://web/new?z=2"),
             ("VS-H-40", |r| r.uri = Some("new".into()), "web", "/old", None, 0, 80, "http://web/new"),
@@ -120,7 +129,9 @@ mod tests {
             ("VS-H-41", |r| r.prefix_rewrite = Some("/".into()), "web", "/foo/baz", None, 4, 80, "http://web//baz"),
             ("VS-H-42", |r| r.authority = Some("new.com".into()), "web:8080", "/a", Some("b"), 0, 80, "http://new.com/a?b"),
             ("VS-H-42", |r| r.uri = Some("/new".into()), "", "/old", Some("q=1"), 0, 80, "/new?q=1"),
-            ("VS-H-42", |r| { r.scheme = Some("https".into()); r.port = Some(8443); }, "", "/a", None, 0, 80, "/a"),
+            ("VS-H-42", |r| r.scheme = Some("http".into()), "", "//evil.example/x", Some("q"), 0, 80, "/.//evil.example/x?q"),
+            ("VS-H-42", |r| r.prefix_rewrite = Some("/".into()), "", "/a/x", None, 2, 80, "/.//x"),
+            ("VS-H-42", |r| r.prefix_rewrite = Some("/".into()), "web", "/a/x", None, 2, 80, "http://web//x"),
             ("VS-H-43", |r| r.scheme = Some("https".into()), "web", "/a", None, 0, 80, "https://web/a"),
             ("VS-H-44", |r| { r.scheme = Some("https".into()); r.port = Some(8443); }, "web", "/a", None, 0, 80, "https://web:8443/a"),
             ("VS-H-44", |r| { r.scheme = Some("https".into()); r.port = Some(443); }, "web", "/a", None, 0, 80, "https://web/a"),
@@ -148,10 +159,37 @@ mod tests {
                 port,
             };
             assert_eq!(
-                location(&redirect, &received),
-                expected,
+                location(&redirect, &received).as_deref(),
+                Some(expected),
                 "{rule}: {redirect:?}"
             );
         }
+    }
+
+    /// VS-H-42.
+    #[test]
+    fn without_a_host_nobody_is_sent_to_another_scheme_or_port() {
+        let received = Received {
+            scheme: "http",
+            authority: "",
+            path: "/a",
+            query: None,
+            matched: 0,
+            port: 80,
+        };
+        let to_https = redirect(|it| it.scheme = Some("https".into()));
+        assert_eq!(location(&to_https, &received), None);
+        assert_eq!(
+            location(&redirect(|it| it.port = Some(8443)), &received),
+            None
+        );
+        let named = redirect(|it| {
+            it.scheme = Some("https".into());
+            it.authority = Some("new.com".into());
+        });
+        assert_eq!(
+            location(&named, &received).as_deref(),
+            Some("https://new.com/a")
+        );
     }
 }

@@ -360,9 +360,18 @@ fn forward_request<F: Fields + ?Sized>(
                 matched: matched.prefix_len,
                 port: matched.port(original),
             };
-            let location = location(redirect, &received);
-            made.outcome = Outcome::Answered(redirect.code);
-            made.sentence = format!("would be redirected with {} to {location}", redirect.code);
+            let code = redirect.code;
+            (made.outcome, made.sentence) = match location(redirect, &received) {
+                Some(location) => (
+                    Outcome::Answered(code),
+                    format!("would be redirected with {code} to {location}"),
+                ),
+                None => (
+                    Outcome::Answered(400),
+                    "400: a redirect to another scheme or port, and the request names no host"
+                        .to_owned(),
+                ),
+            };
         }
         Action::Respond(response) => {
             made.outcome = Outcome::Answered(response.status);

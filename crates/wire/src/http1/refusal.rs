@@ -99,7 +99,7 @@ reasons! {
     TooManyFields "too_many_fields" 431 "The head has more fields than the limit.",
     HeadTooLarge "head_too_large" 431 "The head is larger than the limit.",
     // Host (RFC 9112 section 3.2).
-    MissingHost "missing_host" 400 "An HTTP/1.1 request has no Host field, one in HTTP/2 no authority either, or one for `httpsRedirect` names no host.",
+    MissingHost "missing_host" 400 "An HTTP/1.1 request has no Host field, one in HTTP/2 no authority either, or one that is redirected to another scheme or port names no host.",
     DuplicateHost "duplicate_host" 400 "The request has more than one Host field.",
     BadHost "bad_host" 400 "The Host field or the authority of the target is not a host with an optional port.",
     // Connection (RFC 9110 section 7.6.1).

@@ -18,7 +18,7 @@ use pointsman_route::{
 };
 use pointsman_wire::{
     grpc::{answered_in, call},
-    http1::{RequestHead, Version},
+    http1::{Reason, Refusal, RequestHead, Version},
 };
 use serde_json::{Map, Value};
 use std::net::SocketAddr;
@@ -47,9 +47,13 @@ impl Taken<'_, '_> {
                     matched: self.matched.prefix_len,
                     port: self.matched.port(self.original),
                 };
+                let location = location(redirect, &received);
+                if location.is_none() {
+                    return Answer::refused(&Refusal::request(Reason::MissingHost));
+                }
                 Answer {
                     status: Some(redirect.code),
-                    location: Some(location(redirect, &received)),
+                    location,
                     response_headers: self.response(None, None),
                     ..Answer::new(Kind::Redirect, None)
                 }
