@@ -47,6 +47,22 @@ pub struct FieldOps {
 }
 
 impl FieldOps {
+    /// Does a field frame a message, or belong to one hop? Such are written anew, whatever rules do
+    /// (VS-H-104).
+    pub fn is_of_the_hop(name: &str) -> bool {
+        const NAMES: [&str; 8] = [
+            "connection",
+            "content-length",
+            "transfer-encoding",
+            "te",
+            "trailer",
+            "upgrade",
+            "keep-alive",
+            "proxy-connection",
+        ];
+        NAMES.iter().any(|it| it.eq_ignore_ascii_case(name))
+    }
+
     /// True when there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.remove.is_empty() && self.set.is_empty() && self.add.is_empty()

@@ -82,6 +82,14 @@ fn check_name(name: &str, at: Span, field: &str, may_be_host: bool, context: &mu
             "letters, digits and -",
             "",
         );
+    } else if FieldOps::is_of_the_hop(name) {
+        context.report.info(
+            codes::NOT_SUPPORTED,
+            at,
+            format!("`{field}` of {name:?} does nothing (VS-H-104)"),
+            "frames the message, or belongs to one connection",
+            "it is as if it were not written: the gateway writes such fields itself",
+        );
     }
 }
 

@@ -144,18 +144,7 @@ pub fn operations<'a, 'n>(
 }
 
 fn is_reserved(name: &str) -> bool {
-    const NAMES: [&str; 9] = [
-        "host",
-        "connection",
-        "content-length",
-        "transfer-encoding",
-        "te",
-        "trailer",
-        "upgrade",
-        "keep-alive",
-        "proxy-connection",
-    ];
-    name.starts_with(':') || NAMES.iter().any(|it| it.eq_ignore_ascii_case(name))
+    name.starts_with(':') || name.eq_ignore_ascii_case("host") || FieldOps::is_of_the_hop(name)
 }
 
 /// The authority that field operations set: a `set` or `add` of `host` or `:authority`. The rule's
