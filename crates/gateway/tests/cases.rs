@@ -290,6 +290,45 @@ fn what_cannot_be_meant_is_wrong_use() {
     }
 }
 
+/// Destinations that get different headers: each of them is as expected, or the one that is not is
+/// named.
+#[test]
+fn every_weighted_destination_is_checked() {
+    let mesh = "
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: web}
+spec:
+  hosts: [web.example.com]
+  http:
+  - rewrite: {uri: /new/}
+    route:
+    - {destination: {host: shop, port: {number: 80}}, weight: 50, headers: {request: {set: {x: '1', y: '1'}}}}
+    - {destination: {host: shop, port: {number: 3306}}, weight: 50, headers: {request: {set: {x: '1', y: '2'}}}}
+";
+    let folder = folder("");
+    let documents = folder.path().join("mesh.yaml");
+    fs::write(&documents, format!("{MESH}---{mesh}")).expect("written");
+    let cases = folder.path().join("cases.yaml");
+    let verdict = |expect: &str| {
+        let case = format!(
+            "- name: split\n  request: {{url: 'http://web.example.com:80/x'}}\n  expect: {expect}\n"
+        );
+        fs::write(&cases, case).expect("written");
+        let output = Command::new(env!("CARGO_BIN_EXE_pointsman"))
+            .args(["test", "-f"])
+            .args([&documents, &cases])
+            .output()
+            .expect("it runs");
+        (output.status.code(), text(&output.stdout))
+    };
+    let (code, said) = verdict("{path: /new/x, request_headers: {x: '1'}}");
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = verdict("{request_headers: {x: '1', y: '1'}}");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("\"2\" to outbound|3306||shop"), "{said}");
+}
+
 /// The shop of the demo passes the cases that come with it.
 #[test]
 fn the_demo_passes_its_own_cases() {

@@ -26,6 +26,7 @@ use self::{
 // `pointsman test` asks the same questions and compares the answers.
 pub(super) use self::{
     answer::{Answer, Destination, Kind, Retries},
+    execute::Sent,
     question::{Question as Target, Traffic as TargetTraffic, split_port},
     stream::{Answerer, Asked, Protocol, Source, Tls, Values, Via},
 };

@@ -1,6 +1,6 @@
 //! An expectation against an answer.
 use super::file::Expect;
-use crate::cli::explain::{Answer, Answerer, Asked, Destination, Protocol, Values};
+use crate::cli::explain::{Answer, Answerer, Asked, Destination, Protocol, Sent, Values};
 use serde_json::{Map, Value};
 use std::{collections::BTreeMap, fmt};
 
@@ -142,44 +142,71 @@ pub(super) fn check(
             None => differ("status", &status, &instead),
         }
     }
-    let sent = answer.sent.as_ref();
+    // Where the destinations get different ones, each has to be as expected.
+    let sent: Vec<(String, &Sent)> = match &answer.sent {
+        Some(sent) => vec![(String::new(), sent)],
+        None => answer
+            .weights
+            .iter()
+            .filter_map(|it| Some((format!(" to {}", label(&it.destination)), it.sent.as_ref()?)))
+            .collect(),
+    };
+    let one = |got: Option<&'_ str>| vec![("", got.map(str::to_owned))];
+    let each = |part: fn(&Sent) -> &str| match sent.as_slice() {
+        [] => one(None),
+        all => all
+            .iter()
+            .map(|(to, sent)| (to.as_str(), Some(part(sent).to_owned())))
+            .collect(),
+    };
     for (field, wanted, got) in [
-        ("reason", &expect.reason, answer.reason),
-        ("location", &expect.location, answer.location.as_deref()),
-        ("body", &expect.body, answer.body.as_deref()),
-        ("path", &expect.path, sent.map(|it| &*it.path)),
+        ("reason", &expect.reason, one(answer.reason)),
         (
-            "authority",
-            &expect.authority,
-            sent.map(|it| &*it.authority),
+            "location",
+            &expect.location,
+            one(answer.location.as_deref()),
         ),
-        ("timeout", &expect.timeout, answer.timeout.as_deref()),
-        ("delay", &expect.delay, answer.delay.as_deref()),
+        ("body", &expect.body, one(answer.body.as_deref())),
+        ("path", &expect.path, each(|it| &it.path)),
+        ("authority", &expect.authority, each(|it| &it.authority)),
+        ("timeout", &expect.timeout, one(answer.timeout.as_deref())),
+        ("delay", &expect.delay, one(answer.delay.as_deref())),
     ] {
         if let Some(wanted) = wanted
-            && got != Some(wanted)
+            && let Some((to, got)) = got.iter().find(|(_, got)| got.as_ref() != Some(wanted))
         {
-            let quoted = got.map(|got| format!("{got:?}"));
+            let quoted = got.as_ref().map(|got| format!("{got:?}{to}"));
             let none = format!("none: {instead}");
             differ(field, &format_args!("{wanted:?}"), &quoted.unwrap_or(none));
         }
     }
     let none = Map::new();
-    let request = sent.map_or(&none, |it| &it.request_headers);
-    let response = match sent {
-        Some(sent) if answer.response_headers.is_empty() => &sent.response_headers,
-        _ => &answer.response_headers,
+    let headers = |part: for<'s> fn(&'s Sent) -> &'s Map<String, Value>| match sent.as_slice() {
+        [] => vec![("", &none)],
+        all => all
+            .iter()
+            .map(|(to, sent)| (to.as_str(), part(sent)))
+            .collect(),
+    };
+    let request = headers(|it| &it.request_headers);
+    let response = match answer.response_headers.is_empty() {
+        true => headers(|it| &it.response_headers),
+        false => vec![("", &answer.response_headers)],
     };
     for (field, wanted, got) in [
         ("request_headers", &expect.request_headers, request),
         ("response_headers", &expect.response_headers, response),
     ] {
         for (name, wanted) in wanted {
-            let wanted = json(wanted);
-            let got = got.get(&name.to_ascii_lowercase());
-            if got != Some(&wanted) {
+            let (name_sent, wanted) = (name.to_ascii_lowercase(), json(wanted));
+            let mut all = got.iter().map(|(to, fields)| (to, fields.get(&name_sent)));
+            if let Some((to, got)) = all.find(|(_, got)| *got != Some(&wanted)) {
                 let got = got.map_or_else(|| "no such field".to_owned(), Value::to_string);
-                differ(field, &format_args!("{name}: {wanted}"), &got);
+                differ(
+                    field,
+                    &format_args!("{name}: {wanted}"),
+                    &format_args!("{got}{to}"),
+                );
             }
         }
     }
