@@ -119,12 +119,29 @@ pub struct Trust {
     /// Addresses and ranges of proxies in front of the ports of Gateways. What they say in
     /// `X-Forwarded-*`, `X-Request-Id` and `X-Envoy-*` counts and is passed on (GW-52, GW-82,
     /// VS-H-25): they must let none of it through from their own clients.
+    #[serde(deserialize_with = "networks")]
     pub proxies: Vec<ipnet::IpNet>,
     /// How many proxies stand in front of the ports of Gateways: the client's address is so many
     /// entries from the last in `X-Forwarded-For` (GW-80). Without `proxies` it says that whoever
     /// connects is one of them; with `proxies`, whose are one at least, it is theirs alone. Absent:
     /// `numTrustedProxies` of the mesh.
     pub hops: Option<u32>,
+}
+
+/// Ranges; an address is the range of it alone.
+fn networks<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<ipnet::IpNet>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "an address, or a range such as 10.0.0.0/8")]
+    enum Network {
+        Range(ipnet::IpNet),
+        Address(std::net::IpAddr),
+    }
+    let all = Vec::<Network>::deserialize(from)?.into_iter();
+    let network = |it| match it {
+        Network::Range(range) => range,
+        Network::Address(address) => address.into(),
+    };
+    Ok(all.map(network).collect())
 }
 
 impl Trust {

@@ -503,9 +503,15 @@ fn flatten(name: String, value: &Value, into: &mut Vec<Effective>) {
                 flatten(name, value, into);
             }
         }
-        _ => into.push(Effective {
+        kind => into.push(Effective {
             name,
-            value: value.to_string(),
+            value: match kind {
+                ValueKind::Array(all) => {
+                    let all: Vec<String> = all.iter().map(ToString::to_string).collect();
+                    all.join(", ")
+                }
+                _ => value.to_string(),
+            },
             origin: value.origin().unwrap_or("default").to_owned(),
         }),
     }
@@ -647,6 +653,25 @@ mod tests {
                 "{name}: {faults:?}"
             );
         }
+    }
+
+    #[test]
+    fn proxies_are_addresses_and_ranges() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("pointsman.yaml");
+        let write = |proxies: &str| {
+            std::fs::write(&file, format!("trust: {{proxies: [{proxies}]}}\n")).unwrap();
+            load(Some(&file), &[])
+        };
+        let loaded = write("192.0.2.7, '2001:db8::7', 10.0.0.0/8").unwrap();
+        let written = "192.0.2.7, 2001:db8::7, 10.0.0.0/8";
+        let all = ["192.0.2.7/32", "2001:db8::7/128", "10.0.0.0/8"];
+        assert_eq!(
+            loaded.settings.trust.proxies,
+            all.map(|it| it.parse().unwrap())
+        );
+        assert_eq!(origin(&loaded, "trust.proxies").0, written);
+        assert!(write("proxy.example.com").is_err());
     }
 
     #[test]
