@@ -131,7 +131,7 @@ impl Forwarded {
                 _ => None,
             },
             client: client.map(|client| (client, client.to_string())),
-            scheme: if edge && said && https {
+            scheme: if said && https {
                 "https"
             } else {
                 sender.scheme
@@ -140,7 +140,7 @@ impl Forwarded {
         }
     }
 
-    /// `http` or `https`: what the first trusted proxy was asked in, else how the request came
+    /// `http` or `https`: what the first trusted proxy was asked in, or a captured client says, else how the request came
     /// (VS-H-25).
     pub fn scheme(&self) -> &'static str {
         self.scheme

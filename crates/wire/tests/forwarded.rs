@@ -86,7 +86,9 @@ fn a_captured_client_is_believed() {
     ];
     let seen = see(&MESH, &lines);
     assert_eq!(seen.lines, lines);
-    assert_eq!(seen.scheme, "http", "a connection without TLS is http");
+    assert_eq!(seen.scheme, "https");
+    let unclear = ["x-forwarded-proto: https", "x-forwarded-proto: http"];
+    assert_eq!(see(&MESH, &unclear).scheme, "http");
 }
 
 /// Nobody has shown a certificate, so nobody may say whose it was.
