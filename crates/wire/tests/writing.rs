@@ -143,6 +143,21 @@ fn responses() {
             Http10,
             "HTTP/1.0 200 OK\r\nContent-Length: 5\r\nConnection: keep-alive\r\nVia: 1.1 p\r\n\r\n",
         ),
+        // RFC 9110 section 15.5.22.
+        (
+            "HTTP/1.1 426 No\r\nConnection: upgrade\r\nUpgrade: TLS/1.0, h2c\r\nContent-Length: 0\r\n\r\n",
+            Other,
+            KeepAlive,
+            Http11,
+            "HTTP/1.1 426 No\r\nContent-Length: 0\r\nConnection: upgrade\r\nUpgrade: TLS/1.0, h2c\r\nVia: 1.1 p\r\n\r\n",
+        ),
+        (
+            "HTTP/1.1 426 No\r\nConnection: upgrade\r\nUpgrade: h2c\r\nContent-Length: 0\r\n\r\n",
+            Other,
+            Close,
+            Http10,
+            "HTTP/1.0 426 No\r\nContent-Length: 0\r\nConnection: close\r\nVia: 1.1 p\r\n\r\n",
+        ),
         (
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
             Other,

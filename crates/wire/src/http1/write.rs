@@ -129,8 +129,21 @@ pub fn write_response(
         connection
     };
     put_connection(out, connection);
+    if head.status == 426 && to == Version::Http11 {
+        put_wanted(out, head);
+    }
     put_extra(out, extra);
     put(out, &[b"\r\n"]);
+}
+
+/// The protocols that the client is to ask for, without which 426 says nothing (RFC 9110 section 15.5.22).
+fn put_wanted(out: &mut Vec<u8>, head: &ResponseHead<'_>) {
+    for protocols in head.values("upgrade") {
+        put(
+            out,
+            &[b"Connection: upgrade\r\nUpgrade: ", protocols, b"\r\n"],
+        );
+    }
 }
 
 /// Appends the line before the data of a chunk of `length` bytes. Nothing for a length of zero,
