@@ -255,6 +255,12 @@ impl Answer {
         }
     }
 
+    /// An answer of the gateway's own that calls of gRPC are told of by its status.
+    pub(super) fn is_failure(&self) -> bool {
+        self.status
+            .is_some_and(|status| !(200..300).contains(&status))
+    }
+
     /// Was it routed as a request, rather than as the bytes of a connection?
     pub(crate) fn is_of_a_request(&self) -> bool {
         self.status.is_some()

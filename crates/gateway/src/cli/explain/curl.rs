@@ -7,13 +7,12 @@ use anyhow::{Context, bail};
 use std::net::SocketAddr;
 
 /// Options with a value that say nothing about where a request goes. Short names, then long ones.
-const WITH_VALUE: [&str; 26] = [
+const WITH_VALUE: [&str; 25] = [
     "-o",
     "-w",
     "-m",
     "-c",
     "-E",
-    "-r",
     "-y",
     "-Y",
     "-C",
@@ -61,14 +60,13 @@ const WITHOUT_VALUE: [&str; 21] = [
 ];
 
 /// Long names of options that are told by their short ones below.
-const LONG: [(&str, &str); 44] = [
+const LONG: [(&str, &str); 43] = [
     ("--request", "-X"),
     ("--header", "-H"),
     ("--data", "-d"),
     ("--data-ascii", "-d"),
     ("--data-raw", "-d"),
     ("--data-binary", "-d"),
-    ("--data-urlencode", "-d"),
     ("--form", "-F"),
     ("--form-string", "-F"),
     ("--upload-file", "-T"),
@@ -140,7 +138,8 @@ struct Command {
     data: Vec<String>,
     json: bool,
     form: bool,
-    upload: bool,
+    upload: Option<String>,
+    cookies: Vec<String>,
     get: bool,
     head: bool,
     old: bool,
@@ -170,6 +169,10 @@ impl Command {
                 self.url(url);
             }
             "--request-target" => self.target = Some(value()?),
+            "--data-urlencode" => {
+                let text = value()?;
+                self.encoded(&text);
+            }
             "--json" => {
                 self.data.push(value()?);
                 self.json = true;
@@ -230,21 +233,25 @@ impl Command {
                 value()?;
                 self.form = true;
             }
-            "-T" => {
-                value()?;
-                self.upload = true;
-            }
+            "-T" => self.upload = Some(value()?),
             "-G" => self.get = true,
             "-I" => self.head = true,
             "-0" => self.old = true,
             "-A" => self.header("user-agent", &value()?),
             "-e" => self.header("referer", &value()?),
-            "-b" => self.header("cookie", &value()?),
+            "-r" => {
+                let range = format!("bytes={}", value()?);
+                self.header("range", &range);
+            }
+            "-b" => match value()? {
+                cookie if cookie.contains('=') => self.cookies.push(cookie),
+                file => self
+                    .notes
+                    .push(format!("the cookies of the file {file} are not looked at")),
+            },
             "-u" => {
                 value()?;
-                self.header("authorization", "(not shown)");
-                self.notes
-                    .push("the value of the authorization header is not looked at".to_owned());
+                self.authorized();
             }
             "-x" => {
                 let proxy = value()?;
@@ -260,6 +267,37 @@ impl Command {
 
     fn header(&mut self, name: &str, value: &str) {
         self.headers.push((name.to_owned(), value.to_owned()));
+    }
+
+    fn authorized(&mut self) {
+        self.default_header("authorization", "(not shown)");
+        self.notes
+            .push("the value of the authorization header is not looked at".to_owned());
+    }
+
+    /// `content`, `=content`, `name=content`; of files only the name is known.
+    fn encoded(&mut self, text: &str) {
+        let (name, content) = match text.split_once('=') {
+            Some((name, content)) => (name, content),
+            None if text.contains('@') => {
+                self.notes
+                    .push(format!("the data of the file in {text} is not looked at"));
+                return self.data.push(String::new());
+            }
+            None => ("", text),
+        };
+        let mut made = match name {
+            "" => String::new(),
+            name => format!("{name}="),
+        };
+        for byte in content.bytes() {
+            match byte {
+                b'-' | b'.' | b'_' | b'~' => made.push(char::from(byte)),
+                _ if byte.is_ascii_alphanumeric() => made.push(char::from(byte)),
+                _ => made.push_str(&format!("%{byte:02X}")),
+            }
+        }
+        self.data.push(made);
     }
 
     /// `Name: value`; `Name:` takes one of curl's own away; `Name;` sends it empty.
@@ -297,6 +335,10 @@ impl Command {
         } else {
             format!("http://{url}")
         };
+        let (url, user) = without_user(&url);
+        if user {
+            self.authorized();
+        }
         let mut question = Question::of_target(&url, to)?;
         let Traffic::Http(head) = &mut question.traffic else {
             self.notes.push(
@@ -309,7 +351,7 @@ impl Command {
         let method = match self.method.take() {
             Some(method) => method,
             None if self.head => "HEAD".to_owned(),
-            None if self.upload => "PUT".to_owned(),
+            None if self.upload.is_some() => "PUT".to_owned(),
             None if body => "POST".to_owned(),
             None => "GET".to_owned(),
         };
@@ -317,6 +359,19 @@ impl Command {
             let mark = if head.target.contains('?') { '&' } else { '?' };
             head.target.push(mark);
             head.target.push_str(&self.data.join("&"));
+        }
+        // A folder is made the place of a file in it.
+        if let Some(file) = self
+            .upload
+            .as_deref()
+            .filter(|_| head.target.ends_with('/'))
+        {
+            head.target
+                .push_str(file.rsplit('/').next().unwrap_or_default());
+        }
+        if !self.cookies.is_empty() {
+            let cookies = self.cookies.join(";");
+            self.header("cookie", &cookies);
         }
         if let Some(target) = self.target.take() {
             head.target = target;
@@ -338,6 +393,20 @@ impl Command {
         };
         head.settle_host();
         Ok((question, self.notes))
+    }
+}
+
+/// The URL without the `user:password@` in front of its host, and whether there was one.
+fn without_user(url: &str) -> (String, bool) {
+    let whole = || (url.to_owned(), false);
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return whole();
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    match authority.rsplit_once('@') {
+        Some((_, host)) => (format!("{scheme}://{host}{path}"), true),
+        None => whole(),
     }
 }
 
@@ -383,6 +452,13 @@ mod tests {
             ("curl -G -d x=1 -d y=2 'a/b?z=3'", "GET", "/b?z=3&x=1&y=2"),
             ("curl -I a", "HEAD", "/"),
             ("curl -T file a/up", "PUT", "/up"),
+            ("curl -T some/file a/up/", "PUT", "/up/file"),
+            (
+                "curl -G --data-urlencode 'b=2 3&x' --data-urlencode '=a/b' a",
+                "GET",
+                "/?b=2%203%26x&a%2Fb",
+            ),
+            ("curl --data-urlencode b=2 a", "POST", "/"),
             ("curl -F f=@x a", "POST", "/"),
             ("/usr/bin/curl --request DELETE --url a/b", "DELETE", "/b"),
             ("--json '{}' a", "POST", "/"),
@@ -395,6 +471,17 @@ mod tests {
                 "{command}"
             );
         }
+    }
+
+    #[test]
+    fn headers_follow_from_options() {
+        let (head, notes) = head("curl -b a=b -b c=d -b jar -r 0-10 'http://me:secret@a:80/x'");
+        assert_eq!(head.host.as_deref(), Some("a:80"));
+        assert_eq!(header(&head, "cookie"), Some("a=b;c=d"));
+        assert_eq!(header(&head, "range"), Some("bytes=0-10"));
+        assert!(header(&head, "authorization").is_some());
+        assert_eq!(notes.len(), 2, "{notes:?}");
+        assert!(!notes.concat().contains("secret"), "{notes:?}");
     }
 
     #[test]

@@ -66,6 +66,10 @@ pub(crate) fn answer(table: &Table, question: &Question, traced: bool) -> anyhow
     let call = call(head.method, head.values("content-type"));
     if answered_in(call, false).is_some() {
         made.grpc_status = made.status_of_call();
+        // Of a failure the call gets trailers and no body (VS-H-144).
+        if made.is_failure() {
+            made.body = made.body.map(|_| String::new());
+        }
     }
     Ok(made)
 }

@@ -157,7 +157,11 @@ impl Taken<'_, '_> {
             Some(dialect) => {
                 for (name, value) in &mut fields {
                     if let Value::String(text) = value {
-                        *text = dialect.field(name, text).to_owned();
+                        *text = match name.as_str() {
+                            "content-type" if made.is_failure() => dialect.content_type_of_none(),
+                            name => dialect.field(name, text),
+                        }
+                        .to_owned();
                     }
                 }
                 (made.status_of_call(), fields)
