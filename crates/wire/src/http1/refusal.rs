@@ -82,7 +82,7 @@ reasons! {
     BadMethod "bad_method" 400 "The method is not a token.",
     MethodTooLong "method_too_long" 501 "The method is longer than 32 bytes.",
     BadTarget "bad_target" 400 "The request target has a byte or a form that is not allowed.",
-    FragmentInTarget "fragment_in_target" 400 "The request target has a `#` in it.",
+    FragmentInTarget "fragment_in_target" 400 "The request target has a `#` in it. The library that reads HTTP/2 cuts it off, and all behind it, before anybody sees it: such a request is served without.",
     TargetTooLong "target_too_long" 414 "The request target is longer than the limit.",
     MissingVersion "missing_version" 400 "The request line has no version (HTTP/0.9).",
     UnsupportedVersion "unsupported_version" 505 "The version is neither HTTP/1.0 nor HTTP/1.1.",
