@@ -32,6 +32,8 @@ pub struct Socket {
     /// `Socket::look_away` and `Socket::listen`: only the kernel knows whether there is something to
     /// read.
     unsure: Cell<bool>,
+    /// The kernel may have room of which it has not told, see `Socket::ask_for_room`.
+    room: Cell<bool>,
 }
 
 #[derive(Debug)]
@@ -66,6 +68,7 @@ impl From<State> for Socket {
         Self {
             state: RefCell::new(state),
             unsure: Cell::new(false),
+            room: Cell::new(false),
         }
     }
 }
@@ -99,6 +102,10 @@ impl Socket {
 
     /// Waits until there may be room to write.
     pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.room.get() {
+            // To be tried, as above.
+            return Poll::Ready(Ok(()));
+        }
         match &*self.state.borrow() {
             State::Heard(stream) => return stream.poll_write_ready(cx),
             State::Written(stream) => {
@@ -128,6 +135,9 @@ impl Socket {
         interest: Interest,
         io: impl FnOnce(BorrowedFd<'_>) -> io::Result<R>,
     ) -> io::Result<R> {
+        if interest.is_writable() && self.room.replace(false) {
+            return self.ask(io)?;
+        }
         match &*self.state.borrow() {
             State::Heard(stream) if self.unsure.get() && interest.is_readable() => {
                 let outcome = io(stream.as_fd());
@@ -145,6 +155,12 @@ impl Socket {
             State::Written(stream) => io(stream.as_fd()),
             State::Lost => Err(lost()),
         }
+    }
+
+    /// The next write asks the kernel, whatever the runtime believes. The kernel tells of room once a third
+    /// of its buffer is free: a peer that reads slowly takes minutes for that.
+    pub(crate) fn ask_for_room(&self) {
+        self.room.set(true);
     }
 
     /// Asks the kernel, whatever the runtime believes.
@@ -245,7 +261,7 @@ impl Socket {
     /// Writes once, or says that it would have to wait.
     pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match &*self.state.borrow() {
-            State::Heard(stream) => stream.try_write(bytes),
+            State::Heard(stream) if !self.room.get() => stream.try_write(bytes),
             _ => self.try_io(Interest::WRITABLE, |fd| {
                 Ok(rustix::net::send(fd, bytes, SendFlags::NOSIGNAL)?)
             }),
@@ -257,6 +273,7 @@ impl Socket {
     /// # Errors
     /// As `Socket::try_read_buf`.
     pub(crate) fn try_write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.room.set(false);
         self.never_hushed(|stream| stream.try_write_vectored(pieces))
     }
 

@@ -14,7 +14,10 @@ use std::{
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
-use tokio::io::AsyncWriteExt;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpSocket,
+};
 
 struct World {
     gateway: Gateway,
@@ -619,5 +622,56 @@ async fn interim_responses_are_signs_of_life() {
         one(answer(settings()), "http2", second.addr()),
         one(half_closed(settings()), "http", web.addr()),
         one(half_closed(settings()), "http2", second.addr()),
+    );
+}
+
+/// A client that reads, however slowly, is not one that does not: what the kernel has for it counts.
+#[tokio::test]
+async fn a_client_that_reads_slowly_is_not_cut() {
+    const LENGTH: usize = 12 << 20;
+    let upstream = HttpUpstream::named("web")
+        .otherwise(Reply::sized(LENGTH))
+        .start()
+        .await;
+    let direct = "d".repeat(1 << 20);
+    let direct = format!(
+        "- match: [{{uri: {{exact: /direct}}}}]\n  directResponse: {{status: 200, body: {{string: {direct}}}}}\n\
+         - route: [{{destination: {{host: web}}}}]"
+    );
+    let slowly = |splice_after, path: &'static str, length: usize| {
+        let (upstream, direct) = (upstream.addr(), &direct);
+        async move {
+            let mut settings = settings();
+            settings.timeouts.write = written("1s");
+            settings.limits.splice_after = splice_after;
+            let web = SocketAddr::new(fresh_ip(), free_port());
+            let documents = http("web", web.ip(), web.port(), upstream) + &rules("web", direct);
+            let _gateway = Gateway::serve_with(settings, &documents).await;
+            let socket = TcpSocket::new_v4().expect("a socket");
+            socket.set_recv_buffer_size(4096).expect("a small buffer");
+            let mut client = socket.connect(web).await.expect("connects");
+            let head = format!("GET {path} HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n");
+            client.write_all(head.as_bytes()).await.expect("sent");
+            let mut got = 0;
+            let mut bytes = vec![0; 8000];
+            let slow = std::time::Instant::now();
+            while got < length / 4 && slow.elapsed() < Duration::from_secs(4) {
+                got += client.read(&mut bytes).await.expect("its response");
+                tokio::time::sleep(Duration::from_millis(40)).await;
+            }
+            let mut bytes = vec![0; 1 << 20];
+            loop {
+                match client.read(&mut bytes).await.expect("its response") {
+                    0 => break,
+                    read => got += read,
+                }
+            }
+            assert!(got > length, "{path} {splice_after}: {got}");
+        }
+    };
+    tokio::join!(
+        slowly(0, "/", LENGTH),
+        slowly(256 * 1024, "/", LENGTH),
+        slowly(0, "/direct", 1 << 20),
     );
 }

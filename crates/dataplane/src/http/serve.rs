@@ -9,7 +9,7 @@ use super::{
     grpc,
     linger::{Patience, linger},
     local::{self, Local, Refused},
-    watched::awaited,
+    watched::{Stall, awaited, watched},
     websocket,
 };
 use crate::{access::pending::Ending, shard::registry::IdleEnd, stream, tunnel::Progress};
@@ -605,13 +605,26 @@ struct Unsent {
 
 /// Sends an answer.
 async fn answer(cx: &Context<'_>, out: &[u8]) -> Result<(), Unsent> {
-    let limit = cx.shard.settings.timeouts.write.0;
-    let left = Cell::new(out.len());
-    let write = stream::write_watched(cx.client, out, &left);
-    let flags = match cx.lease.within(limit, cx.lease.unless_cut(write)).await {
+    match stream::write_now(cx.client, out) {
+        None => Ok(()),
+        // Boxed, as it is rare.
+        Some(rest) => Box::pin(answer_rest(cx, rest)).await,
+    }
+}
+
+/// As long as its client takes something of it.
+async fn answer_rest(cx: &Context<'_>, rest: &[u8]) -> Result<(), Unsent> {
+    let progress = Progress::default();
+    progress.answering.set(true);
+    let left = &progress.unwritten;
+    left.set(rest.len());
+    let write = cx
+        .lease
+        .unless_cut(stream::write_watched(cx.client, rest, left));
+    let flags = match watched(cx, &progress, || Duration::ZERO, write).await {
         Ok(Some(Ok(()))) => return Ok(()),
-        Ok(Some(Err(_)) | None) => Flags::DC,
-        Err(_) => {
+        Ok(Some(Err(_)) | None) | Err(Stall::ClientGone) => Flags::DC,
+        Err(Stall::Idle | Stall::Unread) => {
             cx.shard.counts.limit("timeouts.write");
             Flags::SI
         }

@@ -142,6 +142,7 @@ pub(crate) async fn watched<T>(
     let mut since = cx.lease.now();
     let mut still = Duration::ZERO;
     let mut looks = Looks::default();
+    let mut asked = false;
     loop {
         // Who is waited for may change meanwhile, so the shorter limit sets the pace.
         let pace = [limit(), timeouts.write.0]
@@ -172,7 +173,12 @@ pub(crate) async fn watched<T>(
         } else {
             limit()
         };
-        if !most.is_zero() && still >= most {
+        // Has the client taken anything? If so that is written now, and moves.
+        let was_asked = std::mem::replace(&mut asked, waits_for_client);
+        if waits_for_client {
+            cx.client.ask_for_room();
+        }
+        if !most.is_zero() && still >= most && was_asked == waits_for_client {
             return Err(match waits_for_client {
                 true => Stall::Unread,
                 false => Stall::Idle,
