@@ -293,6 +293,7 @@ impl Command {
         for byte in content.bytes() {
             match byte {
                 b'-' | b'.' | b'_' | b'~' => made.push(char::from(byte)),
+                b' ' => made.push('+'),
                 _ if byte.is_ascii_alphanumeric() => made.push(char::from(byte)),
                 _ => made.push_str(&format!("%{byte:02X}")),
             }
@@ -371,7 +372,7 @@ impl Command {
         }
         if !self.cookies.is_empty() {
             let cookies = self.cookies.join(";");
-            self.header("cookie", &cookies);
+            self.default_header("cookie", &cookies);
         }
         if let Some(target) = self.target.take() {
             head.target = target;
@@ -456,7 +457,7 @@ mod tests {
             (
                 "curl -G --data-urlencode 'b=2 3&x' --data-urlencode '=a/b' a",
                 "GET",
-                "/?b=2%203%26x&a%2Fb",
+                "/?b=2+3%26x&a%2Fb",
             ),
             ("curl --data-urlencode b=2 a", "POST", "/"),
             ("curl -F f=@x a", "POST", "/"),
@@ -479,6 +480,8 @@ mod tests {
         assert_eq!(head.host.as_deref(), Some("a:80"));
         assert_eq!(header(&head, "cookie"), Some("a=b;c=d"));
         assert_eq!(header(&head, "range"), Some("bytes=0-10"));
+        let (own, _) = self::head("curl -H 'cookie: z=1' -b a=b a");
+        assert_eq!(header(&own, "cookie"), Some("z=1"));
         assert!(header(&head, "authorization").is_some());
         assert_eq!(notes.len(), 2, "{notes:?}");
         assert!(!notes.concat().contains("secret"), "{notes:?}");
