@@ -223,7 +223,9 @@ async fn bad_answers_are_502_or_503_or_a_visible_cut() {
         let (_gateway, web) = web(upstream.addr()).await;
         let got = within(SOON * 2, both(web, "/bad")).await;
         for (client, got) in ["HTTP/1", "HTTP/2"].into_iter().zip(got) {
-            if got != Ok(case.gets) {
+            // Of an answer that breaks before its client has a byte of it HTTP/1 can still tell.
+            let told = client == "HTTP/1" && case.gets == Cut && got == Ok(Failure);
+            if got != Ok(case.gets) && !told {
                 wrong.push(format!(
                     "{} ({}), {client}: {got:?}, not {:?}",
                     case.name, case.rfc, case.gets
