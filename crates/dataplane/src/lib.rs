@@ -4,7 +4,7 @@
 //! actors (`Acceptor` accepts, `Sniffer` starts connection tasks, `Replica` swaps the view,
 //! `Balancer` tidies endpoint state, `Meter` drains counters); [`connection`] decides what a
 //! connection is; `http` serves requests, [`tunnel`] carries bytes, over [`socket`]s; [`shard`] is what they all
-//! share on one thread; [`access`] is what is recorded of each request and who is told;
+//! share on one thread, `turn` how long one peer may keep that, and `floods` what HTTP/2 may cost it; [`access`] is what is recorded of each request and who is told;
 //! [`capture`] is how traffic gets here; [`message`] crosses threads.
 #![forbid(unsafe_code)]
 

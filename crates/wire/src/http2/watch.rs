@@ -101,7 +101,7 @@ pub struct FloodLimits {
     /// For [`Flood::Priority`]. Default 128, 4 a second and for a stream.
     pub priority: Budget,
     /// For [`Flood::WindowUpdate`]. Who has no thrift sends two for each DATA frame, or for what is read
-    /// at a time: some libraries (Go's) for each 4 KiB, others for less. It may be read long after it was
+    /// at a time, which may be a KiB. It may be read long after it was
     /// sent, so a whole window of it is saved up for. Default 32,768, 20 a second, 4 for a stream and for
     /// data sent, and 1 more for each 256 bytes of that.
     pub window_update: Budget,
