@@ -472,13 +472,7 @@ async fn what_a_rewrite_leaves_begins_with_a_slash() {
     let documents = [
         http("web", one.ip(), one.port(), upstream.addr()),
         text("web"),
-        service(
-            "calls",
-            two.ip(),
-            two.port(),
-            "http2",
-            &plain(&[calls.addr()]),
-        ),
+        http2("calls", two.ip(), two.port(), calls.addr()),
         text("calls"),
     ]
     .concat();

@@ -624,7 +624,7 @@ async fn an_endpoint_with_few_streams_gets_more_connections() {
         .start()
         .await;
     let at = SocketAddr::new(fresh_ip(), free_port());
-    let text = service("web", at.ip(), at.port(), "http2", &[(two.addr(), "v0")]);
+    let text = http2("web", at.ip(), at.port(), two.addr());
     let _gateway = Gateway::serve(&text).await;
     let mut client = Http2Client::connect(at).await.expect("connects");
     let mut streams = Vec::new();
@@ -662,7 +662,7 @@ async fn replies_of_the_gateway_end_a_stream_only() {
         settings(),
         vec![("/hang", Reply::hang(), Http2Reply::hang())],
         &[
-            &*service("dead", fresh_ip(), free_port(), "http2", &[(dead, "v0")]),
+            &*http2("dead", fresh_ip(), free_port(), dead),
             &rules(
                 "two",
                 "- match: [{uri: {exact: /dead}}]
@@ -719,13 +719,7 @@ async fn a_drain_finishes_streams_and_takes_no_more() {
         .start()
         .await;
     let at = SocketAddr::new(fresh_ip(), free_port());
-    let text = service(
-        "web",
-        at.ip(),
-        at.port(),
-        "http2",
-        &[(upstream.addr(), "v0")],
-    );
+    let text = http2("web", at.ip(), at.port(), upstream.addr());
     let mut settings = settings();
     settings.process.drain_time = written("20s");
     let gateway = Gateway::serve_with(settings, &text).await;

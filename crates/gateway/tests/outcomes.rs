@@ -471,13 +471,7 @@ async fn breaking() -> FrameUpstream {
 async fn the_log_says_how_an_answer_was_cut() {
     let endpoint = breaking().await;
     let web = SocketAddr::new(fresh_ip(), free_port());
-    let documents = service(
-        "web",
-        web.ip(),
-        web.port(),
-        "http2",
-        &plain(&[endpoint.addr()]),
-    );
+    let documents = http2("web", web.ip(), web.port(), endpoint.addr());
     let notes = Notes::default();
     let _gateway = notes.serve(settings(), &documents).await;
     let after = "upstream_reset_after_response_started";
@@ -509,13 +503,7 @@ async fn the_log_says_how_an_answer_was_cut() {
 async fn a_response_that_breaks_before_the_client_has_a_byte_is_an_answer_of_our_own() {
     let endpoint = breaking().await;
     let web = SocketAddr::new(fresh_ip(), free_port());
-    let documents = service(
-        "web",
-        web.ip(),
-        web.port(),
-        "http2",
-        &plain(&[endpoint.addr()]),
-    );
+    let documents = http2("web", web.ip(), web.port(), endpoint.addr());
     let notes = Notes::default();
     let _gateway = notes.serve(settings(), &documents).await;
     let before = "upstream_reset_before_response_started";
@@ -588,13 +576,7 @@ async fn the_operator_is_told_of_an_endpoint_that_does_not_speak_http2() {
     let bad = b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec();
     let endpoint = TcpUpstream::start(Behaviour::ServerFirst(bad)).await;
     let web = SocketAddr::new(fresh_ip(), free_port());
-    let documents = service(
-        "web",
-        web.ip(),
-        web.port(),
-        "http2",
-        &plain(&[endpoint.addr()]),
-    );
+    let documents = http2("web", web.ip(), web.port(), endpoint.addr());
     let process = Process::start(&documents, &["--capture", "bind"]).await;
     let reply = connect(web).await.get("web", "/").await;
     assert_eq!(reply.expect("an answer").status, 502);

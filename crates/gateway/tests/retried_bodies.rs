@@ -399,13 +399,7 @@ async fn a_body_on_its_way_to_http2_is_taken_up_in_the_middle() {
     let at = fresh();
     let rule = "- route: [{destination: {host: calls}}]\n  retries: {attempts: 2, retryOn: 5xx, backoff: 1ms}";
     let text = [
-        service(
-            "calls",
-            at.ip(),
-            at.port(),
-            "http2",
-            &plain(&[calls.addr()]),
-        ),
+        http2("calls", at.ip(), at.port(), calls.addr()),
         rules("calls", rule),
     ]
     .concat();

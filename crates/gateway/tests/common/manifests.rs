@@ -64,6 +64,11 @@ pub fn http(name: &str, vip: IpAddr, port: u16, endpoint: SocketAddr) -> String 
     service(name, vip, port, "http", &[(endpoint, "v0")])
 }
 
+/// The same, where HTTP/2 is spoken to the upstream.
+pub fn http2(name: &str, vip: IpAddr, port: u16, endpoint: SocketAddr) -> String {
+    service(name, vip, port, "http2", &[(endpoint, "v0")])
+}
+
 /// A VirtualService for `host` whose `spec.http` is this YAML list, indented as it may be.
 pub fn rules(host: &str, http: &str) -> String {
     section(host, "http", http)

@@ -1,5 +1,5 @@
 //! One exchange, whatever the client speaks and whatever the endpoint speaks.
-use super::{Gateway, SOON, connect, service, settings};
+use super::{Gateway, SOON, connect, http, http2, settings};
 use pointsman_gateway::Settings;
 use pointsman_testkit::{
     Http2Client, Http2Reply, Http2Request, Http2Upstream, HttpUpstream, Reply, free_port, fresh_ip,
@@ -218,8 +218,8 @@ impl Pairs {
         let port = free_port();
         let at = [fresh_ip(), fresh_ip()].map(|ip| SocketAddr::new(ip, port));
         let text = [
-            &service("one", at[0].ip(), port, "http", &[(one.addr(), "v0")]),
-            &service("two", at[1].ip(), port, "http2", &[(two.addr(), "v0")]),
+            &http("one", at[0].ip(), port, one.addr()),
+            &http2("two", at[1].ip(), port, two.addr()),
             more,
         ]
         .map(str::to_owned)

@@ -2,7 +2,7 @@
 use crate::{
     case::{get, post},
     common::{
-        Gateway, Notes, SOON, Scrape, dial, http, is_alone, resident, rules, service, settings,
+        Gateway, Notes, SOON, Scrape, dial, http, http2, is_alone, resident, rules, settings,
         timed, written,
     },
     web,
@@ -549,13 +549,7 @@ async fn uploads_without_a_reader_stop_no_other() {
     let upstream = HttpUpstream::named("web").start().await;
     let (vip, port) = (fresh_ip(), free_port());
     let text = http("web", vip, port, upstream.addr())
-        + &service(
-            "stuck",
-            fresh_ip(),
-            free_port(),
-            "http2",
-            &[(stuck.addr(), "v0")],
-        )
+        + &http2("stuck", fresh_ip(), free_port(), stuck.addr())
         + &rules(
             "web",
             "- match: [{uri: {prefix: /stuck}}]

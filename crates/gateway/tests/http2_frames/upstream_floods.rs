@@ -1,5 +1,5 @@
 //! Frames of an upstream that are right one by one, and too many (RFC 9113 section 10.5).
-use crate::common::{Gateway, Notes, SOON, dial, pattern, plain, rules, service, settings};
+use crate::common::{Gateway, Notes, SOON, dial, http2, pattern, rules, settings};
 use pointsman_testkit::{
     RawHttp, eventually,
     frames::{
@@ -133,7 +133,7 @@ async fn web(upstream: SocketAddr) -> (Gateway, SocketAddr, Notes) {
     let mut settings = settings();
     settings.process.shards = 1;
     let (vip, port) = (fresh_ip(), free_port());
-    let text = service("web", vip, port, "http2", &plain(&[upstream]))
+    let text = http2("web", vip, port, upstream)
         + &rules(
             "web",
             "- route: [{destination: {host: web}}]\n  retries: {attempts: 0}",
