@@ -13,6 +13,7 @@
 //! | `--update` | write the baseline anew |
 //! | `--run CASE` | what is counted: run one case |
 #![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, reason = "its output")]
 
 mod cases;
 #[path = "../micro/world.rs"]

@@ -6,6 +6,7 @@
 //! every change is another one, and the next begins with its result, as in a running gateway.
 //!
 //! `SCALE=10000 cargo bench -p pointsman-benches --bench scale` measures another size.
+#![allow(clippy::print_stdout, reason = "its output")]
 
 use pointsman_model::HostPattern;
 use pointsman_model::{

@@ -1,5 +1,6 @@
 //! Check, warm up, measure. Rounds alternate between the proxies, so that whatever else the
 //! machine does hits all of them alike; a figure is the median over rounds.
+#![allow(clippy::print_stderr, reason = "tells how far it is")]
 
 use std::net::SocketAddr;
 use std::ops::Range;

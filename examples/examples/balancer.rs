@@ -1,4 +1,5 @@
 //! The second endpoint is asked only while the first one is busy.
+#![allow(clippy::print_stdout, reason = "tells what to try")]
 use pointsman_examples::{
     balancer,
     stage::{Stage, http_service},

@@ -1,4 +1,5 @@
 //! A program that moves a service from one endpoint to another and asks itself what it sees.
+#![allow(clippy::print_stdout, reason = "tells what to try")]
 use pointsman_examples::{embed, stage::http_service};
 use pointsman_testkit::{HttpUpstream, RawHttp};
 

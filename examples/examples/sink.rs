@@ -1,4 +1,5 @@
 //! Requests per route, as JSON lines on standard error.
+#![allow(clippy::print_stdout, reason = "tells what to try")]
 use pointsman_examples::{
     sink,
     stage::{Stage, http_service},

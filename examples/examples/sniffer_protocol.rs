@@ -1,4 +1,5 @@
 //! A protocol of one's own beside HTTP on the same port.
+#![allow(clippy::print_stdout, reason = "tells what to try")]
 use pointsman_examples::{
     sniffer_protocol,
     stage::{Stage, sniffed_service},

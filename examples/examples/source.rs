@@ -1,4 +1,5 @@
 //! Services from a text file: edit it while it runs.
+#![allow(clippy::print_stdout, reason = "tells what to try")]
 use pointsman_examples::{source, stage::Stage};
 use pointsman_testkit::HttpUpstream;
 

@@ -1,4 +1,5 @@
 //! A gateway on loopback with a few documents, for the examples and their tests.
+#![allow(clippy::print_stdout, reason = "tells how to end it")]
 use pointsman_gateway::{Gateway, Running, Settings, running::Drained};
 use pointsman_sdk::Host;
 use std::{net::SocketAddr, path::Path};

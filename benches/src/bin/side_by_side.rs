@@ -1,6 +1,7 @@
 //! Runs every proxy found on this machine under the same load, in turns, and says what each unit
 //! of work costs them in CPU time.
 #![forbid(unsafe_code)]
+#![allow(clippy::print_stderr, clippy::print_stdout, reason = "its output")]
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -10,6 +10,10 @@
 //!
 //! Needs root, `ip`, `iptables`, `ip6tables` and `setpriv`. Without them the tests say so and pass,
 //! unless `REQUIRE_PRIVILEGED_TESTS` is set: then they fail.
+#![allow(
+    clippy::print_stderr,
+    reason = "tells that it is skipped, and what went on"
+)]
 use pointsman_testkit::{Child, Http2Client, Http2Upstream, client_hello};
 use std::{
     fs,

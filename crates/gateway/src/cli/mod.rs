@@ -1,4 +1,5 @@
 //! The command line. `args` is what a person typed; each command has a file of its own.
+#![allow(clippy::print_stderr, reason = "this is the command line")]
 mod analyze;
 mod args;
 mod demo;

@@ -1,4 +1,9 @@
 //! Tests in a process of their own.
+#![allow(
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "as the test in the other process does"
+)]
 use std::process::Command;
 
 /// Set to the name of the test that is alone in its process.

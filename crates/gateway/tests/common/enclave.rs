@@ -6,6 +6,7 @@
 //!
 //! Needs `unshare`, `ip` and `iptables`, and root or unprivileged user namespaces. Without them a
 //! test says so and passes, unless `REQUIRE_PRIVILEGED_TESTS` is set: then it fails.
+#![allow(clippy::print_stderr, reason = "tells that a test is skipped")]
 use super::alone::again;
 use pointsman_dataplane::capture::Mode;
 use pointsman_gateway::Settings;

@@ -334,7 +334,6 @@ impl Walk {
                 continue;
             }
             if value.len() >= LONGEST {
-                eprintln!("LONG {:?}", String::from_utf8_lossy(&value[..40]));
                 complete = false;
                 continue;
             }
