@@ -43,4 +43,4 @@ pub use fields::{FieldSlots, field_slots};
 pub use request::{join_cookies, request_head};
 pub use response::response_head;
 pub use trailers::{retain_trailers, trailers_to_map, write_trailers};
-pub use watch::{Budget, Flood, FloodLimits, FrameWatch};
+pub use watch::{Budget, Flood, FloodLimits, FrameWatch, blames_receiver};

@@ -216,6 +216,38 @@ async fn faults_that_add_up_cost_no_stream() {
     assert!(!codes.is_empty() && codes.iter().all(|it| *it == code::NO_ERROR));
 }
 
+/// What an endpoint does behind the head of its answer is no fault of the client, whose other streams go on.
+#[tokio::test]
+async fn faults_of_endpoints_are_not_counted_for_their_clients() {
+    let begun = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n";
+    let broken = [begun, &b"no chunk\r\n"[..]].concat();
+    let broken = Reply::raw(&broken).dribbled(begun.len(), Duration::from_millis(20));
+    let upstream = HttpUpstream::named("web").on("/bad", broken).start().await;
+    let mut settings = settings();
+    settings.http2.faulty_streams = 1;
+    let (gateway, web) = web(settings, &upstream).await;
+    let mut client = FrameClient::begin(web).await.expect("HTTP/2");
+    let mut cut = 0;
+    for at in 0..10 {
+        let asked = Block::request("GET", "web", "/bad");
+        match client.ask(1 + 2 * at, asked).await {
+            Fate::Reset(code::INTERNAL_ERROR) => cut += 1,
+            // All of it came at once.
+            Fate::Status(502) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(cut > 0);
+    let after = client.ask(101, Block::request("GET", "web", "/")).await;
+    assert_eq!(after, Fate::Status(200));
+    assert_eq!(client.heard.goaways, []);
+    let counts = gateway
+        .metrics_until(|it| it.sum("istio_requests_total", &[]) >= 11.0)
+        .await;
+    let refused = "pointsman_refused_bytes_total";
+    assert_eq!(counts.sum(refused, &[("reason", "http2_stream")]), 0.0);
+}
+
 /// RFC 9113 section 5.1: bodies that are under way when their streams are answered and reset are no
 /// fault of the client, however many there are.
 #[tokio::test]
@@ -515,32 +547,37 @@ async fn streams_that_are_refused_are_counted() {
     let (gateway, web) = web(settings(), &upstream).await;
     let mut client = FrameClient::begin(web).await.expect("HTTP/2");
     let request = || Block::request("GET", "web", "/");
-    let wrong = request().literal("te", "gzip");
-    assert_eq!(
-        client.ask(1, wrong).await,
-        Fate::Reset(code::PROTOCOL_ERROR)
-    );
+    // Resets that go out in one write are counted one by one.
+    let wrong = |stream| {
+        let block = request().literal("te", "gzip");
+        Frame::headers(stream, block).end_stream()
+    };
+    client.send(&[wrong(1), wrong(3), wrong(5)]).await;
+    for stream in [1, 3, 5] {
+        let fate = client.fate(stream).await;
+        assert_eq!(fate, Fate::Reset(code::PROTOCOL_ERROR));
+    }
     let refused = "pointsman_refused_bytes_total";
     gateway
-        .metrics_until(|it| it.sum(refused, &[("reason", "http2_stream")]) == 1.0)
+        .metrics_until(|it| it.sum(refused, &[("reason", "http2_stream")]) == 3.0)
         .await;
     // Large, and not so large that the library would answer it.
     let large = request().literal("x-a", "a".repeat(70_000));
     let pieces = large.bytes();
     let (head, rest) = pieces.split_at(16_000);
     let mut frames = vec![
-        Frame::headers(3, head)
+        Frame::headers(7, head)
             .end_stream()
             .without(flag::END_HEADERS),
     ];
     frames.extend(
         rest.chunks(16_000)
-            .map(|it| Frame::continuation(3, it).without(flag::END_HEADERS)),
+            .map(|it| Frame::continuation(7, it).without(flag::END_HEADERS)),
     );
     let last = frames.pop().expect("several");
     frames.push(last.with(flag::END_HEADERS));
     client.send(&frames).await;
-    assert_eq!(client.fate(3).await, Fate::Status(431));
+    assert_eq!(client.fate(7).await, Fate::Status(431));
     gateway
         .metrics_until(|it| {
             it.sum(refused, &[("reason", "head_too_large")]) == 1.0

@@ -111,6 +111,10 @@ const CASES: &[Case] = &[
     Case { name: "a stream refused each time", rfc: "8.7", gets: Failure, says: |id| Frame::reset(id, code::REFUSED_STREAM).encode() },
     Case { name: "RST_STREAM behind the head", rfc: "8.1", gets: Cut, says: |id| some(&[good(id), Frame::reset(id, code::INTERNAL_ERROR)]) },
     Case { name: "RST_STREAM within the body", rfc: "8.1", gets: Cut, says: |id| some(&[good(id), Frame::data(id, *b"half"), Frame::reset(id, code::CANCEL)]) },
+    Case { name: "RST_STREAM with PROTOCOL_ERROR within the body", rfc: "8.1", gets: Cut, says: |id| some(&[good(id), Frame::data(id, *b"half"), Frame::reset(id, code::PROTOCOL_ERROR)]) },
+    Case { name: "RST_STREAM with FLOW_CONTROL_ERROR within the body", rfc: "8.1", gets: Cut, says: |id| some(&[good(id), Frame::data(id, *b"half"), Frame::reset(id, code::FLOW_CONTROL_ERROR)]) },
+    Case { name: "RST_STREAM with STREAM_CLOSED within the body", rfc: "8.1", gets: Cut, says: |id| some(&[good(id), Frame::data(id, *b"half"), Frame::reset(id, code::STREAM_CLOSED)]) },
+    Case { name: "RST_STREAM with FRAME_SIZE_ERROR within the body", rfc: "8.1", gets: Cut, says: |id| some(&[good(id), Frame::data(id, *b"half"), Frame::reset(id, code::FRAME_SIZE_ERROR)]) },
     Case { name: "RST_STREAM that blames nobody within the body", rfc: "8.1", gets: Cut, says: |id| some(&[good(id), Frame::data(id, *b"half"), Frame::reset(id, code::NO_ERROR)]) },
     Case { name: "RST_STREAM behind a whole answer", rfc: "8.1", gets: Status(200), says: |id| some(&[good(id), Frame::data(id, *b"whole").end_stream(), Frame::reset(id, code::NO_ERROR)]) },
     Case { name: "DATA first", rfc: "8.1", gets: Failure, says: |id| Frame::data(id, *b"x").end_stream().encode() },
@@ -221,6 +225,12 @@ async fn both(web: SocketAddr, begun: &Semaphore) -> [Result<Gets, String>; 2] {
         Fate::Reset(code::NO_ERROR | code::CANCEL | code::REFUSED_STREAM) => {
             Err(format!("{:?} looks harmless", two.heard))
         }
+        Fate::Reset(
+            code::PROTOCOL_ERROR
+            | code::FLOW_CONTROL_ERROR
+            | code::STREAM_CLOSED
+            | code::FRAME_SIZE_ERROR,
+        ) => Err(format!("{:?} blames the client", two.heard)),
         Fate::Reset(_) if two.answer(1).status == Some(200) => Ok(Cut),
         other => Err(format!("{other:?}; {:?}", two.heard)),
     };

@@ -217,6 +217,12 @@ const PIECE: u32 = 256;
 /// PROTOCOL_ERROR, FLOW_CONTROL_ERROR, STREAM_CLOSED, FRAME_SIZE_ERROR, REFUSED_STREAM.
 const FAULTS: [u32; 5] = [1, 3, 5, 6, 7];
 
+/// Does RST_STREAM with this code say that whoever gets it has broken a rule, or opened a stream too many?
+#[must_use]
+pub fn blames_receiver(code: u32) -> bool {
+    FAULTS.contains(&code)
+}
+
 /// What goes over one connection with a client or an endpoint, from the client's preface on.
 #[derive(Clone, Debug)]
 pub struct FrameWatch {
@@ -361,7 +367,7 @@ impl FrameWatch {
             missing -= 1;
         }
         self.code = (missing > 0).then_some((code, missing));
-        missing == 0 && FAULTS.contains(&code)
+        missing == 0 && blames_receiver(code)
     }
 
     /// A reset of the client was no abuse after all: it does not count.

@@ -159,9 +159,9 @@ impl Peer {
 
     fn poll_write(&self, cx: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let written = ready!(self.accepted.stream.poll_write(cx, pieces))?;
-        let faults = self.floods.faults();
+        let before = self.floods.faults();
         self.floods.sent(pieces, written);
-        if self.floods.faults() != faults {
+        for _ in before..self.floods.faults() {
             // Most of them are the library's, which nobody else hears of: such a stream has no record.
             tracing::debug!(peer = %self.accepted.peer, "a stream broke the rules of HTTP/2");
             self.shard.counts.refuse("http2_stream");

@@ -305,11 +305,11 @@ impl Stream<'_> {
                     self.serving.given_up();
                 }
                 let reason = match progress.cut.get() {
-                    // Clients take the first two for an end in order, and the third for a promise
-                    // that nothing happened.
-                    None | Some(Reason::NO_ERROR | Reason::CANCEL | Reason::REFUSED_STREAM) => {
-                        Reason::INTERNAL_ERROR
-                    }
+                    // Clients take these for an end in order.
+                    None | Some(Reason::NO_ERROR | Reason::CANCEL) => Reason::INTERNAL_ERROR,
+                    // What an endpoint did, or says that we did, is no fault of this client: it would count as
+                    // one, and its connection would be cut. REFUSED_STREAM promises that nothing happened.
+                    Some(reason) if http2::blames_receiver(reason.into()) => Reason::INTERNAL_ERROR,
                     Some(reason) => reason,
                 };
                 if progress.cut.get().is_some() {
