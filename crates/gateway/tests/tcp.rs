@@ -11,11 +11,15 @@ use pointsman_testkit::{
 };
 use std::{
     net::{IpAddr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
 };
 
 /// A gateway with one TCP service; an empty `port_name` leaves the protocol to detection.
@@ -287,6 +291,107 @@ async fn whoever_speaks_first_decides_on_an_undeclared_port() {
             ) == 3.0
         })
         .await;
+}
+
+/// A server that ends connections on which nothing comes for a second, by a reset or not: it answers
+/// requests, and sends back everything else. Tells how many it has ended.
+async fn impatient(reset: bool) -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("listens");
+    let (address, ended) = (listener.local_addr().expect("bound"), Arc::default());
+    let count: Arc<AtomicUsize> = Arc::clone(&ended);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let count = count.clone();
+            tokio::spawn(async move {
+                let mut bytes = vec![0; 4096];
+                let limit = Duration::from_secs(1);
+                while let Ok(Ok(got @ 1..)) =
+                    tokio::time::timeout(limit, stream.read(&mut bytes)).await
+                {
+                    let reply = match bytes.get(..got).expect("was read") {
+                        request if request.starts_with(b"GET ") => {
+                            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+                        }
+                        other => other,
+                    };
+                    stream.write_all(reply).await.expect("sent");
+                }
+                if reset {
+                    let linger = Some(Duration::ZERO);
+                    let _ = socket2::SockRef::from(&stream).set_linger(linger);
+                }
+                drop(stream);
+                count.fetch_add(1, Ordering::SeqCst);
+            });
+        }
+    });
+    (address, ended)
+}
+
+/// PS-32: a server that is tired of waiting has not spoken.
+#[tokio::test]
+async fn a_client_that_speaks_later_than_the_server_waits_is_routed_by_what_it_says() {
+    for reset in [false, true] {
+        let (upstream, ended) = impatient(reset).await;
+        let (vip, port) = (fresh_ip(), free_port());
+        let text = service("db", vip, port, "", &plain(&[upstream]))
+            + &rules(
+                "db",
+                "- match: [{uri: {prefix: /admin}}]
+  directResponse: {status: 403}
+- route: [{destination: {host: db}}]",
+            );
+        let gateway = Gateway::serve(&text).await;
+        let mut request = connect((vip, port).into()).await;
+        let mut bytes = connect((vip, port).into()).await;
+        eventually(SOON, || async { ended.load(Ordering::SeqCst) == 2 }).await;
+        // Neither is told: nothing it has asked for has failed.
+        for client in [&mut request, &mut bytes] {
+            let told = tokio::time::timeout(Duration::from_millis(300), client.read_exact(1)).await;
+            assert!(told.is_err(), "{told:?}");
+        }
+        for (target, status) in [("/admin", 403), ("/", 200)] {
+            let reply = request.get("db", target).await.expect("an answer");
+            assert_eq!(reply.status, status, "{target}");
+        }
+        bytes.send("\x00bytes").await.expect("sent");
+        assert_eq!(bytes.read_exact(6).await.expect("echoed"), b"\x00bytes");
+        let outcome =
+            |it: &Scrape, name| it.sum("pointsman_detection_outcomes_total", &[("outcome", name)]);
+        gateway
+            .metrics_until(|it| {
+                outcome(it, "http1") == 1.0
+                    && outcome(it, "tcp") == 1.0
+                    && outcome(it, "server_first") == 0.0
+            })
+            .await;
+    }
+}
+
+/// PS-32: a server that does not want a client ends its connection at once.
+#[tokio::test]
+async fn a_client_on_an_undeclared_port_is_told_that_the_server_does_not_want_it() {
+    let upstream = TcpUpstream::start(Behaviour::EndFirst(Vec::new())).await;
+    let (_gateway, db) = tcp(settings(), "", upstream.addr()).await;
+    let end = connect(db).await.read_to_end().await;
+    assert!(end.as_ref().is_ok_and(Vec::is_empty), "{end:?}");
+}
+
+/// PS-44: a connection that only its client can begin is nothing to wait for.
+#[tokio::test]
+async fn a_drain_does_not_wait_for_a_client_whose_server_is_not_connected_to() {
+    let mut settings = settings();
+    settings.process.drain_time = written("1m");
+    let nobody = SocketAddr::new(fresh_ip(), free_port());
+    let (gateway, db) = tcp(settings, "", nobody).await;
+    let mut client = connect(db).await;
+    gateway
+        .metrics_until(|it| it.sum("pointsman_connections_open", &[]) == 1.0)
+        .await;
+    let ((), took) = timed(async { drop(gateway) }).await;
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    let end = client.read_to_end().await;
+    assert!(end.as_ref().is_ok_and(Vec::is_empty), "{end:?}");
 }
 
 /// PS-48h, PS-43.

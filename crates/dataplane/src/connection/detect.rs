@@ -130,6 +130,8 @@ async fn run(
                     return Ok(found);
                 }
                 Ok(First::Client) => early = Some(candidate),
+                // Another is opened once the client has spoken, if it is bytes.
+                Ok(First::Nobody) => {}
                 Err(end) => {
                     candidate.end(cx, end);
                     return Err(match end {
@@ -184,11 +186,10 @@ async fn read(cx: &Context<'_>, mut inspection: Inspection) -> Result<Detected, 
                 stream::readable(cx.client).await?;
             }
         };
-        let read = if begun || inspection.server_may_speak_first {
+        let read = if begun {
             cx.lease.until(deadline, read).await.map_err(IdleEnd::from)
         } else {
-            // Neither side has said anything, and this server will not: nothing to wait for when
-            // the process drains.
+            // Nobody has said anything, and no server can: nothing to wait for when the process drains.
             cx.idle(silence, pin!(read)).await
         };
         match read {

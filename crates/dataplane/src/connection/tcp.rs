@@ -38,7 +38,13 @@ pub(crate) struct Early {
 pub(crate) enum First {
     Client,
     Server,
+    /// Nobody, and the early connection is of no use any more.
+    Nobody,
 }
+
+/// A server that ends a connection within this time does not want it, which its client is told. One that
+/// ends it later has waited for the client to speak, as servers of HTTP do, and will take another.
+const UNWANTED: Duration = Duration::from_millis(500);
 
 impl Early {
     /// Opens one for a connection that began at `started`. `None` when that fails: the client will see
@@ -130,7 +136,13 @@ impl Early {
                 stream::Peer::Gone => Err(End::ClientReset),
                 stream::Peer::Silent | stream::Peer::Spoke => Ok(First::Client),
             },
-            Ok(Some(First::Server)) => Ok(First::Server),
+            Ok(Some(First::Server)) => match stream::peek(&self.upstream) {
+                stream::Peer::Ended | stream::Peer::Gone if self.since.elapsed() > UNWANTED => {
+                    Ok(First::Nobody)
+                }
+                _ => Ok(First::Server),
+            },
+            Ok(Some(First::Nobody)) => Ok(First::Nobody),
             Ok(None) => Err(End::Cut),
             Err(_) => Err(over),
         }
