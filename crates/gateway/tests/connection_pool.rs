@@ -108,6 +108,27 @@ async fn a_connection_that_comes_free_is_used_by_who_waits() {
     assert_eq!((web.requests(), web.connections()), (30, 1));
 }
 
+/// PS-32, BE-60: on an undeclared port too.
+#[tokio::test]
+async fn clients_that_are_silent_so_far_keep_no_request_waiting() {
+    let web = HttpUpstream::named("web")
+        .otherwise(Reply::text(200, ""))
+        .start()
+        .await;
+    let at = fresh();
+    let text = pooled(at, "", &[web.addr()], "{tcp: {maxConnections: 2}}");
+    let mut settings = settings();
+    settings.timeouts.pending = written("5s");
+    let _gateway = Gateway::serve_with(settings, &text).await;
+    let mut silent = [connect(at).await, connect(at).await];
+    eventually(SOON, || async { web.open_connections() == 2 }).await;
+    assert_eq!(get(at, "web", "/").await.0, 200);
+    // They are not told, and routed by what they say.
+    for client in &mut silent {
+        assert_eq!(client.get("web", "/").await.expect("an answer").status, 200);
+    }
+}
+
 #[tokio::test]
 async fn what_nobody_asked_for_answers_nobody_who_waits() {
     // BE-60: a body that is spliced, and another response behind its last bytes.

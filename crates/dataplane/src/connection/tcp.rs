@@ -16,7 +16,7 @@ use crate::{
 use pointsman_route::{Class, ConnectionDecision, TcpRule};
 use pointsman_telemetry::{ClusterStats, Flags};
 use std::{
-    future::Future,
+    future::{Future, pending},
     pin::pin,
     rc::Rc,
     sync::Arc,
@@ -113,7 +113,7 @@ impl Early {
     }
 
     /// Waits for either side to have something to say, for as long as a tunnel of the backend's may be
-    /// silent.
+    /// silent, and no request waits for its place.
     pub(crate) async fn first(&self, cx: &Context<'_>) -> Result<First, End> {
         let Patience { idle, total } = self.patience;
         let (limit, over) = match total {
@@ -128,6 +128,7 @@ impl Early {
                 biased;
                 _ = stream::arrival(cx.client) => First::Client,
                 _ = stream::arrival(&self.upstream) => First::Server,
+                () = self.wanted(cx) => First::Nobody,
             }
         };
         match cx.lease.within(limit, cx.lease.unless_cut(first)).await {
@@ -145,6 +146,19 @@ impl Early {
             Ok(Some(First::Nobody)) => Ok(First::Nobody),
             Ok(None) => Err(End::Cut),
             Err(_) => Err(over),
+        }
+    }
+
+    /// Waits until a request, on any shard, waits for its place among the backend's connections (BE-60).
+    async fn wanted(&self, cx: &Context<'_>) {
+        let Some(permit) = self.in_flight.permit() else {
+            return pending().await;
+        };
+        let mut wanted = cx.shard.shared.wanted();
+        while permit.wanted_by() == 0 {
+            if wanted.changed().await.is_err() {
+                return pending().await;
+            }
         }
     }
 

@@ -286,6 +286,11 @@ impl InFlight {
         self.1 = permit;
         self
     }
+
+    /// That right, if its backend's connections are counted.
+    pub(crate) fn permit(&self) -> Option<&ConnectionPermit> {
+        self.1.as_ref()
+    }
 }
 
 impl Drop for InFlight {
