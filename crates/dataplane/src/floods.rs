@@ -56,9 +56,9 @@ impl Floods {
         }
     }
 
-    /// These bytes came from the peer. Returns how many frames there are in them; nobody counts when there
-    /// are no budgets.
-    pub(crate) fn received(&self, bytes: &[u8], now: Instant) -> usize {
+    /// These bytes came from the peer, and are the library's next, see [`FrameWatch::see_for_h2`]. Returns how many
+    /// frames there are in them; nobody counts when there are no budgets.
+    pub(crate) fn received(&self, bytes: &mut [u8], now: Instant) -> usize {
         let Some(watch) = &self.watch else {
             return 0;
         };
@@ -70,7 +70,7 @@ impl Floods {
             let told = self.told.get().checked_add(Duration::from_secs(seconds));
             self.told.set(told.unwrap_or(now));
         }
-        self.find(watch.see(bytes));
+        self.find(watch.see_for_h2(bytes));
         let head = watch.in_head();
         if head != self.head.get().map(|(number, _)| number) {
             self.head.set(head.map(|number| (number, now)));
@@ -123,6 +123,13 @@ impl Floods {
     pub(crate) fn forgive_reset(&self) {
         if let Some(watch) = &self.watch {
             watch.borrow_mut().forgive_reset();
+        }
+    }
+
+    /// All handles of a stream were dropped before the peer has ended it: the library has reset it.
+    pub(crate) fn left(&self, stream: u32) {
+        if let Some(watch) = &self.watch {
+            watch.borrow_mut().leave(stream);
         }
     }
 

@@ -86,7 +86,7 @@ impl FrameTurn {
         &mut self,
         stream: &Socket,
         buffer: &mut ReadBuf<'_>,
-        received: impl FnOnce(&[u8]) -> usize,
+        received: impl FnOnce(&mut [u8]) -> usize,
     ) -> io::Result<usize> {
         let before = buffer.filled().len();
         let room = self.room().min(buffer.remaining());
@@ -96,7 +96,7 @@ impl FrameTurn {
         if all {
             stream.emptied();
         }
-        let fresh = buffer.filled().get(before..).unwrap_or_default();
+        let fresh = buffer.filled_mut().get_mut(before..).unwrap_or_default();
         self.read(read, received(fresh), all);
         Ok(read)
     }

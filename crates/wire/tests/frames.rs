@@ -59,6 +59,57 @@ fn each_kind_has_a_budget_of_its_own() {
     }
 }
 
+/// What `h2` reads of these bytes, cut anywhere: nothing is changed but DATA of streams that were left.
+#[test]
+fn data_of_streams_that_were_left_ends_them() {
+    let mut padded = frame(DATA, PADDED, 3, 20);
+    padded[9] = 4;
+    let frames = [
+        PREFACE.to_vec(),
+        frame(DATA, 0, 1, 5),
+        frame(DATA, 0, 3, 300),
+        padded,
+        frame(DATA, 0, 3, 0),
+        frame(HEADERS, 4, 3, 7),
+        frame(DATA, 0, 2051, 5),
+    ];
+    let mut flags: Vec<usize> = Vec::new();
+    let mut at = 0;
+    for bytes in &frames {
+        if bytes[3] == DATA && bytes[5..9] == [0, 0, 0, 3] {
+            flags.push(at + 4);
+        }
+        at += bytes.len();
+    }
+    let sent = frames.concat();
+    for cut in 0..sent.len() {
+        let mut watch = FrameWatch::new(&FloodLimits::default());
+        watch.leave(3);
+        let mut read = sent.clone();
+        let (first, rest) = read.split_at_mut(cut);
+        assert_eq!(watch.see_for_h2(first), None);
+        assert_eq!(watch.see_for_h2(rest), None);
+        let mut expected = sent.clone();
+        for &at in &flags {
+            // The header was cut behind its flags, or the length of padding was behind the cut.
+            let header = at + 5 + usize::from(sent[at] & PADDED != 0);
+            let gone = at < cut && cut < header;
+            expected[at] |= if gone { 0 } else { END_STREAM };
+        }
+        assert_eq!(read, expected, "cut at {cut}");
+    }
+    // One that has its slot since.
+    let mut watch = FrameWatch::of_endpoint(&FloodLimits::of_endpoint());
+    watch.leave(3);
+    watch.leave(2051);
+    let mut read = sent[PREFACE.len()..].to_vec();
+    watch.see_for_h2(&mut read);
+    let changed: Vec<_> = (0..read.len())
+        .filter(|at| read[*at] != sent[PREFACE.len() + at])
+        .collect();
+    assert_eq!(changed, [read.len() - 10]);
+}
+
 #[test]
 fn padding_alone_is_no_data() {
     let padded = |length: usize, padding: u8| {

@@ -359,7 +359,10 @@ impl Crossing<'_> {
         if let (Download::Done { .. }, Source::Http2(source)) = (&end, body)
             && self.progress.taken.get()
         {
-            behind.replace(source.rest());
+            match source.rest() {
+                None => lease.ended(),
+                rest => drop(behind.replace(rest)),
+            }
         }
         end
     }
@@ -520,7 +523,9 @@ fn see_out(lease: Http2Lease, stream: Option<RecvStream>) {
             while let Some(Ok(_)) = stream.data().await {}
             stream.trailers().await
         };
-        let _ = tokio::time::timeout(LATE_END, ended).await;
+        if tokio::time::timeout(LATE_END, ended).await.is_ok() {
+            lease.ended();
+        }
         // In this order: what a lease lends ends before it does.
         drop((stream, lease));
     });

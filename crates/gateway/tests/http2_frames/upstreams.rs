@@ -425,6 +425,63 @@ async fn goodbyes_of_an_upstream_lose_nothing() {
     assert_eq!(upstream.asked().len(), 3);
 }
 
+/// A connection to an upstream is shared: calls that are given up, each of which leaves some small messages under
+/// way, end no others, however many they are in its life.
+#[tokio::test]
+async fn late_messages_of_calls_that_were_given_up_end_no_others() {
+    let upstream = FrameUpstream::start(|mut peer, _| async move {
+        peer.accept(&[]).await?;
+        let mut innocent = 0;
+        loop {
+            match peer.event().await? {
+                Event::Headers { stream, fields, .. } => {
+                    let path = fields.iter().find(|(name, _)| name == ":path");
+                    match path.map(|(_, path)| path.as_str()) {
+                        Some("/long") => innocent = stream,
+                        Some("/end") => {
+                            let end = Frame::data(innocent, *b"whole").end_stream();
+                            peer.send(&[end]).await?;
+                            peer.answer(stream, 200, b"ended").await?;
+                            continue;
+                        }
+                        _ => {}
+                    }
+                    peer.send(&[good(stream)]).await?;
+                }
+                Event::Reset { stream, .. } => {
+                    peer.send(&vec![Frame::data(stream, *b"x"); 100]).await?;
+                }
+                _ => {}
+            }
+        }
+    })
+    .await;
+    let (vip, port) = (fresh_ip(), free_port());
+    let text = http2("web", vip, port, upstream.addr());
+    let mut settings = settings();
+    settings.process.shards = 1;
+    settings.http2.small_frames_bytes = 64 * 1024;
+    let _gateway = Gateway::serve_with(settings, &text).await;
+    let web = (vip, port).into();
+    let ask =
+        |stream, path| Frame::headers(stream, Block::request("GET", "web", path)).end_stream();
+    let mut innocent = FrameClient::begin(web).await.expect("HTTP/2");
+    innocent.send(&[ask(1, "/long")]).await;
+    assert!(innocent.until(|it| it.streams.contains_key(&1)).await);
+    let mut client = FrameClient::begin(web).await.expect("HTTP/2");
+    for stream in (1..40).step_by(2) {
+        client.send(&[ask(stream, "/call")]).await;
+        let begun = client.until(|it| it.streams.contains_key(&stream)).await;
+        assert!(begun, "{:?}", client.heard);
+        client.send(&[Frame::reset(stream, code::CANCEL)]).await;
+    }
+    let told = client.ask(101, Block::request("GET", "web", "/end")).await;
+    assert_eq!(told, Fate::Status(200), "{:?}", client.heard);
+    let told = innocent.fate(1).await;
+    assert_eq!(told, Fate::Status(200), "{:?}", innocent.heard);
+    assert_eq!(upstream.connections(), 1);
+}
+
 /// SETTINGS_MAX_CONCURRENT_STREAMS of the upstream holds (section 5.1.2): more connections are made.
 #[tokio::test]
 async fn an_upstream_never_gets_more_streams_than_it_allows() {

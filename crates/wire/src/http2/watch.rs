@@ -200,6 +200,7 @@ impl FloodLimits {
 const KINDS: usize = 9;
 const PREFACE: u32 = 24;
 const HEADER: usize = 9;
+const FLAGS: usize = 4;
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const CONTINUATION: u8 = 9;
@@ -210,6 +211,9 @@ const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const PADDED: u8 = 8;
+
+/// Slots for streams that were left: two of which the numbers are this many apart share one.
+const LEFT: usize = 1024;
 
 /// Bytes sent to the peer for which it may send a WINDOW_UPDATE.
 const PIECE: u32 = 256;
@@ -243,6 +247,9 @@ pub struct FrameWatch {
     faults: u32,
     /// The code of an RST_STREAM to the peer as far as it has been seen, and how many bytes of it are missing.
     code: Option<(u32, u8)>,
+    /// Streams that this side has left before the peer has ended them, each in the slot of its number.
+    /// Empty until there is one.
+    gone: Vec<u32>,
     left: [u32; KINDS],
     budgets: [Budget; KINDS],
 }
@@ -263,6 +270,7 @@ impl FrameWatch {
             goes_on: None,
             faults: 0,
             code: None,
+            gone: Vec::new(),
             left: budgets.map(|budget| budget.burst),
             budgets,
         }
@@ -306,6 +314,49 @@ impl FrameWatch {
             flood = flood.or(self.frame(header));
         }
         flood
+    }
+
+    /// As [`FrameWatch::see`], of bytes that `h2` is to read: DATA of a stream that was [left](Self::leave)
+    /// is made to end it.
+    ///
+    /// What crosses a reset is thrown away, but if it is small `h2` counts it against the connection as if it were
+    /// kept, and never takes it off again: streams that are given up would end all others in time. It does not
+    /// count what ends its stream, which says nothing of one that is reset.
+    pub fn see_for_h2(&mut self, bytes: &mut [u8]) -> Option<Flood> {
+        let mut flood = None;
+        let mut at = 0;
+        loop {
+            let mut rest = bytes.get(at..).unwrap_or_default();
+            let Some(header) = self.received.next(&mut rest) else {
+                return flood;
+            };
+            at = bytes.len() - rest.len();
+            // Where the flags were in the bytes before, the one frame counts.
+            if header.kind == DATA
+                && self.has_left(header.stream)
+                && let Some(flags) = at.checked_sub(header.behind_flags)
+                && let Some(flags) = bytes.get_mut(flags)
+            {
+                *flags |= END_STREAM;
+            }
+            self.frames += 1;
+            flood = flood.or(self.frame(header));
+        }
+    }
+
+    /// This side reads no more of a stream, and has reset it unless the peer has ended it: what still comes of it
+    /// was under way.
+    pub fn leave(&mut self, stream: u32) {
+        if self.gone.is_empty() {
+            self.gone = vec![0; LEFT];
+        }
+        if let Some(slot) = self.gone.get_mut(slot(stream)) {
+            *slot = stream;
+        }
+    }
+
+    fn has_left(&self, stream: u32) -> bool {
+        self.gone.get(slot(stream)) == Some(&stream)
     }
 
     /// Frames from the peer whose headers have been seen.
@@ -403,6 +454,7 @@ impl FrameWatch {
             kind,
             flags,
             stream,
+            ..
         } = header;
         let head = matches!(kind, HEADERS | CONTINUATION);
         self.goes_on = head.then_some(flags & END_HEADERS == 0);
@@ -452,6 +504,11 @@ impl FrameWatch {
     }
 }
 
+/// Streams of one side have every other number.
+const fn slot(stream: u32) -> usize {
+    (stream / 2) as usize % LEFT
+}
+
 /// What the header of a frame says (RFC 9113 section 4.1), and of padded DATA its first byte (section 6.1).
 struct Header {
     /// Bytes of payload without padding, which only DATA is looked at for.
@@ -459,6 +516,8 @@ struct Header {
     kind: u8,
     flags: u8,
     stream: u32,
+    /// How far the flags are before the end of what was read of it.
+    behind_flags: usize,
 }
 
 /// Finds the headers of frames in one direction.
@@ -503,6 +562,7 @@ impl Frames {
             kind,
             flags,
             stream: u32::from_be_bytes([s3, s2, s1, s0]) & 0x7fff_ffff,
+            behind_flags: HEADER + usize::from(padded) - FLAGS,
         })
     }
 

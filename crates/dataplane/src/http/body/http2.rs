@@ -72,10 +72,14 @@ impl Http2Source {
 
     /// Throws away what has come so far; how many bytes that was.
     pub(in crate::http) fn discard(&mut self) -> u64 {
-        let mut cx = Context::from_waker(Waker::noop());
+        self.poll_discard(&mut Context::from_waker(Waker::noop()))
+    }
+
+    /// As [`Http2Source::discard`], and is told of what comes later.
+    pub(in crate::http) fn poll_discard(&mut self, cx: &mut Context<'_>) -> u64 {
         let mut bytes = 0;
         loop {
-            self.poll_gather(&mut cx);
+            self.poll_gather(cx);
             let Some(piece) = self.gathered() else {
                 return bytes;
             };

@@ -58,6 +58,9 @@ impl Peer {
 pub(super) struct Serving {
     peer: Rc<Peer>,
     since: Instant,
+    number: u32,
+    /// The client has ended its request.
+    whole: Cell<bool>,
 }
 
 /// A client that gives a stream up after so long has waited for it: resets are abuse where they come right
@@ -65,12 +68,19 @@ pub(super) struct Serving {
 const PATIENCE: Duration = Duration::from_millis(500);
 
 impl Serving {
-    pub(super) fn begin(peer: &Rc<Peer>) -> Self {
+    pub(super) fn begin(peer: &Rc<Peer>, number: u32) -> Self {
         peer.active.set(peer.active.get() + 1);
         Self {
             peer: peer.clone(),
             since: peer.lease.now(),
+            number,
+            whole: Cell::new(false),
         }
+    }
+
+    /// The client has ended its request: nothing of it is under way.
+    pub(super) fn whole(&self) {
+        self.whole.set(true);
     }
 
     pub(super) fn peer(&self) -> &Rc<Peer> {
@@ -89,6 +99,9 @@ impl Serving {
 impl Drop for Serving {
     fn drop(&mut self) {
         let Self { peer, .. } = self;
+        if !self.whole.get() {
+            peer.floods.left(self.number);
+        }
         peer.active.set(peer.active.get().saturating_sub(1));
         if peer.active.get() == 0 {
             peer.wake();

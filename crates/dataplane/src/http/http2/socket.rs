@@ -46,7 +46,7 @@ impl AsyncRead for Socket {
         ready!(turn.poll(cx));
         if !received.is_empty() {
             let take = received.len().min(buffer.remaining());
-            let now = received.get(..take).unwrap_or_default();
+            let now = received.get_mut(..take).unwrap_or_default();
             let frames = peer.floods.received(now, peer.lease.now());
             turn.read(take, frames, false);
             buffer.put_slice(now);
@@ -59,7 +59,7 @@ impl AsyncRead for Socket {
         let stream = &peer.accepted.stream;
         loop {
             ready!(stream.poll_read_ready(cx))?;
-            let received = |fresh: &_| peer.floods.received(fresh, peer.lease.now());
+            let received = |fresh: &mut _| peer.floods.received(fresh, peer.lease.now());
             match turn.try_read(stream, buffer, received) {
                 Ok(_) => return Poll::Ready(Ok(())),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}

@@ -66,6 +66,9 @@ pub(super) async fn serve(lease: &Lease, workers: &Workers) {
     let mut out = peer.shard.buffers.small();
     let (parts, body) = request.into_parts();
     let ended = body.is_end_stream();
+    if ended {
+        serving.whole();
+    }
     let step = route(&cx, peer, parts, ended, &mut out);
     peer.lease.hold(lease.generation());
     let stream = Stream {
@@ -126,10 +129,9 @@ impl Stream<'_> {
                 let reason = refused.refusal.reason;
                 cx.shard.counts.refuse_for(reason);
                 tracing::debug!(reason = reason.as_str(), "request refused");
-                drop(body);
                 out.clear();
                 refused.write(out);
-                let (sent, cut) = self.answer(out).await;
+                let (sent, cut) = self.answer(out, Some(body)).await;
                 let mut ending = Ending::refused(refused, (0, sent));
                 ending.flags |= cut;
                 cx.access.finish(&ending);
@@ -140,8 +142,7 @@ impl Stream<'_> {
                 local.write_changed(out, &reply.changes, facts, true);
                 let (status, grpc) = grpc::told(local.status, facts);
                 let received = body.discard();
-                drop(body);
-                let (sent, cut) = self.answer(out).await;
+                let (sent, cut) = self.answer(out, Some(body)).await;
                 let ending = Ending {
                     status,
                     flags: local.flags | cut,
@@ -152,8 +153,7 @@ impl Stream<'_> {
             }
             Step::Answered(answered) => {
                 let received = body.discard();
-                drop(body);
-                let (sent, cut) = self.answer(out).await;
+                let (sent, cut) = self.answer(out, Some(body)).await;
                 let ending = Ending {
                     status: answered.status,
                     flags: cut,
@@ -203,14 +203,22 @@ impl Stream<'_> {
     }
 
     /// Sends a whole reply of our own, written in `out` as HTTP/1: one place writes them. Returns
-    /// the bytes of its body that were sent, and why these are not all.
-    async fn answer(&self, out: &[u8]) -> (u64, Flags) {
+    /// the bytes of its body that were sent, and why these are not all. What comes of the `body` meanwhile
+    /// is thrown away here: the library would do so too, and count it for ever.
+    async fn answer(&self, out: &[u8], body: Option<Http2Source>) -> (u64, Flags) {
         let long = match answer_head::send(self.answering, out) {
             Ok(sent) => return (sent, Flags::EMPTY),
             Err(long) => long,
         };
         // Boxed, since most replies are short.
-        let (sent, cut) = Box::pin(long.send(self.cx)).await;
+        let (sent, cut) = Box::pin(async {
+            let mut body = body;
+            let discard = |cx: &mut task::Context<'_>| {
+                body.as_mut().map(|body| body.poll_discard(cx));
+            };
+            gathering(discard, long.send(self.cx)).await
+        })
+        .await;
         if !cut.is_empty() {
             match self.answering.is_reset() {
                 true => self.serving.given_up(),
@@ -269,6 +277,9 @@ impl Stream<'_> {
             })
             .await
         };
+        if progress.is_complete() {
+            self.serving.whole();
+        }
         let record = |status, flags, details| {
             record_exchange(cx, forward, &progress, status, flags, details);
         };
@@ -277,7 +288,7 @@ impl Stream<'_> {
             Outcome::Reply(local) => {
                 out.clear();
                 local.write_changed(out, &forward.changes, &forward.facts, true);
-                let (sent, cut) = self.answer(out).await;
+                let (sent, cut) = self.answer(out, None).await;
                 progress.sent.set(sent);
                 let (status, grpc) = grpc::told(local.status, &forward.facts);
                 progress.grpc_status.set(grpc);
@@ -294,7 +305,7 @@ impl Stream<'_> {
                 let refused = Refused::routed(refusal, &forward.facts);
                 out.clear();
                 refused.write(out);
-                let (sent, cut) = self.answer(out).await;
+                let (sent, cut) = self.answer(out, None).await;
                 progress.sent.set(sent);
                 let (status, grpc) = refused.told();
                 progress.grpc_status.set(grpc);

@@ -22,9 +22,10 @@ use std::{
 
 /// A stream that was opened.
 pub(super) struct Opened {
-    pub(super) serving: Serving,
     pub(super) request: Request<RecvStream>,
     pub(super) respond: SendResponse<Bytes>,
+    /// It outlives the library's handles.
+    pub(super) serving: Serving,
 }
 
 /// The streams that no task has taken yet, and the tasks that have none at present.
@@ -54,7 +55,7 @@ impl Workers {
         respond: SendResponse<Bytes>,
     ) {
         self.opened.borrow_mut().push_back(Opened {
-            serving: Serving::begin(peer),
+            serving: Serving::begin(peer, respond.stream_id().as_u32()),
             request,
             respond,
         });

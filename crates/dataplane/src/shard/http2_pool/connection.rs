@@ -194,6 +194,8 @@ impl Connection {
             send: send.clone(),
             written,
             reused: self.rested.get() == Some(written),
+            begun: None,
+            ended: Cell::new(false),
             stream: InUse(self.clone()),
         })
     }
@@ -429,6 +431,10 @@ pub(crate) struct Http2Lease {
     /// What had been written when this was taken.
     written: u64,
     reused: bool,
+    /// The number of the stream, once it has one.
+    begun: Option<u32>,
+    /// The endpoint has ended the stream.
+    ended: Cell<bool>,
     stream: InUse,
 }
 
@@ -444,6 +450,9 @@ impl Http2Lease {
         end_of_stream: bool,
     ) -> Result<(ResponseFuture, SendStream<Bytes>), StreamFault> {
         let sent = self.send.send_request(request, end_of_stream);
+        if let Ok((response, _)) = &sent {
+            self.begun = Some(response.stream_id().as_u32());
+        }
         sent.map_err(|error| match StreamFault::of(&error) {
             StreamFault::Ours => StreamFault::Ours,
             _ => StreamFault::Unsent,
@@ -463,6 +472,11 @@ impl Http2Lease {
             }
             fault => fault,
         }
+    }
+
+    /// The endpoint has ended the stream: nothing of it is under way.
+    pub(crate) fn ended(&self) {
+        self.ended.set(true);
     }
 
     /// Had the connection served requests, and has nothing been written on it since there was none? Then
@@ -485,6 +499,16 @@ impl Http2Lease {
     /// The socket, for its addresses.
     pub(crate) fn socket(&self) -> &crate::socket::Socket {
         &self.stream.0.wire.stream
+    }
+}
+
+impl Drop for Http2Lease {
+    fn drop(&mut self) {
+        if let Some(stream) = self.begun
+            && !self.ended.get()
+        {
+            self.stream.0.wire.left(stream);
+        }
     }
 }
 

@@ -76,7 +76,7 @@ impl Wire {
     }
 
     /// These bytes came from the peer. Returns how many frames there are in them.
-    fn received(&self, bytes: &[u8]) -> usize {
+    fn received(&self, bytes: &mut [u8]) -> usize {
         let Some(shard) = self.shard.upgrade() else {
             return 0;
         };
@@ -87,6 +87,11 @@ impl Wire {
             shard.counts.refuse(flood.as_str());
         }
         frames
+    }
+
+    /// This side has left a stream before the peer has ended it.
+    pub(super) fn left(&self, stream: u32) {
+        self.floods.left(stream);
     }
 
     /// So many streams are open at once.
