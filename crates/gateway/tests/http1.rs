@@ -641,6 +641,9 @@ async fn a_path_is_routed_and_sent_in_the_one_form_everybody_reads_alike() {
         "/./admin",
         "/../../admin",
         "/x/%2e%2e/admin",
+        "/%61dm%69n",
+        "/x/..;/admin",
+        "/x/%2e%2e;y=z/admin",
     ] {
         let reply = client.get("web", target).await.expect("an answer");
         assert_eq!(reply.status, 403, "{target}");
