@@ -16,6 +16,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
+use tokio::{net::TcpSocket, task::JoinSet};
 
 const REQUESTS: &str = "istio_requests_total";
 const CLOSED: &str = "istio_tcp_connections_closed_total";
@@ -103,6 +104,107 @@ async fn a_client_that_goes_is_counted_so() {
     gateway
         .metrics_until(|it| it.sum(REQUESTS, &[("response_flags", "DC")]) == 1.0)
         .await;
+}
+
+/// A client whose request was read to its end keeps its connection, whatever becomes of that; where the body is
+/// not here yet, nobody knows where the next request begins.
+#[tokio::test]
+async fn answers_of_our_own_behind_a_body_keep_the_connection() {
+    let rule = |host| {
+        let to = format!("route: [{{destination: {{host: {host}}}}}]");
+        let late = format!("- match: [{{uri: {{prefix: /late}}}}]\n  timeout: 400ms\n  {to}");
+        let dead = "- match: [{uri: {prefix: /dead}}]\n  route: [{destination: {host: dead}}]";
+        rules(host, &[&late, dead, &format!("- {to}")].join("\n"))
+    };
+    let dead = http("dead", fresh_ip(), free_port(), (fresh_ip(), 9).into());
+    let pairs = Pairs::serve_with(
+        settings(),
+        vec![
+            ("/late", Reply::hang(), Http2Reply::hang()),
+            ("/closes", Reply::close(), Http2Reply::reset(2)),
+        ],
+        &[rule("one"), rule("two"), dead].concat(),
+    )
+    .await;
+    let large = vec![b'x'; 300_000]; // is spliced
+    for endpoint in [Speaks::Http1, Speaks::Http2] {
+        let (at, host) = pairs.at(endpoint);
+        for (path, status) in [("/closes", 503), ("/late", 504)] {
+            for body in [b"short", &large[..20_000], &large] {
+                if endpoint == Speaks::Http2 && body.len() > 5 {
+                    continue; // it takes no more before it fails
+                }
+                for sized in [true, false] {
+                    let case = format!("{endpoint:?} {path} {} {sized}", body.len());
+                    let ask = Ask::new("POST", path).body(body);
+                    let ask = if sized { ask.sized() } else { ask };
+                    let mut client = connect(at).await;
+                    let next = format!("GET /next HTTP/1.1\r\nHost: {host}\r\n\r\n");
+                    let both = [ask.http1(host), next.into_bytes()].concat();
+                    client.send(both).await.expect("sent");
+                    let got = client.read_response().await.expect("an answer");
+                    assert_eq!((got.status, got.keeps_alive()), (status, true), "{case}");
+                    let got = client.read_response().await.expect("the next one");
+                    assert_eq!(got.status, 200, "{case}");
+                }
+            }
+        }
+    }
+    let (at, host) = pairs.at(Speaks::Http1);
+    let mut client = connect(at).await;
+    for (path, status) in [("/dead", 503), ("/", 200)] {
+        let body = Some(&b"short"[..]);
+        let got = client.request("POST", host, path, &[], body).await;
+        let got = got.expect("an answer");
+        assert_eq!((got.status, got.keeps_alive()), (status, true));
+    }
+    let head = format!("POST /late HTTP/1.1\r\nHost: {host}\r\nContent-Length: 6\r\n\r\nshort");
+    client.send(head).await.expect("sent");
+    let got = client.read_response().await.expect("an answer");
+    assert_eq!((got.status, got.keeps_alive()), (504, false));
+}
+
+/// The same where the end of the body was read and the endpoint has not taken it: it is not taken for the next
+/// request.
+#[tokio::test]
+async fn what_an_endpoint_has_not_taken_of_a_body_is_not_the_next_request() {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a size");
+    socket.bind((fresh_ip(), 0).into()).expect("bound");
+    // Nobody accepts, and the kernel takes a little.
+    let deaf = socket.listen(64).expect("listens");
+    let web = HttpUpstream::named("web").start().await;
+    let (vip, port) = (fresh_ip(), free_port());
+    let to = "- route: [{destination: {host: deaf}}]\n  timeout: 1s";
+    let text = [
+        http("deaf", vip, port, deaf.local_addr().expect("bound")),
+        http("web", vip, port, web.addr()),
+        rules("deaf", to),
+    ];
+    let mut settings = settings();
+    settings.limits.splice_after = 0;
+    let _gateway = Gateway::serve_with(settings, &text.concat()).await;
+    let at = SocketAddr::new(vip, port);
+    let mut clients = JoinSet::new();
+    for i in 0..24 {
+        clients.spawn(async move {
+            let body = "GET / HTTP/1.1\r\nHost: web\r\n\r\n".repeat(1_000 + i * 8_000);
+            let ask = Ask::new("POST", "/").body(body.as_bytes()).sized();
+            let next = b"GET /next HTTP/1.1\r\nHost: web\r\n\r\n";
+            let mut client = connect(at).await;
+            // Those whose body is not read to its end are closed.
+            let _ = client.send([&ask.http1("deaf")[..], next].concat()).await;
+            let got = client.read_response().await.expect("an answer");
+            assert_eq!(got.status, 504);
+            if got.keeps_alive() {
+                let next = client.read_response().await.expect("an answer");
+                assert_eq!(next.status, 200);
+            }
+        });
+    }
+    clients.join_all().await;
+    let seen = web.seen();
+    assert!(!seen.is_empty() && seen.iter().all(|it| it.path() == "/next"));
 }
 
 /// A response that was cut in its middle counts by the status that its client has got (VS-H-133).

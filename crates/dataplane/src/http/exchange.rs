@@ -101,6 +101,17 @@ impl<'a> Http1Request<'a> {
             progress,
         }
     }
+
+    /// What was taken of the body last, and was being sent, goes out of the buffer.
+    pub(super) fn leave_unread(&mut self) {
+        let Some(input) = self.input.as_deref_mut() else {
+            return; // its pieces are kept elsewhere
+        };
+        let sending = self.kept.unread().min(input.len());
+        input.drain(..sending);
+        let received = self.progress.received.get() + sending as u64;
+        self.progress.received.set(received);
+    }
 }
 
 impl Attempt for Http1Request<'_> {
@@ -169,13 +180,10 @@ impl Attempt for Http1Request<'_> {
     }
 
     fn rewind(&mut self) {
-        let Some(input) = self.input.as_deref_mut() else {
+        if self.input.is_none() {
             return; // its pieces are kept elsewhere
-        };
-        let unread = self.kept.unread().min(input.len());
-        input.drain(..unread);
-        let received = self.progress.received.get() + unread as u64;
-        self.progress.received.set(received);
+        }
+        self.leave_unread();
         self.out.extend_from_slice(&self.kept.take());
         self.body = self.kept.still();
     }

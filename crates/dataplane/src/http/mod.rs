@@ -86,12 +86,7 @@ impl RequestFacts {
         !matches!(self.body, BodyLength::None | BodyLength::Length(0))
     }
 
-    /// Can the connection be kept behind an answer that was made in the middle of the body?
-    pub(crate) fn keeps_unread(&self) -> bool {
-        self.keep_alive && !self.has_body()
-    }
-
-    /// Can it be kept behind an answer that was made before the body was looked at? Up to `most`
+    /// Can the connection be kept behind an answer that was made before the body was looked at? Up to `most`
     /// bytes of it are read and thrown away then (VS-H-51). A body that is held back may never come,
     /// or come after all: then only closing is safe.
     pub(crate) fn keeps_discarding(&self, most: u64) -> bool {

@@ -350,7 +350,9 @@ async fn proxy(
     let progress = Progress::default();
     let outcome = {
         let mut request = Http1Request::new(cx, forward, out, input, &progress);
-        attempts::exchange(cx, forward, &mut request, &progress).await
+        let outcome = attempts::exchange(cx, forward, &mut request, &progress).await;
+        request.leave_unread();
+        outcome
     };
     let facts = &forward.facts;
     let record = |status, flags, details| {
@@ -371,7 +373,9 @@ async fn proxy(
             }
         }
         Outcome::Reply(local) => {
-            let keep = facts.keeps_unread() && !cx.lease.is_draining();
+            // In the middle of a body it is not known where the next request begins.
+            let whole = progress.complete.get() || progress.taken.get();
+            let keep = facts.keep_alive && whole && !cx.lease.is_draining();
             out.clear();
             local.write_changed(out, &forward.changes, facts, keep);
             progress.sent.set(body_of(out));

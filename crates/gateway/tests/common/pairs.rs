@@ -69,7 +69,7 @@ impl Ask {
         self
     }
 
-    fn http1(&self, host: &str) -> Vec<u8> {
+    pub fn http1(&self, host: &str) -> Vec<u8> {
         let mut bytes = format!("{} {} HTTP/1.1\r\nHost: {host}\r\n", self.method, self.path);
         for (name, value) in &self.fields {
             bytes += &format!("{name}: {value}\r\n");
