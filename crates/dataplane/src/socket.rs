@@ -6,13 +6,13 @@
 //! source is hushed (`Socket::look_away`), and listened to again as soon as somebody has to wait for it.
 //! `SO_RCVLOWAT` does not do it: the kernel disregards it when memory is short.
 use bytes::BufMut;
-use rustix::net::SendFlags;
+use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use std::{
     cell::{Cell, RefCell},
     io::{self, ErrorKind, IoSlice},
     net::SocketAddr,
     os::fd::{AsFd, BorrowedFd},
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker},
 };
 use tokio::{
     io::{Interest, unix::AsyncFd},
@@ -34,6 +34,8 @@ pub struct Socket {
     unsure: Cell<bool>,
     /// The kernel may have room of which it has not told, see `Socket::ask_for_room`.
     room: Cell<bool>,
+    /// Of the task that waits for room, where others ask for it: that of a connection of HTTP/2.
+    writer: RefCell<Option<Waker>>,
 }
 
 #[derive(Debug)]
@@ -69,6 +71,7 @@ impl From<State> for Socket {
             state: RefCell::new(state),
             unsure: Cell::new(false),
             room: Cell::new(false),
+            writer: RefCell::default(),
         }
     }
 }
@@ -161,6 +164,9 @@ impl Socket {
     /// of its buffer is free: a peer that reads slowly takes minutes for that.
     pub(crate) fn ask_for_room(&self) {
         self.room.set(true);
+        if let Some(writer) = self.writer.take() {
+            writer.wake();
+        }
     }
 
     /// Asks the kernel, whatever the runtime believes.
@@ -273,19 +279,30 @@ impl Socket {
     /// # Errors
     /// As `Socket::try_read_buf`.
     pub(crate) fn try_write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.room.set(false);
+        if self.room.replace(false) {
+            return self.ask(|fd| {
+                let mut nothing = SendAncillaryBuffer::default();
+                Ok(sendmsg(fd, pieces, &mut nothing, SendFlags::NOSIGNAL)?)
+            })?;
+        }
         self.never_hushed(|stream| stream.try_write_vectored(pieces))
     }
 
     /// Writes once, as soon as there is room: the pieces one behind the other, and says how many bytes
-    /// went.
+    /// went. For those of HTTP/2, whose streams ask for room.
     pub(crate) fn poll_write(
         &self,
         cx: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.poll_write_ready(cx))?;
+            if self.poll_write_ready(cx)?.is_pending() {
+                let mut writer = self.writer.borrow_mut();
+                if !writer.as_ref().is_some_and(|it| it.will_wake(cx.waker())) {
+                    *writer = Some(cx.waker().clone());
+                }
+                return Poll::Pending;
+            }
             let written = match pieces {
                 [one] => self.try_write(one),
                 pieces => self.try_write_vectored(pieces),
