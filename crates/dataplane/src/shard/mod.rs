@@ -456,7 +456,9 @@ impl Shard {
     /// Closes stale idle connections and forgets backends and endpoints nobody has used for long.
     pub(crate) fn sweep(&self, now: Instant) {
         self.clusters.borrow_mut().retain(|_, remembered| {
-            if Rc::strong_count(&remembered.state) > 1 {
+            let state = &remembered.state;
+            // A tunnel counts for its backend to its end, and may hold nothing else of it.
+            if Rc::strong_count(state) > 1 || Rc::strong_count(&state.stats) > 1 {
                 remembered.unused_for = 0;
             } else {
                 remembered.unused_for = remembered.unused_for.saturating_add(1);
@@ -513,5 +515,37 @@ impl Shard {
             .chain(counted.values())
             .cloned()
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backend_is_remembered_for_as_long_as_something_is_counted() {
+        let shard = http2_pool::tests::shard();
+        let views = Views::new(Arc::new(Snapshot {
+            generation: 1,
+            tables: view::tests::table(&["web"], None).into(),
+        }));
+        let view = views.of(Via::Mesh, [127, 0, 0, 1].into());
+        let name = &view.table().clusters().next().expect("one").name;
+        let (id, _) = view.table().cluster_by_name(name).expect("it");
+        let stats = shard.cluster(view, id).expect("it").stats.clone();
+        // The documents have changed.
+        drop(views);
+        let sweep = || (0..=FORGET_AFTER).for_each(|_| shard.sweep(Instant::now()));
+        let is_told = |stats: *const ClusterStats| {
+            let mut told = false;
+            shard.each_stats(|it| told |= std::ptr::eq(it, stats));
+            told
+        };
+        sweep();
+        assert!(is_told(&*stats));
+        let counted = Rc::as_ptr(&stats);
+        drop(stats);
+        sweep();
+        assert!(!is_told(counted));
     }
 }

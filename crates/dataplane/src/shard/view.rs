@@ -71,11 +71,11 @@ impl View {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use pointsman_model::{ClientContext, World};
 
-    fn table(services: &[&str], previous: Option<&Table>) -> Table {
+    pub(crate) fn table(services: &[&str], previous: Option<&Table>) -> Table {
         let documents: String = services
             .iter()
             .enumerate()
