@@ -22,7 +22,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::Semaphore;
+use tokio::{io::AsyncWriteExt, net::TcpSocket, sync::Semaphore};
 
 /// What the gateway's client gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -479,6 +479,98 @@ async fn late_messages_of_calls_that_were_given_up_end_no_others() {
     assert_eq!(told, Fate::Status(200), "{:?}", client.heard);
     let told = innocent.fate(1).await;
     assert_eq!(told, Fate::Status(200), "{:?}", innocent.heard);
+    assert_eq!(upstream.connections(), 1);
+}
+
+/// A client of HTTP/1 that does not read keeps the head of its answer waiting: the small messages behind that do not
+/// pile up, and end nobody else's calls.
+#[tokio::test]
+async fn a_head_that_waits_for_its_client_ends_no_others() {
+    let sent = Arc::new(AtomicU32::new(0));
+    let messages = sent.clone();
+    let upstream = FrameUpstream::start(move |mut peer, _| {
+        let messages = messages.clone();
+        async move {
+            peer.accept(&[]).await?;
+            let (mut innocent, mut events, mut bursts) = (0, 0, 0);
+            loop {
+                match peer.event().await? {
+                    Event::Headers { stream, fields, .. } => {
+                        let path = fields.iter().find(|(name, _)| name == ":path");
+                        match path.map(|(_, path)| path.as_str()) {
+                            Some("/long") => {
+                                innocent = stream;
+                                peer.send(&[good(stream)]).await?;
+                            }
+                            Some("/end") => {
+                                let end = Frame::data(innocent, *b"whole").end_stream();
+                                peer.send(&[end]).await?;
+                                peer.answer(stream, 200, b"ended").await?;
+                            }
+                            _ => {
+                                (events, bursts) = (stream, 0);
+                                let long = (0..14).fold(Block::status(200), |block, _| {
+                                    block.literal("x-pad", "y".repeat(1000))
+                                });
+                                let head = Frame::headers(stream, long);
+                                peer.send(&[head, Frame::ping([7; 8])]).await?;
+                            }
+                        }
+                    }
+                    // What came before has been taken.
+                    Event::Pong(_) if bursts < 6 => {
+                        bursts += 1;
+                        let burst = vec![Frame::data(events, *b"x"); 300];
+                        peer.send(&burst).await?;
+                        peer.send(&[Frame::ping([7; 8])]).await?;
+                    }
+                    Event::Pong(_) => {
+                        let end = Frame::data(events, *b"x").end_stream();
+                        peer.send(&[end]).await?;
+                        messages.fetch_add(1, SeqCst);
+                    }
+                    _ => {}
+                }
+            }
+        }
+    })
+    .await;
+    let (vip, port) = (fresh_ip(), free_port());
+    let text = http2("web", vip, port, upstream.addr());
+    let mut settings = settings();
+    settings.process.shards = 1;
+    settings.http2.small_frames_bytes = 256 * 1024;
+    let _gateway = Gateway::serve_with(settings, &text).await;
+    let web: SocketAddr = (vip, port).into();
+    let ask =
+        |stream, path| Frame::headers(stream, Block::request("GET", "web", path)).end_stream();
+    let mut innocent = FrameClient::begin(web).await.expect("HTTP/2");
+    innocent.send(&[ask(1, "/long")]).await;
+    assert!(innocent.until(|it| it.streams.contains_key(&1)).await);
+    let deaf = TcpSocket::new_v4().expect("a socket");
+    deaf.set_recv_buffer_size(4096).expect("a small buffer");
+    let mut deaf = deaf.connect(web).await.expect("connects");
+    for asked in 1.. {
+        deaf.write_all(b"GET /events HTTP/1.1\r\nHost: web\r\n\r\n")
+            .await
+            .expect("sends");
+        let answered = async {
+            while sent.load(SeqCst) < asked {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        // Then the answer before it is not taken.
+        let answered = tokio::time::timeout(Duration::from_secs(1), answered);
+        if answered.await.is_err() {
+            break;
+        }
+    }
+    let mut client = FrameClient::begin(web).await.expect("HTTP/2");
+    let told = client.ask(1, Block::request("GET", "web", "/end")).await;
+    assert_eq!(told, Fate::Status(200), "{:?}", client.heard);
+    let told = innocent.fate(1).await;
+    assert_eq!(told, Fate::Status(200), "{:?}", innocent.heard);
+    assert_eq!(innocent.answer(1).text(), "whole");
     assert_eq!(upstream.connections(), 1);
 }
 

@@ -309,7 +309,8 @@ pub(super) async fn carry(
         }
     };
     if ready.is_none() {
-        sink.flush().await.map_err(|Closed| Cut::Sink)?;
+        let flushed = gathering(|cx| source.poll_gather(cx), sink.flush());
+        flushed.await.map_err(|Closed| Cut::Sink)?;
         if sink.is_full() {
             return Ok(());
         }
