@@ -36,6 +36,8 @@ pub struct Socket {
     room: Cell<bool>,
     /// Of the task that waits for room, where others ask for it: that of a connection of HTTP/2.
     writer: RefCell<Option<Waker>>,
+    /// Whoever wrote was told that the connection has broken, see `Socket::try_write_io`.
+    broken: Cell<bool>,
 }
 
 #[derive(Debug)]
@@ -72,6 +74,7 @@ impl From<State> for Socket {
             unsure: Cell::new(false),
             room: Cell::new(false),
             writer: RefCell::default(),
+            broken: Cell::new(false),
         }
     }
 }
@@ -158,6 +161,29 @@ impl Socket {
             State::Written(stream) => io(stream.as_fd()),
             State::Lost => Err(lost()),
         }
+    }
+
+    /// The same for writes. That a connection has broken the kernel tells once: whoever reads behind a write
+    /// that was told would take it for ended in order. So it is kept for them.
+    ///
+    /// A broken pipe is none of that: the peer has ended its side before it broke the connection, or somebody
+    /// was told already.
+    pub(crate) fn try_write_io<R>(
+        &self,
+        io: impl FnOnce(BorrowedFd<'_>) -> io::Result<R>,
+    ) -> io::Result<R> {
+        let outcome = self.try_io(Interest::WRITABLE, io);
+        if let Err(error) = &outcome
+            && !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::BrokenPipe)
+        {
+            self.broken.set(true);
+        }
+        outcome
+    }
+
+    /// Was whoever wrote told that the connection has broken?
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken.get()
     }
 
     /// The next write asks the kernel, whatever the runtime believes. The kernel tells of room once a third
@@ -494,6 +520,73 @@ mod tests {
             got.clear();
         };
         assert_eq!((read, end.kind()), (SENT, ErrorKind::ConnectionReset));
+    }
+
+    /// What is read of a connection after its peer has ended it, while somebody wrote until that was told.
+    async fn read_behind_writes(end: impl FnOnce(TcpStream), spliced: bool) -> io::Result<()> {
+        const SENT: usize = 40_000;
+        let (socket, mut peer) = pair().await;
+        peer.write_all(&[7; SENT]).await.unwrap();
+        end(peer);
+        let (from, mut sender) = pair().await;
+        let buffers = crate::shard::buffers::Buffers::default();
+        let moved = Cell::new(0);
+        let counts = crate::tunnel::splice::Counts {
+            moved: &moved,
+            waiting: None,
+        };
+        for _ in 0..100 {
+            if spliced {
+                sender.write_all(&[8; 100]).await.unwrap();
+                let all =
+                    crate::tunnel::splice::exactly(&buffers, &from, &socket, 100, counts).await;
+                if all.expect("a pipe").is_err() {
+                    break;
+                }
+            } else if stream::write_all(&socket, &[8; 100]).await.is_err() {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        // That there is no more to be told changes nothing.
+        assert!(stream::write_all(&socket, b"x").await.is_err());
+        let mut got = Vec::with_capacity(8_000);
+        let mut read = 0;
+        loop {
+            match stream::read(&socket, &mut got).await {
+                Ok(0) => break assert_eq!(read, SENT),
+                Ok(some) => read += some,
+                Err(error) => return Err(error),
+            }
+            got.clear();
+        }
+        Ok(())
+    }
+
+    /// The kernel tells a writer alone of a reset, and a reader behind that of an end.
+    #[tokio::test]
+    async fn a_reset_that_a_writer_was_told_of_is_no_end_for_a_reader() {
+        let reset = |peer: TcpStream| stream::reset_on_close(&peer.into());
+        for spliced in [false, true] {
+            let end = read_behind_writes(reset, spliced).await;
+            let error = end.expect_err("it was reset");
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{spliced}");
+        }
+    }
+
+    /// Whoever has ended its side has sent all, and may refuse what others still send.
+    #[tokio::test]
+    async fn a_reset_behind_an_end_takes_nothing_of_what_was_before() {
+        for spliced in [false, true] {
+            let close = |peer: TcpStream| drop(peer);
+            read_behind_writes(close, spliced).await.unwrap();
+            let reset = |peer: TcpStream| {
+                let peer = peer.into_std().unwrap();
+                peer.shutdown(std::net::Shutdown::Write).unwrap();
+                stream::reset_on_close(&TcpStream::from_std(peer).unwrap().into());
+            };
+            read_behind_writes(reset, spliced).await.unwrap();
+        }
     }
 
     /// What was there already when it was looked away from is not told of again.

@@ -75,6 +75,7 @@ pub(crate) fn try_read(stream: &Socket, buffer: &mut Vec<u8>) -> io::Result<usiz
         Ok(())
     });
     match read {
+        Some(0) if stream.is_broken() => Err(ErrorKind::ConnectionReset.into()),
         Some(got) => Ok(got),
         None => outcome.map(|()| 0),
     }
@@ -84,7 +85,7 @@ pub(crate) fn try_read(stream: &Socket, buffer: &mut Vec<u8>) -> io::Result<usiz
 /// filled it, which the runtime is told as in [`try_read`].
 fn try_write(stream: &Socket, bytes: &[u8]) -> io::Result<usize> {
     let mut written = None;
-    let outcome = stream.try_io(Interest::WRITABLE, |fd| {
+    let outcome = stream.try_write_io(|fd| {
         let taken = rustix::net::send(fd, bytes, SendFlags::NOSIGNAL)?;
         written = Some(taken);
         if taken < bytes.len() {

@@ -112,9 +112,7 @@ impl Splice {
             }
         };
         while self.filled > 0 {
-            match to.try_io(Interest::WRITABLE, |to| {
-                splice(&self.pipe.read, to, self.filled)
-            }) {
+            match to.try_write_io(|to| splice(&self.pipe.read, to, self.filled)) {
                 Ok(0) => return Poll::Ready(Err(Side::To)),
                 Ok(written) => {
                     self.filled = self.filled.saturating_sub(written);
