@@ -1,4 +1,4 @@
-//! Answers that break off never look whole.
+//! Answers that break off never look whole, and take nothing with them of what was answered before.
 mod common;
 
 use common::*;
@@ -7,7 +7,7 @@ use pointsman_testkit::{
     message::MessageError, within,
 };
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     time::Duration,
 };
 use tokio::{
@@ -25,6 +25,20 @@ fn small_endpoint() -> (TcpListener, SocketAddr) {
     let endpoint = socket.listen(8).expect("listens");
     let at = endpoint.local_addr().expect("an address");
     (endpoint, at)
+}
+
+/// Dials from an address of its own, with a kernel that takes little that is not read.
+async fn dial_small(to: SocketAddr) -> (TcpStream, IpAddr) {
+    let own = fresh_ip();
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind((own, 0).into()).expect("a free port");
+    socket.set_recv_buffer_size(16 * 1024).expect("a size");
+    // Or a window would be less than what loopback sends at once, which waits for more of it.
+    socket2::SockRef::from(&socket)
+        .set_tcp_mss(1400)
+        .expect("a size");
+    let client = within(SOON, socket.connect(to)).await.expect("connects");
+    (client, own)
 }
 
 async fn accepted(endpoint: &TcpListener) -> TcpStream {
@@ -119,6 +133,101 @@ async fn an_answer_whose_endpoint_resets_it_in_the_middle_of_an_upload_never_loo
             (200, "UC"),
             "{version}, {framing}"
         );
+    }
+}
+
+/// Reads all there is; how it ends.
+async fn all(client: &mut TcpStream) -> (Vec<u8>, Result<usize, std::io::ErrorKind>) {
+    let mut got = Vec::new();
+    let end = within(SOON, client.read_to_end(&mut got)).await;
+    (got, end.map(|_| 0).map_err(|error| error.kind()))
+}
+
+/// What a client has been sent, and has not taken yet, is not thrown away with what follows it.
+#[tokio::test]
+async fn what_was_answered_before_a_cut_answer_arrives() {
+    const LENGTH: usize = 200_000;
+    let endpoint = TcpListener::bind((fresh_ip(), 0)).await.expect("binds");
+    let at = endpoint.local_addr().expect("an address");
+    let web = SocketAddr::from((fresh_ip(), free_port()));
+    let notes = Notes::default();
+    let documents = http("web", web.ip(), web.port(), at);
+    let _gateway = notes.serve(settings(), &documents).await;
+    let post = "POST /pay HTTP/1.1\r\nHost: web\r\nContent-Length: 2\r\n\r\nhi";
+    for cut in [
+        "Content-Length: 100\r\n\r\nabc",
+        "Transfer-Encoding: chunked\r\n\r\n64\r\nabc",
+        "\r\nabc",
+    ] {
+        for version in ["1.1", "1.0"] {
+            let answering = async {
+                let mut stream = accepted(&endpoint).await;
+                // What is written is sent, so that a reset comes behind it.
+                stream.set_nodelay(true).expect("a socket");
+                read_until(&mut stream, b"\r\n\r\nhi").await;
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n");
+                let whole = [head.as_bytes(), &[b'x'; LENGTH]].concat();
+                stream.write_all(&whole).await.expect("sent");
+                read_until(&mut stream, b"\r\n\r\n").await;
+                let cut = format!("HTTP/1.1 200 OK\r\n{cut}");
+                stream.write_all(cut.as_bytes()).await.expect("sent");
+                reset(&stream);
+            };
+            let (mut client, own) = dial_small(web).await;
+            let get = format!("GET /cut HTTP/{version}\r\nHost: web\r\n\r\n");
+            let both = [post, &get].concat();
+            client.write_all(both.as_bytes()).await.expect("sent");
+            answering.await;
+            let told = notes.of(own, 2).await;
+            assert_eq!((told[1].status, &*told[1].flags), (200, "UC"), "{cut}");
+            let (got, end) = all(&mut client).await;
+            let xs = got.iter().filter(|it| **it == b'x').count();
+            assert_eq!(xs, LENGTH, "{version}, {cut}: {end:?}");
+            assert!(got.ends_with(b"abc") || got.ends_with(b"abc\r\n"), "{cut}");
+            // Where nothing else shows it, a reset does.
+            let bare = version == "1.0" && !cut.contains("Length");
+            let expected = match bare {
+                true => Err(std::io::ErrorKind::ConnectionReset),
+                false => Ok(0),
+            };
+            assert_eq!(end, expected, "{version}, {cut}");
+        }
+    }
+}
+
+/// The same of a stream of events, of which a client gets all that its endpoint has sent.
+#[tokio::test]
+async fn a_stream_of_events_arrives_as_far_as_its_endpoint_came() {
+    const EVENTS: usize = 700;
+    let endpoint = TcpListener::bind((fresh_ip(), 0)).await.expect("binds");
+    let at = endpoint.local_addr().expect("an address");
+    let web = SocketAddr::from((fresh_ip(), free_port()));
+    let notes = Notes::default();
+    let documents = http("web", web.ip(), web.port(), at);
+    let _gateway = notes.serve(settings(), &documents).await;
+    for version in ["1.1", "1.0"] {
+        let answering = async {
+            let mut stream = accepted(&endpoint).await;
+            read_until(&mut stream, b"\r\n\r\n").await;
+            let mut events = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+            for number in 0..EVENTS {
+                let event = format!("data: event {number:06} {}\n\n", ".".repeat(180));
+                events.extend(format!("{:x}\r\n{event}\r\n", event.len()).bytes());
+            }
+            stream.write_all(&events).await.expect("sent");
+        };
+        let (mut client, own) = dial_small(web).await;
+        let get = format!("GET / HTTP/{version}\r\nHost: web\r\n\r\n");
+        client.write_all(get.as_bytes()).await.expect("sent");
+        // It has ended its side, and may go on reading.
+        client.shutdown().await.expect("a socket");
+        answering.await;
+        assert_eq!(notes.of(own, 1).await[0].flags, "UC");
+        let (got, end) = all(&mut client).await;
+        let events = String::from_utf8_lossy(&got).matches("data: event").count();
+        assert_eq!(events, EVENTS, "{version}");
+        assert_eq!(end.is_err(), version == "1.0", "{end:?}");
+        assert!(!got.ends_with(b"0\r\n\r\n"));
     }
 }
 

@@ -255,7 +255,9 @@ async fn a_body_that_goes_wrong_behind_an_early_answer_is_refused() {
         assert_eq!(begun, b"HTTP/1.1 200", "{endpoint:?}");
         client.send("zz\r\n").await.expect("sent");
         let end = within(SOON, client.read_to_end()).await;
-        assert!(is_reset(&end), "{endpoint:?}: {end:?}");
+        // In order, as without its last chunk the answer does not look whole.
+        let cut = matches!(&end, Ok(rest) if !rest.ends_with(b"0\r\n\r\n"));
+        assert!(cut, "{endpoint:?}: {end:?}");
     }
     let labels = [("response_code", "200"), ("response_flags", "DPE")];
     let why = [("reason", "bad_chunk_size")];

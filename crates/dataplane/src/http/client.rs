@@ -164,12 +164,12 @@ pub(super) fn pass_head(
         return Err(Download::Rejected);
     }
     let to_client = head.body.towards(facts.version);
+    let bare = to_client == ResponseBody::UntilClose;
+    gate.progress.bare.set(bare);
     // Behind an early answer the rest of the request would have to be told from the next one, which
     // nobody reads on for.
-    let client_keeps = facts.keep_alive
-        && !cx.lease.is_draining()
-        && to_client != ResponseBody::UntilClose
-        && gate.progress.taken.get();
+    let client_keeps =
+        facts.keep_alive && !cx.lease.is_draining() && !bare && gate.progress.taken.get();
     let known;
     let mut extra = smallvec::SmallVec::new();
     if !(interim || operations.is_empty()) {

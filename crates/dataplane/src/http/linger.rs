@@ -10,7 +10,11 @@ use crate::{
     socket::Socket,
     stream,
 };
-use std::time::{Duration, Instant};
+use futures_util::FutureExt;
+use std::{
+    future::pending,
+    time::{Duration, Instant},
+};
 use tokio::task::coop::consume_budget;
 
 /// What a client may still do once it has got everything.
@@ -47,23 +51,42 @@ pub(super) fn hurry(shard: &Shard, client: &Socket) {
 pub(super) async fn linger(shard: &Shard, lease: &Lease, client: &Socket, patience: Patience) {
     hurry(shard, client);
     let mut bytes = shard.buffers.small();
-    let taken = async {
-        stream::sent(client).await;
-        // What is under way may still be lost, and is sent again only by an open connection.
-        stream::count_what_is_under_way(client);
-        stream::sent(client).await;
-    };
     // What has ended sends nothing that would cause a reset.
     let ended = tokio::select! {
         biased;
         () = discard(client, &mut bytes) => true,
-        () = taken => false,
+        () = taken(client) => false,
     };
     if !ended {
         stream::half_close(client);
         hear_out(lease, client, &mut bytes, patience).await;
     }
     shard.buffers.give(bytes);
+}
+
+/// The same behind an answer that was cut where only a reset shows that: the connection is reset once the
+/// client has taken what was written before, or the process ends.
+pub(super) async fn reset(shard: &Shard, lease: &Lease, client: &Socket) {
+    hurry(shard, client);
+    let mut bytes = shard.buffers.small();
+    let taken = async {
+        tokio::select! {
+            biased;
+            () = taken(client) => {}
+            () = discard(client, &mut bytes).then(|()| pending()) => {}
+        }
+    };
+    lease.unless_cut(taken).await;
+    stream::reset_on_close(client);
+    shard.buffers.give(bytes);
+}
+
+/// Waits until the client has taken what was written, or is gone.
+async fn taken(client: &Socket) {
+    stream::sent(client).await;
+    // What is under way may still be lost, and is sent again only by an open connection.
+    stream::count_what_is_under_way(client);
+    stream::sent(client).await;
 }
 
 /// Ends our side at once, and reads on for a moment: for what is said to a client that may send no more.

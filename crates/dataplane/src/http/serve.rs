@@ -7,7 +7,7 @@ use super::{
     discard::{self, discard},
     exchange::Http1Request,
     grpc,
-    linger::{Patience, linger},
+    linger::{self, Patience, linger},
     local::{self, Local, Refused},
     watched::{Stall, awaited, watched},
     websocket,
@@ -53,6 +53,12 @@ pub(crate) async fn serve(cx: &Context<'_>, mut input: Vec<u8>) {
     let unread = match end {
         End::Pause => !input.is_empty(),
         End::Close { unread } => unread || !input.is_empty(),
+        End::Broken { bare: true } => {
+            cx.shard.buffers.give(input);
+            // Boxed, as below.
+            return Box::pin(linger::reset(cx.shard, cx.lease, cx.client)).await;
+        }
+        End::Broken { bare: false } => true,
         End::Gone => {
             return cx.shard.buffers.give(input);
         }
@@ -110,6 +116,7 @@ async fn requests(cx: &Context<'_>, connection: &mut Connection, input: &mut Vec
             Then::Next => {}
             Then::Close => return End::Close { unread: false },
             Then::CloseUnread => return End::Close { unread: true },
+            Then::Broken { bare } => return End::Broken { bare },
             Then::Cut => return End::Gone,
         }
         if input.is_empty() {
@@ -125,6 +132,9 @@ enum End {
     /// To be closed, so that what was answered arrives; `unread`: the client may still be sending what
     /// nobody will read.
     Close { unread: bool },
+    /// The same behind an answer that broke off, which an end in order shows unless it is `bare`: delimited by
+    /// nothing else.
+    Broken { bare: bool },
     /// The client closed, or is to be cut off: nothing to say.
     Gone,
 }
@@ -144,7 +154,9 @@ enum Then {
     Close,
     /// The same; the client may still be sending what nobody will read.
     CloseUnread,
-    /// The client is gone, or must see a cut.
+    /// As [`End::Broken`].
+    Broken { bare: bool },
+    /// The client is gone, or is given up.
     Cut,
 }
 
@@ -156,6 +168,18 @@ impl Then {
             (true, true) => Self::Next,
             (true, false) => Self::CloseUnread,
         }
+    }
+
+    /// Behind an answer that broke off. Nothing of that may look whole, and nothing before it may be lost.
+    fn behind_broken(cx: &Context<'_>, progress: &Progress, flags: Flags) -> Self {
+        // It is gone or the process ends, or what was written it has not taken in time.
+        let given_up = flags == Flags::DC || (flags == Flags::SI && progress.unwritten.get() > 0);
+        if given_up || progress.switched.get() || !progress.answering.get() {
+            stream::reset_on_close(cx.client);
+            return Self::Cut;
+        }
+        let bare = progress.bare.get();
+        Self::Broken { bare }
     }
 }
 
@@ -388,8 +412,7 @@ async fn proxy(
             cx.shard.counts.refuse_for(refusal.reason);
             let (status, details) = (progress.status.get(), refusal.reason.as_str());
             record(status, Flags::DPE, details);
-            stream::reset_on_close(cx.client);
-            Then::Cut
+            Then::behind_broken(cx, &progress, Flags::DPE)
         }
         Outcome::Refused(refusal) => {
             let refused = Refused::routed(refusal, facts);
@@ -404,9 +427,7 @@ async fn proxy(
         }
         Outcome::Abort { status, flags } => {
             record(status, flags, details_of_cut(cx, flags));
-            // A cut response must never look whole.
-            stream::reset_on_close(cx.client);
-            Then::Cut
+            Then::behind_broken(cx, &progress, flags)
         }
         Outcome::Upgraded {
             upstream,

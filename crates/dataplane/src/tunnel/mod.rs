@@ -95,6 +95,8 @@ pub struct Progress {
     /// The head of a response is on its way to the client: from here on only a cut can tell it of
     /// a failure.
     pub answering: Cell<bool>,
+    /// The end of the response's body is that of the client's connection (HTTP/1.0).
+    pub bare: Cell<bool>,
     /// Of the response that is on its way to the client; 0 until it is known, which is earlier.
     pub status: Cell<u16>,
     /// Bytes the client has not taken yet of the write under way; 0 when there is none. Whoever
