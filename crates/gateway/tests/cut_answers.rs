@@ -1,9 +1,10 @@
-//! Answers that break off never look whole, and take nothing with them of what was answered before.
+//! Answers that break off, and those that come before their request is whole: a client gets what there was of
+//! them, what was answered before, and sees that the rest is missing.
 mod common;
 
 use common::*;
 use pointsman_testkit::{
-    Http2Client, Http2Request, RawHttp, free_port, fresh_ip,
+    Http2Client, Http2Reply, Http2Request, Http2Upstream, RawHttp, free_port, fresh_ip,
     message::MessageError, within,
 };
 use std::{
@@ -231,3 +232,94 @@ async fn a_stream_of_events_arrives_as_far_as_its_endpoint_came() {
     }
 }
 
+/// RFC 9112 section 9.5: a client that is answered in the middle of its upload, and told that the connection
+/// closes, ends its side and reads on.
+#[tokio::test]
+async fn an_early_answer_goes_on_though_its_client_ends_its_side() {
+    const LENGTH: usize = 3_000_000;
+    let (endpoint, at) = small_endpoint();
+    let web = SocketAddr::from((fresh_ip(), free_port()));
+    let notes = Notes::default();
+    let documents = http("web", web.ip(), web.port(), at);
+    let _gateway = notes.serve(settings(), &documents).await;
+    for (framing, begun) in [
+        ("Content-Length: 50000000", "abc"),
+        ("Content-Length: 50", "abc"),
+        ("Transfer-Encoding: chunked", "3\r\nabc\r\n"),
+    ] {
+        for chunked in [false, true] {
+            let (ended, has_ended) = oneshot::channel();
+            let answering = async {
+                let mut stream = accepted(&endpoint).await;
+                read_until(&mut stream, b"\r\n\r\n").await;
+                let (framing, body, end) = match chunked {
+                    true => ("Transfer-Encoding: chunked", "5\r\nbegun\r\n", "0\r\n\r\n"),
+                    false => ("Content-Length: 3000005", "begun", ""),
+                };
+                let begun = format!("HTTP/1.1 413 Too Large\r\n{framing}\r\n\r\n{body}");
+                stream.write_all(begun.as_bytes()).await.expect("sent");
+                within(SOON, has_ended).await.expect("it gets there");
+                let mut rest = vec![b'x'; LENGTH];
+                if chunked {
+                    rest = [format!("{LENGTH:x}\r\n").as_bytes(), &rest, b"\r\n"].concat();
+                }
+                rest.extend(end.bytes());
+                within(SOON, stream.write_all(&rest)).await.expect("sent");
+                stream
+            };
+            let asking = async {
+                let (client, own) = dial(web).await;
+                let mut client = RawHttp::over(client);
+                let head = format!("POST / HTTP/1.1\r\nHost: web\r\n{framing}\r\n\r\n{begun}");
+                client.send(&head).await.expect("sent");
+                let head = client.read_head().await.expect("a head");
+                let raw = String::from_utf8_lossy(&head.raw).to_ascii_lowercase();
+                assert!(raw.contains("connection: close"), "{raw}");
+                client.half_close().await.expect("a socket");
+                ended.send(()).expect("somebody waits");
+                let got = client.read_to_end().await.expect("an end in order");
+                let xs = got.iter().filter(|it| **it == b'x').count();
+                assert_eq!(xs, LENGTH, "{framing}");
+                assert_eq!(got.ends_with(b"\r\n0\r\n\r\n"), chunked);
+                own
+            };
+            let (mut stream, own) = tokio::join!(answering, asking);
+            let told = notes.of(own, 1).await;
+            assert_eq!((told[0].status, &*told[0].flags), (413, "-"), "{framing}");
+            // Nobody gets that connection with half of a request on it.
+            let mut rest = Vec::new();
+            let _ = within(SOON, stream.read_to_end(&mut rest)).await;
+        }
+    }
+}
+
+/// The same of an endpoint that speaks HTTP/2.
+#[tokio::test]
+async fn an_early_answer_over_http2_goes_on_though_its_client_ends_its_side() {
+    let early = Http2Reply::head(413).early().data(b"begun");
+    let early = early.pause(Duration::from_millis(300)).data(b"rest");
+    let upstream = Http2Upstream::named("web").otherwise(early).start().await;
+    let web = SocketAddr::from((fresh_ip(), free_port()));
+    let documents = service(
+        "web",
+        web.ip(),
+        web.port(),
+        "http2",
+        &plain(&[upstream.addr()]),
+    );
+    let _gateway = Gateway::serve(&documents).await;
+    for body in [
+        "Content-Length: 10\r\n\r\nabc",
+        "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+    ] {
+        let mut client = connect(web).await;
+        let request = format!("POST / HTTP/1.1\r\nHost: web\r\n{body}");
+        client.send(&request).await.expect("sent");
+        client.read_head().await.expect("a head");
+        let begun = client.read_chunk().await.expect("a chunk");
+        assert_eq!(begun.as_deref(), Some(&b"begun"[..]));
+        client.half_close().await.expect("a socket");
+        let rest = client.read_to_end().await.expect("an end in order");
+        assert_eq!(String::from_utf8_lossy(&rest), "4\r\nrest\r\n0\r\n\r\n");
+    }
+}

@@ -222,6 +222,7 @@ impl Crossing<'_> {
             }
             Err(Cut::Sink) => Upload::UpstreamGone,
             Err(Cut::Source(Broken::Framing(refusal))) => Upload::Refused(refusal),
+            Err(Cut::Source(Broken::Ended)) => Upload::ClientEnded,
             Err(Cut::Source(Broken::Gone | Broken::Reset(_) | Broken::Protocol(_))) => {
                 Upload::ClientGone
             }
@@ -496,7 +497,7 @@ impl Crossing<'_> {
             Err(Cut::Source(broken)) => {
                 self.progress.cut.set(Some(reason_of(broken)));
                 let by = match broken {
-                    Broken::Gone => CutBy::Closing,
+                    Broken::Ended | Broken::Gone => CutBy::Closing,
                     Broken::Reset(_) => CutBy::Reset,
                     Broken::Protocol(_) | Broken::Framing(_) => CutBy::Malformed,
                 };
@@ -542,7 +543,7 @@ fn done(head: &Head) -> Download {
 /// What it means that a response broke before its client had a byte of it.
 fn unbegun(broken: Broken) -> Download {
     match broken {
-        Broken::Gone => Download::CutHead,
+        Broken::Ended | Broken::Gone => Download::CutHead,
         Broken::Reset(reason) => Download::Fault(StreamFault::Reset(reason)),
         Broken::Protocol(reason) => Download::Fault(StreamFault::Protocol(reason)),
         Broken::Framing(refusal) => Download::Malformed(refusal.reason.as_str()),

@@ -313,11 +313,12 @@ pub(super) async fn both_ways(
         owes && !progress.answering.get() && progress.unsent.get() == 0
     };
     let end = {
-        let mut upstream_gone = false;
+        // Nobody takes more of the body, or no more of it comes.
+        let mut over = false;
         let mut complete = progress.is_complete();
         let access = &cx.access;
         let both = poll_fn(|cx| {
-            if !uploaded.get() && !upstream_gone {
+            if !uploaded.get() && !over {
                 match up.as_mut().poll(cx) {
                     Poll::Ready(Upload::Done) => {
                         uploaded.set(true);
@@ -327,8 +328,17 @@ pub(super) async fn both_ways(
                         }
                     }
                     // The endpoint may have answered before it stopped reading.
-                    Poll::Ready(Upload::UpstreamGone) => upstream_gone = true,
-                    Poll::Ready(Upload::ClientGone) => return Poll::Ready(Err(None)),
+                    Poll::Ready(Upload::UpstreamGone) => over = true,
+                    // It has its answer, and is told that the connection ends with it: then it reads on
+                    // (RFC 9112 section 9.5).
+                    Poll::Ready(Upload::ClientEnded)
+                        if progress.answering.get() && progress.status.get() != 0 =>
+                    {
+                        over = true;
+                    }
+                    Poll::Ready(Upload::ClientEnded | Upload::ClientGone) => {
+                        return Poll::Ready(Err(None));
+                    }
                     Poll::Ready(Upload::Refused(refusal)) => {
                         return Poll::Ready(Err(Some(refusal)));
                     }

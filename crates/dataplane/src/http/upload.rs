@@ -19,7 +19,9 @@ use pointsman_wire::http1::{
 pub(crate) enum Upload {
     /// All of it is sent.
     Done,
-    /// The client closed or reset the connection in the middle.
+    /// The client ended its side in the middle. It may still read.
+    ClientEnded,
+    /// The client reset the connection in the middle.
     ClientGone,
     /// The body's framing is wrong.
     Refused(Refusal),
@@ -79,7 +81,8 @@ async fn spliced(
     taken.kept.lose();
     match splice::exactly(buffers, client, upstream, left, taken.progress.up()).await {
         Some(Ok(true)) => Upload::Done,
-        Some(Ok(false) | Err(Side::From)) => Upload::ClientGone,
+        Some(Ok(false)) => Upload::ClientEnded,
+        Some(Err(Side::From)) => Upload::ClientGone,
         Some(Err(Side::To)) => Upload::UpstreamGone,
         // Out of pipes.
         None => fixed(client, upstream, buffers, left, input, taken).await,
@@ -110,7 +113,8 @@ async fn fixed(
         if input.is_empty() {
             turn.wait().await;
             match stream::read(client, input).await {
-                Ok(0) | Err(_) => return Upload::ClientGone,
+                Ok(0) => return Upload::ClientEnded,
+                Err(_) => return Upload::ClientGone,
                 Ok(read) => turn.read(read, input.len() < input.capacity()),
             }
         }
@@ -180,7 +184,8 @@ async fn chunked(
         }
         turn.wait().await;
         match stream::read(client, input).await {
-            Ok(0) | Err(_) => break Upload::ClientGone,
+            Ok(0) => break Upload::ClientEnded,
+            Err(_) => break Upload::ClientGone,
             Ok(read) => turn.read(read, input.len() < input.capacity()),
         }
         buffers.widen(input);

@@ -139,7 +139,8 @@ impl<'a> Http1Source<'a> {
                     self.turn.read(read, all);
                 }
                 Ok(0) if until_close => return Ok(Piece::End(None)),
-                Ok(0) | Err(_) => return Err(Broken::Gone),
+                Ok(0) => return Err(Broken::Ended),
+                Err(_) => return Err(Broken::Gone),
             }
         }
     }

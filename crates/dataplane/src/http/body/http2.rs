@@ -166,7 +166,7 @@ impl Http2Source {
 pub(in crate::http) fn reason_of(broken: Broken) -> Reason {
     match broken {
         Broken::Reset(reason) | Broken::Protocol(reason) => reason,
-        Broken::Gone => Reason::INTERNAL_ERROR,
+        Broken::Ended | Broken::Gone => Reason::INTERNAL_ERROR,
         Broken::Framing(_) => Reason::PROTOCOL_ERROR,
     }
 }

@@ -42,6 +42,8 @@ pub(super) enum Piece {
 /// Why there is no next piece.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Broken {
+    /// The sender has ended its side in the middle.
+    Ended,
     /// The sender is gone.
     Gone,
     /// The sender has reset the stream.
