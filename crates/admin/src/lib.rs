@@ -1,7 +1,8 @@
 //! The pages operators and machines ask for: metrics, readiness, what the process is.
 //!
 //! How to read it: [`health`] is the state readiness reports, [`page`] what a handler gets and
-//! gives, [`admin`] the table of pages that `pages` fills with the built-in ones, `guard` what
+//! gives, [`admin`] the table of pages that `pages` fills with the built-in ones (`exposition` makes the
+//! text of the metrics), `guard` what
 //! keeps a browser's visitors out, [`mod@serve`] the sockets.
 //!
 //! Far off the traffic path: one thread, HTTP/1 by hyper, a few connections. More pages are added
@@ -9,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+mod exposition;
 mod guard;
 pub mod health;
 pub mod page;

@@ -1,6 +1,7 @@
 //! The built-in pages.
 use crate::{
     admin::Admin,
+    exposition::Exposition,
     health::Health,
     page::{Reply, Request},
 };
@@ -9,7 +10,7 @@ use pointsman_telemetry::names;
 use serde_json::json;
 use std::{sync::Arc, time::Instant};
 
-/// The Prometheus text format.
+/// The type of the Prometheus text format.
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 pub(crate) fn install(admin: &mut Admin, health: Arc<Health>) {
@@ -24,13 +25,22 @@ pub(crate) fn install(admin: &mut Admin, health: Arc<Health>) {
         page("Pointsman: a gateway and transparent proxy. GET /help lists the pages there are.\n"),
     );
 
+    let exposition = Exposition::new(admin.recorder.clone());
     for path in ["/stats/prometheus", "/metrics"] {
-        let recorder = admin.recorder.clone();
-        let scrapes = recorder.counter(&names::SCRAPES, []);
+        let scrapes = admin.recorder.counter(&names::SCRAPES, []);
+        let exposition = exposition.clone();
         let handler = move |_: Request| {
             scrapes.increment(1);
-            let reply = Reply::new(StatusCode::OK, EXPOSITION, recorder.render());
-            async move { reply }
+            let text = exposition.clone().text();
+            async move {
+                match text.await {
+                    Some(text) => Reply::new(StatusCode::OK, EXPOSITION, text),
+                    None => Reply::text(
+                        StatusCode::INTERNAL_SERVER_ERROR,
+                        "The metrics cannot be rendered.\n",
+                    ),
+                }
+            }
         };
         admin.public_route(
             Method::GET,

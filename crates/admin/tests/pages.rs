@@ -112,6 +112,27 @@ fn metrics_are_rendered_and_scrapes_counted() {
 }
 
 #[test]
+fn readiness_does_not_wait_for_metrics() {
+    with_server(Settings::default(), Door::Full, |server| async move {
+        for backend in 0..8_000 {
+            let backend = backend.to_string();
+            let values = names::REQUEST_DURATION.labels.map(|_| &*backend);
+            let duration = server.recorder.histogram(&names::REQUEST_DURATION, values);
+            duration.record(1.0);
+        }
+        let mut scrape = TcpStream::connect(server.address).await.expect("connect");
+        let get = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        scrape.write_all(get).await.expect("write");
+        assert_eq!(request(server.address, "GET", "/ready").await.0, 503);
+        let mut first = [0; 1];
+        let early = scrape.try_read(&mut first);
+        assert!(early.is_err(), "the metrics were first");
+        let text = read_to_end(&mut scrape).await;
+        assert_eq!(split(&text).0, 200);
+    });
+}
+
+#[test]
 fn readiness_follows_the_process() {
     with_server(Settings::default(), Door::Full, |server| async move {
         for (state, status, word) in [

@@ -16,6 +16,7 @@ pub mod labels;
 mod local_histogram;
 pub mod names;
 pub mod recorder;
+mod series;
 mod shared_histogram;
 pub mod sink;
 

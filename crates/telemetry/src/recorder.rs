@@ -7,16 +7,17 @@
 use crate::{
     labels::OTHER,
     names::{self, CounterFamily, FamilyKind, GaugeFamily, HistogramFamily},
-    shared_histogram::Histograms,
+    series::{Count, Families, Reading},
+    shared_histogram::SharedHistogram,
 };
-use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Metadata, SharedString, Unit};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
-use metrics_util::MetricKindMask;
+use metrics::{
+    Counter, Gauge, GaugeFn, Histogram, Key, KeyName, Label, Metadata, SharedString, Unit,
+};
 use std::{
     borrow::Cow,
     collections::{HashMap, HashSet},
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 const METADATA: Metadata<'static> = Metadata::new("pointsman", metrics::Level::INFO, None);
@@ -49,14 +50,13 @@ pub struct Recorder {
 }
 
 struct Inner {
-    exporter: PrometheusRecorder,
-    handle: PrometheusHandle,
     max_label_sets: usize,
     /// Label sets admitted so far, by family.
     known: Mutex<HashMap<String, HashSet<Key>>>,
-    /// Gauges that have not been retired. Also held while rendering, see [`Recorder::render`].
-    gauges: Mutex<HashMap<Key, Gauge>>,
-    histograms: Mutex<Histograms>,
+    counters: Mutex<Families<Count>>,
+    /// Those that have not been retired.
+    gauges: Mutex<Families<Reading>>,
+    histograms: Mutex<Families<SharedHistogram>>,
 }
 
 impl Default for Recorder {
@@ -65,8 +65,8 @@ impl Default for Recorder {
     }
 }
 
-impl std::fmt::Debug for Recorder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Recorder").finish_non_exhaustive()
     }
 }
@@ -74,27 +74,22 @@ impl std::fmt::Debug for Recorder {
 impl Recorder {
     /// An empty recorder that knows the help texts and buckets of [`names::ALL`].
     pub fn new(settings: &Settings) -> Self {
-        let exporter = PrometheusBuilder::new()
-            // Only retired gauges are ever seen idle, see `render`; they go at once.
-            .idle_timeout(MetricKindMask::GAUGE, Some(Duration::ZERO))
-            .build_recorder();
-        let mut histograms = Histograms::default();
+        let mut counters = Families::default();
+        let mut gauges = Families::default();
+        let mut histograms = Families::default();
         for family in names::ALL {
-            use metrics::Recorder as _;
-            let (name, help) = (KeyName::from_const_str(family.name), family.help.into());
             match family.kind {
-                FamilyKind::Counter => exporter.describe_counter(name, None, help),
-                FamilyKind::Gauge => exporter.describe_gauge(name, None, help),
+                FamilyKind::Counter => counters.describe(family.name, family.help),
+                FamilyKind::Gauge => gauges.describe(family.name, family.help),
                 FamilyKind::Histogram(_) => histograms.describe(family.name, family.help),
             }
         }
         Self {
             inner: Arc::new(Inner {
-                handle: exporter.handle(),
-                exporter,
                 max_label_sets: settings.max_label_sets.max(1),
                 known: Mutex::default(),
-                gauges: Mutex::default(),
+                counters: Mutex::new(counters),
+                gauges: Mutex::new(gauges),
                 histograms: Mutex::new(histograms),
             }),
         }
@@ -119,12 +114,11 @@ impl Recorder {
         values: [&str; N],
     ) -> Histogram {
         let key = key(family.name, &family.labels, &values);
-        let key = self.admit(&key);
-        lock(&self.inner.histograms).register(&key, family.buckets)
+        self.histogram_of(&key, family.buckets)
     }
 
-    /// Ends the series of a gauge: it is zero, and gone after two more renders at the latest. Handles to it
-    /// must be dropped; what they set afterwards is lost. A later [`Recorder::gauge`] begins anew.
+    /// Ends the series of a gauge. Handles to it must be dropped; what they set afterwards is lost.
+    /// A later [`Recorder::gauge`] begins anew.
     pub fn retire<const N: usize>(&self, family: &GaugeFamily<N>, values: [&str; N]) {
         let key = key(family.name, &family.labels, &values);
         // Same order of locks as in `register_gauge`.
@@ -133,34 +127,42 @@ impl Recorder {
             known.remove(&key);
         }
         if let Some(gauge) = gauges.remove(&key) {
-            gauge.set(0.0); // a render may still show it
+            gauge.set(0.0); // a rendering under way may still show it
         }
     }
 
-    /// All metrics in the Prometheus text format.
+    /// All metrics in the Prometheus text format. With many series this takes its time: not on a
+    /// thread that others wait for. Nobody who has or resolves a handle does.
     pub fn render(&self) -> String {
-        // The exporter drops gauges whose update count did not move since the last render. Moving
-        // the count of every living gauge leaves exactly the retired ones. The lock keeps a second
-        // render from coming between the two steps, and a gauge from being registered there.
-        let gauges = lock(&self.inner.gauges);
-        for gauge in gauges.values() {
-            gauge.increment(0.0);
-        }
-        let mut text = self.inner.handle.render();
-        drop(gauges);
-        lock(&self.inner.histograms).render(&mut text);
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = self.write(&mut text);
         text
+    }
+
+    /// No lock is held while `out` is written to.
+    fn write(&self, out: &mut impl fmt::Write) -> fmt::Result {
+        let counters = lock(&self.inner.counters).copy();
+        counters.write(out)?;
+        let gauges = lock(&self.inner.gauges).copy();
+        gauges.write(out)?;
+        let histograms = lock(&self.inner.histograms).copy();
+        histograms.write(out)
+    }
+
+    fn histogram_of(&self, key: &Key, buckets: &'static [f64]) -> Histogram {
+        let key = self.admit(key);
+        let new = || SharedHistogram::new(buckets);
+        Histogram::from_arc(lock(&self.inner.histograms).register(&key, new))
     }
 
     /// Counts a fold of a series of `family`.
     pub(crate) fn overflowed(&self, family: &str) {
-        use metrics::Recorder as _;
         let overflow = &names::METRICS_OVERFLOW;
+        let key = key(overflow.name, &overflow.labels, &[family]);
         // Not through `admit`: the families are few, and the count must not fold itself.
-        self.inner
-            .exporter
-            .register_counter(&key(overflow.name, &overflow.labels, &[family]), &METADATA)
-            .increment(1);
+        let count = lock(&self.inner.counters).register(&key, Count::default);
+        Counter::from_arc(count).increment(1);
     }
 
     /// The key itself while its family has room, else the family's `other`.
@@ -189,32 +191,28 @@ impl Recorder {
 }
 
 impl metrics::Recorder for Recorder {
-    fn describe_counter(&self, key: KeyName, unit: Option<Unit>, description: SharedString) {
-        self.inner.exporter.describe_counter(key, unit, description);
+    fn describe_counter(&self, key: KeyName, _: Option<Unit>, description: SharedString) {
+        lock(&self.inner.counters).describe(key.as_str(), &description);
     }
 
-    fn describe_gauge(&self, key: KeyName, unit: Option<Unit>, description: SharedString) {
-        self.inner.exporter.describe_gauge(key, unit, description);
+    fn describe_gauge(&self, key: KeyName, _: Option<Unit>, description: SharedString) {
+        lock(&self.inner.gauges).describe(key.as_str(), &description);
     }
 
     fn describe_histogram(&self, key: KeyName, _: Option<Unit>, description: SharedString) {
         lock(&self.inner.histograms).describe(key.as_str(), &description);
     }
 
-    fn register_counter(&self, key: &Key, metadata: &Metadata<'_>) -> Counter {
-        self.inner
-            .exporter
-            .register_counter(&self.admit(key), metadata)
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        let key = self.admit(key);
+        Counter::from_arc(lock(&self.inner.counters).register(&key, Count::default))
     }
 
-    fn register_gauge(&self, key: &Key, metadata: &Metadata<'_>) -> Gauge {
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        // Held over both steps, as in `retire`.
         let mut gauges = lock(&self.inner.gauges);
         let key = self.admit(key);
-        let gauge = self.inner.exporter.register_gauge(&key, metadata);
-        gauges
-            .entry(key.to_retained())
-            .or_insert_with(|| gauge.clone());
-        gauge
+        Gauge::from_arc(gauges.register(&key, Reading::default))
     }
 
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
@@ -225,8 +223,7 @@ impl metrics::Recorder for Recorder {
                 _ => None,
             })
             .unwrap_or(names::ENVOY_BUCKETS);
-        let key = self.admit(key);
-        lock(&self.inner.histograms).register(&key, buckets)
+        self.histogram_of(key, buckets)
     }
 }
 
@@ -242,4 +239,46 @@ fn key(name: &'static str, labels: &[&'static str], values: &[&str]) -> Key {
 /// A panic while one of these was held leaves at worst one series unlisted; metrics go on.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{sync::mpsc, thread, time::Duration};
+
+    /// Somebody who uses the recorder as a shard does, whenever a family begins to be written.
+    struct Beside(Recorder);
+
+    impl fmt::Write for Beside {
+        fn write_str(&mut self, piece: &str) -> fmt::Result {
+            if !piece.starts_with("# ") {
+                return Ok(());
+            }
+            let (recorder, (done, is_done)) = (self.0.clone(), mpsc::channel());
+            thread::spawn(move || {
+                for index in ["0", "1"] {
+                    let detection = recorder.histogram(&names::DETECTION_SECONDS, []);
+                    detection.record(0.1);
+                    let open = recorder.gauge(&names::CONNECTIONS_OPEN, [index]);
+                    open.set(1.0);
+                    recorder.retire(&names::CONNECTIONS_OPEN, [index]);
+                    recorder.counter(&names::RETRIES, [index]).increment(1);
+                }
+                let _ = done.send(());
+            });
+            let waited = is_done.recv_timeout(Duration::from_secs(10));
+            waited.map_err(|_| fmt::Error)
+        }
+    }
+
+    #[test]
+    fn nobody_waits_for_what_is_being_rendered() {
+        let recorder = Recorder::default();
+        recorder.counter(&names::SCRAPES, []).increment(1);
+        recorder.gauge(&names::CONFIG_GENERATION, []).set(1.0);
+        let duration = recorder.histogram(&names::CONFIG_COMPILE_SECONDS, []);
+        duration.record(0.1);
+        let written = recorder.write(&mut Beside(recorder.clone()));
+        assert_eq!(written, Ok(()), "somebody waited for the rendering");
+    }
 }

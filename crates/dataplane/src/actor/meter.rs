@@ -1,8 +1,13 @@
 //! `Meter`: turns what the shard has counted into metrics, on a tick.
 use crate::{access::SinkOutlet, shard::Shard};
 use actix::{Actor, AsyncContext, Context, Handler, Message};
-use pointsman_telemetry::{Recorder, names};
-use std::{cell::RefCell, collections::HashMap, rc::Rc, time::Duration};
+use pointsman_telemetry::{Counter, Gauge, Histogram, Recorder, names};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, HashMap},
+    rc::Rc,
+    time::Duration,
+};
 
 /// How often counters are drained. Requests only ever add to cells of their own thread.
 const TICK: Duration = Duration::from_millis(250);
@@ -23,84 +28,111 @@ pub struct Meter {
     shard: Rc<Shard>,
     recorder: Recorder,
     sinks: Vec<SinkOutlet>,
-    generations: Vec<u64>,
+    handles: Handles,
+}
+
+/// What the shard writes to, resolved once: the recorder is locked for that, and everything on the
+/// shard would wait.
+struct Handles {
+    detection: Histogram,
+    open: Gauge,
+    /// By the name of the family and the value of its label. A series appears with its first count.
+    counters: HashMap<(&'static str, &'static str), Counter>,
+    generations: BTreeMap<u64, Gauge>,
 }
 
 impl Meter {
     /// For one shard.
     pub fn new(shard: Rc<Shard>, recorder: Recorder, sinks: Vec<SinkOutlet>) -> Self {
+        let index = shard.index.to_string();
+        let handles = Handles {
+            detection: recorder.histogram(&names::DETECTION_SECONDS, []),
+            open: recorder.gauge(&names::CONNECTIONS_OPEN, [&*index]),
+            counters: HashMap::new(),
+            generations: BTreeMap::new(),
+        };
         Self {
             shard,
             recorder,
             sinks,
-            generations: Vec::new(),
+            handles,
         }
     }
 
     fn flush(&mut self) {
-        let shard = &self.shard;
+        let Self {
+            shard,
+            recorder,
+            sinks,
+            handles,
+        } = self;
         if let Some(ring) = &shard.access {
-            ring.drain(&self.sinks, &self.recorder);
+            ring.drain(sinks, recorder);
         }
         shard.settle_live();
-        shard.each_stats(|stats| stats.flush(&self.recorder));
-        let detection = self.recorder.histogram(&names::DETECTION_SECONDS, []);
-        for seconds in shard.counts.detection_seconds.borrow_mut().drain(..) {
-            detection.record(seconds);
+        shard.each_stats(|stats| stats.flush(recorder));
+        let counts = &shard.counts;
+        for seconds in counts.detection_seconds.borrow_mut().drain(..) {
+            handles.detection.record(seconds);
         }
-        for (cell, outcome) in shard.counts.detected.iter().zip(DETECTED) {
-            self.count(&names::DETECTION_OUTCOMES, [outcome], cell.take());
+        for (cell, outcome) in counts.detected.iter().zip(DETECTED) {
+            let family = &names::DETECTION_OUTCOMES;
+            let resolve = || recorder.counter(family, [outcome]);
+            handles.count(family.name, outcome, cell.take(), resolve);
         }
-        self.count(
-            &names::SELF_CONNECT_REFUSED,
-            [],
-            shard.counts.self_connects.take(),
-        );
-        self.drain(&names::REFUSED, &shard.counts.refused);
-        self.drain(&names::MIRRORS, &shard.counts.mirrors);
-        self.drain(&names::RETRIES, &shard.counts.retries);
-        self.drain(&names::LIMITS_HIT, &shard.counts.limits);
-        let index = shard.index.to_string();
-        self.recorder
-            .gauge(&names::CONNECTIONS_OPEN, [&*index])
-            .set(shard.registry.len() as f64);
+        let family = &names::SELF_CONNECT_REFUSED;
+        let resolve = || recorder.counter(family, []);
+        handles.count(family.name, "", counts.self_connects.take(), resolve);
+        handles.drain(recorder, &names::REFUSED, &counts.refused);
+        handles.drain(recorder, &names::MIRRORS, &counts.mirrors);
+        handles.drain(recorder, &names::RETRIES, &counts.retries);
+        handles.drain(recorder, &names::LIMITS_HIT, &counts.limits);
+        handles.open.set(shard.registry.len() as f64);
         let now = shard.registry.generations();
-        let seen = std::mem::take(&mut self.generations);
-        for generation in seen.into_iter().filter(|it| !now.contains_key(it)) {
-            self.recorder.retire(
-                &names::SNAPSHOT_CONNECTIONS,
-                [&generation.to_string(), &index],
-            );
+        let family = &names::SNAPSHOT_CONNECTIONS;
+        handles.generations.retain(|generation, _| {
+            let stays = now.contains_key(generation);
+            if !stays {
+                let values = [generation.to_string(), shard.index.to_string()];
+                recorder.retire(family, values.each_ref().map(|it| &**it));
+            }
+            stays
+        });
+        for (generation, count) in now {
+            let resolve = || {
+                let values = [generation.to_string(), shard.index.to_string()];
+                recorder.gauge(family, values.each_ref().map(|it| &**it))
+            };
+            let gauge = handles.generations.entry(generation);
+            gauge.or_insert_with(resolve).set(f64::from(count));
         }
-        for (generation, count) in &now {
-            self.recorder
-                .gauge(
-                    &names::SNAPSHOT_CONNECTIONS,
-                    [&generation.to_string(), &index],
-                )
-                .set(f64::from(*count));
-        }
-        self.generations = now.into_keys().collect();
     }
+}
 
-    fn count<const N: usize>(
-        &self,
-        family: &names::CounterFamily<N>,
-        labels: [&str; N],
+impl Handles {
+    fn count(
+        &mut self,
+        family: &'static str,
+        label: &'static str,
         count: u64,
+        resolve: impl FnOnce() -> Counter,
     ) {
-        if count > 0 {
-            self.recorder.counter(family, labels).increment(count);
+        if count == 0 {
+            return;
         }
+        let counter = self.counters.entry((family, label));
+        counter.or_insert_with(resolve).increment(count);
     }
 
     fn drain(
-        &self,
+        &mut self,
+        recorder: &Recorder,
         family: &names::CounterFamily<1>,
         counts: &RefCell<HashMap<&'static str, u64>>,
     ) {
         for (label, count) in counts.borrow_mut().drain() {
-            self.count(family, [label], count);
+            let resolve = || recorder.counter(family, [label]);
+            self.count(family.name, label, count, resolve);
         }
     }
 }
