@@ -28,8 +28,10 @@ pub struct Settings {
     pub body_timeout: Duration,
     /// Bytes of a body.
     pub max_body: usize,
-    /// Age at which a connection is asked to end: a client that never reads must not hold its
-    /// place for good.
+    /// How long a client may take none of what it is answered with.
+    pub write_timeout: Duration,
+    /// Age at which a connection is asked to end: a client that reads a little now and then must
+    /// not hold its place for good.
     pub max_age: Duration,
     /// How long after that it may take to end.
     pub close_timeout: Duration,
@@ -43,6 +45,7 @@ impl Default for Settings {
             max_head: 16 * 1024,
             body_timeout: Duration::from_secs(10),
             max_body: 1024 * 1024,
+            write_timeout: Duration::from_secs(10),
             max_age: Duration::from_secs(600),
             close_timeout: Duration::from_secs(5),
         }

@@ -3,6 +3,7 @@ use crate::{
     admin::Admin,
     guard,
     page::{Reply, Request},
+    stream::Stream,
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -120,9 +121,10 @@ impl Drop for Place {
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, place: Place, door: Door, loopback: bool) {
+async fn connection(socket: TcpStream, peer: SocketAddr, place: Place, door: Door, loopback: bool) {
     let Place(admin) = &place;
     let settings = &admin.settings;
+    let stream = Stream::new(socket, settings.write_timeout);
     let service = service_fn(|request| answer(admin, request, peer, door, loopback));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -19,6 +19,9 @@ use tokio::{
 const DEADLINE: Duration = Duration::from_secs(10);
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
+/// More than the kernel takes.
+const LARGE: usize = 32 * 1024 * 1024;
+
 struct Server {
     address: SocketAddr,
     health: Arc<Health>,
@@ -50,6 +53,9 @@ fn with_server<F: Future<Output = ()>>(
         );
         admin.route(Method::GET, "/panic", "ends its connection", |_| async {
             panic!("a page that panics")
+        });
+        admin.route(Method::GET, "/large", "is long", |_| async {
+            Reply::text(StatusCode::OK, vec![b'x'; LARGE])
         });
         let listener = bind(LOOPBACK, door, false).await.expect("a socket");
         let address = listener.local_addr().expect("an address");
@@ -343,6 +349,29 @@ fn slow_heads_slow_bodies_and_old_connections_end() {
         };
         let answers = timeout(DEADLINE, busy).await.expect("ended by age");
         assert!(answers > 1, "{answers}");
+    });
+}
+
+#[test]
+fn who_does_not_read_is_not_waited_for() {
+    let settings = Settings {
+        max_connections: 1,
+        write_timeout: Duration::from_millis(300),
+        ..Settings::default()
+    };
+    with_server(settings, Door::Full, |server| async move {
+        let mut stream = TcpStream::connect(server.address).await.expect("connect");
+        let get = b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        stream.write_all(get).await.expect("write");
+        stream.readable().await.expect("an answer");
+        let probe = async {
+            let get = "GET /help HTTP/1.0\r\n\r\n";
+            while exchange(server.address, get).await.is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(DEADLINE, probe).await.expect("its place is free");
+        assert!(read_to_end(&mut stream).await.len() < LARGE);
     });
 }
 
