@@ -6,11 +6,17 @@ use common::{pools::*, *};
 use pointsman_testkit::{
     Http2Reply, Http2Upstream, HttpUpstream, RawHttp, TcpUpstream, eventually,
     frames::{Block, Frame, FrameClient},
-    free_port,
+    free_port, fresh_ip,
     http::Reply,
+    message::MessageReader,
     tcp::Behaviour,
+    within,
 };
 use std::{net::SocketAddr, time::Duration};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpListener, TcpStream},
+};
 
 const REQUESTS: &str = "istio_requests_total";
 const CLOSED: &str = "istio_tcp_connections_closed_total";
@@ -506,6 +512,64 @@ async fn connections_to_endpoints_are_probed() {
             .await;
         }
     }
+}
+
+/// BE-60, BE-76: where the number has changed, who finds a connection closed waits for one of the new number, and
+/// that may be closed as well.
+#[tokio::test]
+async fn a_request_that_gets_one_stale_connection_after_the_other_is_answered() {
+    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    let listener = TcpListener::bind((fresh_ip(), 0)).await.expect("binds");
+    let endpoint = listener.local_addr().expect("bound");
+    let at = fresh();
+    let mut settings = settings();
+    settings.process.shards = 1;
+    let most = |most| {
+        let pool = format!("{{tcp: {{maxConnections: {most}}}}}");
+        pooled(at, "http", &[endpoint], &pool)
+    };
+    let gateway = Gateway::serve_with(settings, &most(2)).await;
+    let accepted = async || {
+        let (stream, _) = within(SOON, listener.accept()).await.expect("accepts");
+        MessageReader::new(stream)
+    };
+    let asked = async |endpoint: &mut MessageReader<TcpStream>| {
+        let head = within(SOON, endpoint.head()).await.expect("a head");
+        head.map(|it| it.first_line)
+    };
+    let ask = |path: &'static str| tokio::spawn(async move { get(at, "web", path).await.0 });
+    let first = ask("/first");
+    let mut old = accepted().await;
+    assert!(asked(&mut old).await.is_some());
+    old.stream().write_all(ANSWER).await.expect("sent");
+    assert_eq!(first.await.expect("ends"), 200);
+    // On the connection that was left.
+    let waits = ask("/waits");
+    assert_eq!(
+        asked(&mut old).await.as_deref(),
+        Some("GET /waits HTTP/1.1")
+    );
+    gateway.apply(&most(1)).await;
+    let other = ask("/other");
+    let mut new = accepted().await;
+    assert_eq!(
+        asked(&mut new).await.as_deref(),
+        Some("GET /other HTTP/1.1")
+    );
+    // It waits by the time that the other one is answered: one thread hears of both, in this order.
+    drop(old);
+    new.stream().write_all(ANSWER).await.expect("sent");
+    assert_eq!(other.await.expect("ends"), 200);
+    let handed_on = asked(&mut new).await;
+    assert_eq!(handed_on.as_deref(), Some("GET /waits HTTP/1.1"));
+    drop(new);
+    let mut third = accepted().await;
+    assert_eq!(
+        asked(&mut third).await.as_deref(),
+        Some("GET /waits HTTP/1.1")
+    );
+    third.stream().write_all(ANSWER).await.expect("sent");
+    assert_eq!(waits.await.expect("ends"), 200);
 }
 
 #[tokio::test]

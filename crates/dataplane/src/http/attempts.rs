@@ -193,6 +193,9 @@ async fn attempts(
     attempt: &mut impl Attempt,
     progress: &Progress,
 ) -> Outcome {
+    if attempt.in_one_piece() {
+        progress.complete.set(true);
+    }
     // The backend as it is now, for what does not begin with the request: what a fault has delayed, and
     // every try but the first.
     let mut newer = match forward.facts.injected.contains(Flags::DI) {
@@ -207,16 +210,13 @@ async fn attempts(
     };
     let tries = Tries::new(cx.shard, forward.retries(), forward.backend());
     let mut tried = Tried::new();
-    // The one repetition that no policy has to grant was made; the others take no chances either.
-    let mut repeated = false;
+    // Repetitions that no policy has to grant: behind one, the others take no chances either.
+    let mut repeated = 0;
     let mut freed = None;
     // Of all tries: each by itself may be over before anybody looks.
     let mut looks = Looks::default();
-    if attempt.in_one_piece() {
-        progress.complete.set(true);
-    }
     loop {
-        if repeated || tries.made() > 0 {
+        if repeated > 0 || tries.made() > 0 {
             newer = present(cx, forward).or(newer);
         }
         let backend = newer.as_deref().or(forward.backend());
@@ -262,8 +262,8 @@ async fn attempts(
         } else {
             let repeatable = forward.facts.idempotent && attempt.in_one_piece();
             let pooled = match repeated {
-                true => None,
-                false => endpoint.take_idle(Lifetime::in_force(backend), repeatable),
+                1.. => None,
+                0 => endpoint.take_idle(Lifetime::in_force(backend), repeatable),
             };
             let (upstream, reused) = match pooled {
                 Some(pooled) => (Ok(pooled), true),
@@ -325,8 +325,12 @@ async fn attempts(
             End::Failed(Failure {
                 kind: FailureKind::Silent,
                 ..
-            }) if reused && !repeated && forward.facts.idempotent && attempt.replayable() => {
-                repeated = true;
+            }) if reused
+                && repeated < repetitions(forward)
+                && forward.facts.idempotent
+                && attempt.replayable() =>
+            {
+                repeated += 1;
                 // Who has waited for it already does not wait again.
                 freed = upstream.and_then(Upstream::into_permit);
                 attempt.rewind();
@@ -361,6 +365,15 @@ async fn attempts(
                 return Outcome::CLIENT_GONE;
             }
         }
+    }
+}
+
+/// How often a request may find that its connection was used before, and closed. Over HTTP/1 the next one is
+/// new: but where `maxConnections` has changed it may be one that another request has done with.
+fn repetitions(forward: &Forward) -> u8 {
+    match forward.http2 {
+        None => 3,
+        Some(_) => 1,
     }
 }
 
