@@ -240,10 +240,16 @@ async fn who_is_gone_does_not_wait_for_a_connection() {
         assert_eq!(get(at, "web", "/more").await.0, 503, "three wait");
         client.send(&[Frame::reset(1, 8)]).await;
         gone.into_iter().for_each(RawHttp::reset);
-        let labels = [("response_flags", "DC")];
-        gateway
-            .metrics_until(|it| it.sum(REQUESTS, &labels) == 3.0)
-            .await;
+        let gone = |flags, count| {
+            let gateway = &gateway;
+            async move {
+                let labels = [("response_flags", flags)];
+                let counted = gateway.metrics_until(|it| it.sum(REQUESTS, &labels) == count);
+                counted.await;
+            }
+        };
+        gone("DC", 2.0).await;
+        gone("DR", 1.0).await;
         let live = tokio::spawn(async move { get(at, "web", "/").await.0 });
         holder.reset();
         assert_eq!(live.await.expect("ends"), 200, "{protocol}");

@@ -13,7 +13,7 @@ use pointsman_testkit::{
     within,
 };
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
 };
 use tokio::{net::TcpSocket, task::JoinSet};
@@ -104,6 +104,50 @@ async fn a_client_that_goes_is_counted_so() {
     gateway
         .metrics_until(|it| it.sum(REQUESTS, &[("response_flags", "DC")]) == 1.0)
         .await;
+}
+
+/// VS-H-136: a stream that its client has reset is told from one whose client is gone, and both from one that was sent
+/// away with its connection, for what another stream did.
+#[tokio::test]
+async fn a_stream_whose_client_is_gone_says_how() {
+    let web = HttpUpstream::named("web")
+        .on("/later", Reply::hang())
+        .start()
+        .await;
+    let (vip, port) = (fresh_ip(), free_port());
+    let notes = Notes::default();
+    let documents = http("web", vip, port, web.addr());
+    let _gateway = notes.serve(settings(), &documents).await;
+    let no_text: [(&str, &[u8]); 4] = [
+        (":method", b"GET"),
+        (":scheme", b"http"),
+        (":authority", b"web"),
+        (":path", b"/caf\xe9"),
+    ];
+    let broken = Frame::headers(3, Block::of(&no_text)).end_stream();
+    for (number, (frames, flags, details)) in [
+        (vec![], "DC", "downstream_remote_disconnect"),
+        (vec![Frame::reset(1, 8)], "DR", "http2.remote_reset"),
+        (vec![broken], "DPE", "http2_protocol"),
+        (vec![Frame::ping([7; 8]); 1000], "DPE", "ping_flood"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut client = FrameClient::begin((vip, port).into())
+            .await
+            .expect("HTTP/2");
+        let asked = Frame::headers(1, Block::request("GET", "web", "/later"));
+        client.send(&[asked.end_stream()]).await;
+        eventually(SOON, || async { web.requests() == number + 1 }).await;
+        match frames.is_empty() {
+            true => drop(client),
+            false => client.send(&frames).await,
+        }
+        let told = notes.of(Ipv4Addr::LOCALHOST.into(), number + 1).await;
+        let told = told.last().map(|it| (it.status, &*it.flags, &*it.details));
+        assert_eq!(told, Some((0, flags, details)));
+    }
 }
 
 /// A client whose request was read to its end keeps its connection, whatever becomes of that; where the body is

@@ -78,7 +78,7 @@ flags! {
     DF = 26,
     /// Dropped to shed load.
     DO = 27,
-    /// Reset by the client.
+    /// A stream was reset by the client (VS-H-136).
     DR = 28,
     /// Dropped unconditionally.
     UDO = 29,

@@ -1,6 +1,6 @@
 //! The life of one HTTP/2 client connection.
 use super::{
-    super::{age::Age, decide::TableCache},
+    super::{age::Age, decide::TableCache, local},
     goodbye::GOODBYE,
     socket::{Out, Socket},
     workers::Workers,
@@ -41,6 +41,8 @@ pub(super) struct Peer {
     pub(super) told: Cell<Option<Instant>>,
     /// It has opened streams long after.
     deaf: Cell<bool>,
+    /// What it was sent away for, and all its streams with it: what it did wrong on the connection.
+    pub(super) dismissed: Cell<Option<&'static str>>,
     /// Of the connection's task, while it waits for something to happen.
     waker: RefCell<Option<Waker>>,
 }
@@ -152,6 +154,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, lease: Lease, accepted: Accepted, re
         active: Cell::new(0),
         told: Cell::new(None),
         deaf: Cell::new(false),
+        dismissed: Cell::new(None),
         waker: RefCell::default(),
     });
     let _end = End(&peer);
@@ -269,6 +272,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, lease: Lease, accepted: Accepted, re
             Ok(Next::Flood(flood)) => {
                 tracing::debug!(peer = %peer.accepted.peer, flood = flood.as_str(), "cut off");
                 peer.shard.counts.refuse(flood.as_str());
+                peer.dismissed.set(Some(flood.as_str()));
                 leaving = true;
                 flooded = true;
                 connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
@@ -293,6 +297,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, lease: Lease, accepted: Accepted, re
             Err(IdleEnd::Elapsed) if slow.is_some() => {
                 tracing::debug!(peer = %peer.accepted.peer, "a field block that does not end");
                 peer.shard.counts.limit("timeouts.request_head");
+                peer.dismissed.set(Some(local::HEAD_TIMEOUT.details));
                 leaving = true;
                 flooded = true;
                 connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
@@ -344,12 +349,15 @@ fn ended(peer: &Peer, error: &h2::Error) -> bool {
         return false;
     }
     tracing::debug!(peer = %peer.accepted.peer, %error, "HTTP/2 connection ended");
-    peer.shard.counts.refuse(match error.reason() {
+    let why = match error.reason() {
         Some(Reason::ENHANCE_YOUR_CALM) => "http2_flood",
         Some(Reason::FLOW_CONTROL_ERROR) => "http2_flow_control",
         Some(Reason::FRAME_SIZE_ERROR) => "http2_frame_size",
         Some(Reason::COMPRESSION_ERROR) => "http2_compression",
         _ => "http2_protocol",
-    });
+    };
+    peer.shard.counts.refuse(why);
+    // Its streams are woken by now, and look behind this task.
+    peer.dismissed.set(Some(why));
     true
 }

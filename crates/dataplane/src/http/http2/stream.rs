@@ -188,8 +188,25 @@ impl Stream<'_> {
             false => self.serving.given_up(),
         }
         if let Some((stats, facts)) = step.routed() {
-            record(self.cx, stats, facts, Ending::gone(self.cx), None);
+            let (flags, details) = self.gone();
+            let ending = Ending {
+                flags,
+                details,
+                ..Ending::gone(self.cx)
+            };
+            record(self.cx, stats, facts, ending, None);
         }
+    }
+
+    /// Why the client has no more of the stream, in Envoy's words as far as that tells them apart.
+    fn gone(&self) -> (Flags, &'static str) {
+        match self.serving.peer().dismissed.get() {
+            _ if self.cx.lease.is_cut() => {}
+            Some(why) => return (Flags::DPE, why),
+            None if self.answering.is_reset() => return (Flags::DR, "http2.remote_reset"),
+            None => {}
+        }
+        (Flags::DC, details_of_cut(self.cx, Flags::DC))
     }
 
     /// Runs `future` until the client gives the stream up.
@@ -211,7 +228,7 @@ impl Stream<'_> {
             Err(long) => long,
         };
         // Boxed, since most replies are short.
-        let (sent, cut) = Box::pin(async {
+        let (sent, mut cut) = Box::pin(async {
             let mut body = body;
             let discard = |cx: &mut task::Context<'_>| {
                 body.as_mut().map(|body| body.poll_discard(cx));
@@ -219,6 +236,9 @@ impl Stream<'_> {
             gathering(discard, long.send(self.cx)).await
         })
         .await;
+        if cut == Flags::DC {
+            (cut, _) = self.gone();
+        }
         if !cut.is_empty() {
             match self.answering.is_reset() {
                 true => self.serving.given_up(),
@@ -312,6 +332,10 @@ impl Stream<'_> {
                 record(status, Flags::DPE | cut, refusal.reason.as_str());
             }
             Outcome::Abort { status, flags } => {
+                let (flags, details) = match flags {
+                    Flags::DC => self.gone(),
+                    _ => (flags, details_of_cut(cx, flags)),
+                };
                 if self.answering.is_reset() {
                     self.serving.given_up();
                 }
@@ -329,7 +353,7 @@ impl Stream<'_> {
                     let _ = Box::pin(cx.lease.within(GOODBYE, taken)).await;
                 }
                 self.answering.reset(reason);
-                record(status, flags, details_of_cut(cx, flags));
+                record(status, flags, details);
             }
             // Only HTTP/1 clients switch protocols; this stream's upgrade is a tunnel of pieces.
             Outcome::Upgraded { .. } => self.answering.reset(Reason::INTERNAL_ERROR),
