@@ -1,7 +1,9 @@
 //! WebSocket where a version changes (RFC 8441; PS-73), and what is recorded of it in every pairing.
 mod common;
 
-use common::{Gateway, Notes, SOON, Scrape, dial, plain, rules, service, settings, subsets};
+use common::{
+    Gateway, Notes, SOON, Scrape, dial, pattern, plain, rules, service, settings, subsets, written,
+};
 use pointsman_testkit::{
     HttpUpstream, RawHttp, Reply, eventually, free_port, fresh_ip,
     http2::{Http2Client, Http2Reply, Http2Request, Http2Upstream},
@@ -343,5 +345,52 @@ async fn a_record_ends_with_its_tunnel() {
                 })
                 .await;
         }
+    }
+}
+
+/// BE-64: what the kernel has still to send to a slow reader is not idle, and silence has its end.
+#[tokio::test]
+async fn what_a_slow_reader_has_still_to_get_keeps_its_tunnel() {
+    const BYTES: usize = 3_000_000;
+    let sent = || Http2Reply::head(200).early().data(&pattern(BYTES));
+    for (reply, ends) in [(sent(), true), (sent().then_hang(), false)] {
+        let upstream = Http2Upstream::named("web")
+            .otherwise(reply)
+            .tuned(|builder| {
+                builder.enable_connect_protocol();
+            })
+            .start()
+            .await;
+        let mut settings = settings();
+        settings.timeouts.tunnel_idle = written("300ms");
+        let (vip, port) = (fresh_ip(), free_port());
+        let text = service("web", vip, port, "http2", &plain(&[upstream.addr()]));
+        let notes = Notes::default();
+        let gateway = notes.serve(settings, &text).await;
+        let (stream, own) = dial((vip, port).into()).await;
+        let socket = socket2::SockRef::from(&stream);
+        socket.set_recv_buffer_size(64 * 1024).expect("a size");
+        let mut client = RawHttp::over(stream);
+        client.send(OPENING).await.expect("sent");
+        let head = client.read_head().await.expect("an answer");
+        assert!(head.first_line.contains("101"), "{head:?}");
+        let mut got = Vec::new();
+        while got.len() < BYTES {
+            let piece = client.read_exact(16_000.min(BYTES - got.len())).await;
+            let behind = got.len();
+            got.extend(piece.unwrap_or_else(|error| panic!("{error} behind {behind} bytes")));
+            // The pause is the test: never as long as the limit.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(got == pattern(BYTES));
+        let end = client.read_to_end().await;
+        assert_eq!(end.is_ok(), ends, "{end:?}");
+        let record = notes.records(own, 1).await.remove(0);
+        assert_eq!(&*record.flags.to_string(), "SI");
+        assert_eq!(record.bytes_sent, BYTES as u64);
+        let limit = [("limit", "timeouts.tunnel_idle")];
+        gateway
+            .metrics_until(|it| it.sum("pointsman_limits_hit_total", &limit) == 1.0)
+            .await;
     }
 }

@@ -172,6 +172,9 @@ impl Then {
 
     /// Behind an answer that broke off. Nothing of that may look whole, and nothing before it may be lost.
     fn behind_broken(cx: &Context<'_>, progress: &Progress, flags: Flags) -> Self {
+        if progress.ended.get() {
+            return Self::Cut;
+        }
         // It is gone or the process ends, or what was written it has not taken in time.
         let given_up = flags == Flags::DC || (flags == Flags::SI && progress.unwritten.get() > 0);
         if given_up || progress.switched.get() || !progress.answering.get() {

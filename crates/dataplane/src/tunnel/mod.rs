@@ -109,6 +109,9 @@ pub struct Progress {
     pub whole: Cell<bool>,
     /// The protocol is switched: what moves from now on is no body, and no time is set for it.
     pub switched: Cell<bool>,
+    /// The client was told the end of what its tunnel sends it: it gets what comes before that of the kernel,
+    /// however slowly.
+    pub ended: Cell<bool>,
     /// An HTTP/1 client has sent bytes before it saw that the protocol is switched.
     pub early: Cell<bool>,
     /// With which code the endpoint cut its response, if it did.
@@ -217,20 +220,20 @@ pub(crate) async fn run(
 
 /// What was written to a socket and is not sent yet. A peer that reads slowly takes it while nothing moves
 /// here: up to some MiB, and for minutes.
-struct Backlog<'a> {
+pub(crate) struct Backlog<'a> {
     socket: &'a Socket,
     watched: bool,
 }
 
 impl<'a> Backlog<'a> {
-    fn of(socket: &'a Socket) -> Self {
+    pub(crate) fn of(socket: &'a Socket) -> Self {
         let watched = false;
         Self { socket, watched }
     }
 
     /// Looks, if `asked`, whether there is any. The kernel then gives the peer up that takes nothing of it
     /// for `limit`: it alone knows.
-    fn is_left_to_kernel(&mut self, asked: bool, limit: Duration) -> bool {
+    pub(crate) fn is_left_to_kernel(&mut self, asked: bool, limit: Duration) -> bool {
         let waits = asked && !stream::is_sent(self.socket);
         if waits != std::mem::replace(&mut self.watched, waits) {
             // Zero is what the system has.

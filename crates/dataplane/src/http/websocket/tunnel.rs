@@ -8,11 +8,11 @@ use crate::{
         body::{Accounts, Cut, Framing, Http1Sink, Http2Sink, Sink, Source, begin, carry},
         client::Client,
         crossing::Crossing,
-        watched::watched,
+        watched::{Stall, watched},
     },
     socket::Socket,
     stream,
-    tunnel::{self, Patience, Progress},
+    tunnel::{self, Backlog, Patience, Progress},
 };
 use pointsman_telemetry::{ClusterStats, Flags};
 use pointsman_wire::http1::Version;
@@ -79,6 +79,15 @@ impl Crossing<'_> {
         client: &mut Client<'_>,
     ) -> End {
         let progress = self.progress;
+        // The connections of HTTP/2 go on, and are others' too.
+        let mut to_client = match client {
+            Client::Http1(_) => Some(Backlog::of(self.cx.client)),
+            Client::Http2(_) => None,
+        };
+        let mut to_endpoint = match &up {
+            Sink::Http1(sink) => Some(Backlog::of(sink.to)),
+            _ => None,
+        };
         let mut stream;
         let mut down = match client {
             Client::Http1(out) => {
@@ -120,21 +129,47 @@ impl Crossing<'_> {
             _ => 101,
         };
         let idle = self.cx.shard.settings.timeouts.tunnel_idle.0;
+        let up_ended = Cell::new(false);
         let both = async {
             let (sent, received) = (&progress.sent, &progress.received);
-            let up = whole(from_client, &mut up, received);
-            let down = whole(&mut from_endpoint, &mut down, sent);
-            let up = async { up.await.map_err(|cut| matches!(cut, Cut::Source(_))) };
-            let down = async { down.await.map_err(|cut| matches!(cut, Cut::Sink)) };
+            let up = async {
+                let carried = whole(from_client, &mut up, received).await;
+                up_ended.set(carried.is_ok());
+                carried.map_err(|cut| matches!(cut, Cut::Source(_)))
+            };
+            let down = async {
+                let carried = whole(&mut from_endpoint, &mut down, sent).await;
+                progress.ended.set(carried.is_ok());
+                carried.map_err(|cut| matches!(cut, Cut::Sink))
+            };
             tokio::try_join!(up, down)
         };
+        let mut left_to_kernel = || {
+            let backlogs = [
+                (&mut to_client, &progress.ended),
+                (&mut to_endpoint, &up_ended),
+            ];
+            let waits = backlogs.map(|(backlog, ended)| {
+                let backlog = backlog.as_mut();
+                backlog.is_some_and(|it| it.is_left_to_kernel(!ended.get(), idle))
+            });
+            waits != [false; 2]
+        };
         let tunnel = async {
-            match watched(self.cx, progress, || idle, Box::pin(both)).await {
-                Ok(Ok(_)) => Ok(()),
-                Ok(Err(client_gone)) if client_gone => Err(Flags::DC),
-                Ok(Err(_)) => Err(Flags::UC),
-                Err(_) => Err(Flags::SI),
-            }
+            let mut both = Box::pin(both);
+            let limit = loop {
+                match watched(self.cx, progress, || idle, both.as_mut()).await {
+                    Ok(Ok(_)) => return Ok(()),
+                    Ok(Err(client_gone)) if client_gone => return Err(Flags::DC),
+                    Ok(Err(_)) => return Err(Flags::UC),
+                    Err(Stall::ClientGone) => return Err(Flags::DC),
+                    Err(Stall::Unread) => break "timeouts.write",
+                    Err(Stall::Idle) if left_to_kernel() => {}
+                    Err(Stall::Idle) => break "timeouts.tunnel_idle",
+                }
+            };
+            self.cx.shard.counts.limit(limit);
+            Err(Flags::SI)
         };
         match counted(self.cx, self.forward.stats(), progress, tunnel).await {
             Ok(()) => End::Finished {
