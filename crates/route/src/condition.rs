@@ -51,14 +51,12 @@ impl Condition {
                 text.holds(request.authority.as_bytes()),
                 Reason::HostDiffers,
             ),
-            Self::Header(name, text) => {
-                match with_field(request, name, |value| text.holds(value)) {
-                    None => (false, Reason::HeaderAbsent),
-                    Some(holds) => (holds, Reason::HeaderDiffers),
-                }
-            }
+            Self::Header(name, text) => match any_value(request, name, |value| text.holds(value)) {
+                None => (false, Reason::HeaderAbsent),
+                Some(holds) => (holds, Reason::HeaderDiffers),
+            },
             Self::WithoutHeader(name, text) => {
-                let found = with_field(request, name, |value| text.holds(value));
+                let found = any_value(request, name, |value| text.holds(value));
                 // A missing header counts as empty text, except for the presence form.
                 let negated = match (found, text) {
                     (Some(holds), _) => !holds,
@@ -144,18 +142,20 @@ pub(crate) enum Subject {
 }
 
 impl Subject {
-    /// Hands the value to `read`, as [`Condition::check`] sees it.
-    pub(crate) fn read<F: Fields + ?Sized, R>(
+    /// Hands each value to `read`, as [`Condition::check`] sees them; more than one only of a field.
+    pub(crate) fn each_value<F: Fields + ?Sized>(
         &self,
         request: &Request<'_, F>,
-        read: impl FnOnce(&[u8]) -> R,
-    ) -> Option<R> {
+        mut read: impl FnMut(&[u8]),
+    ) {
         match self {
-            Self::Method => Some(read(request.method.as_bytes())),
-            Self::Authority => Some(read(request.authority.as_bytes())),
-            Self::Header(name) => with_field(request, name, read),
+            Self::Method => read(request.method.as_bytes()),
+            Self::Authority => read(request.authority.as_bytes()),
+            Self::Header(name) => each_value(request, name, read),
             Self::Query(name) => {
-                first_parameter(request.query, name).map(|value| read(value.as_bytes()))
+                if let Some(value) = first_parameter(request.query, name) {
+                    read(value.as_bytes());
+                }
             }
         }
     }
@@ -166,8 +166,74 @@ impl Subject {
     }
 }
 
-/// Hands the value of a field to `read`; several values are one, joined with `,` (VS-H-28). Pseudo
-/// headers are ordinary keys, and `host` is another name of `:authority` (VS-H-29).
+/// Does `holds` say so of any value of the field? `None`: there is no such field.
+fn any_value<F: Fields + ?Sized>(
+    request: &Request<'_, F>,
+    name: &str,
+    holds: impl Fn(&[u8]) -> bool,
+) -> Option<bool> {
+    let mut any = None;
+    each_value(request, name, |value| {
+        any = Some(any == Some(true) || holds(value));
+    });
+    any
+}
+
+/// Hands to `read` what conditions on a field look at: every field of the name by itself, so that a
+/// client hides none behind another (VS-H-28). Pseudo headers are as in [`with_field`].
+fn each_value<F: Fields + ?Sized>(
+    request: &Request<'_, F>,
+    name: &str,
+    mut read: impl FnMut(&[u8]),
+) {
+    if name.starts_with(':') || name == "host" {
+        with_field(request, name, read);
+        return;
+    }
+    let mut values: SmallVec<[&[u8]; 4]> = SmallVec::new();
+    request.fields.each(name, &mut |value| values.push(value));
+    match values.as_slice() {
+        several @ [_, _, ..] if is_one_value(name) => read(&several.join(&b',')),
+        values => values.iter().for_each(|value| read(value)),
+    }
+}
+
+/// Fields that Envoy joins as it receives them, so that rules written for it see one value.
+fn is_one_value(name: &str) -> bool {
+    matches!(
+        name,
+        "accept"
+            | "accept-encoding"
+            | "access-control-request-headers"
+            | "access-control-request-method"
+            | "authorization"
+            | "cache-control"
+            | "content-encoding"
+            | "content-type"
+            | "expect"
+            | "grpc-accept-encoding"
+            | "grpc-timeout"
+            | "if-match"
+            | "if-modified-since"
+            | "if-none-match"
+            | "if-range"
+            | "if-unmodified-since"
+            | "origin"
+            | "pragma"
+            | "referer"
+            | "user-agent"
+            | "via"
+            | "x-client-trace-id"
+            | "x-forwarded-for"
+            | "x-forwarded-host"
+            | "x-forwarded-port"
+            | "x-forwarded-proto"
+            | "x-request-id"
+    )
+}
+
+/// Hands the value of a field to `read`; several values are one, joined with `,`. Pseudo headers
+/// are ordinary keys, and `host` is another name of `:authority` (VS-H-29).
 pub(crate) fn with_field<F: Fields + ?Sized, R>(
     request: &Request<'_, F>,
     name: &str,

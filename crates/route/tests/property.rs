@@ -213,14 +213,12 @@ fn holds(one: &HttpMatch, request: &case::Parsed) -> bool {
         _ if one.ignore_uri_case => text(&folded(want), &request.path.to_ascii_lowercase()),
         _ => text(want, &request.path),
     });
-    let field = |name: &str| -> Option<String> {
-        let values: Vec<&str> = request
-            .fields
-            .iter()
+    let fields = |name: &str| -> Vec<&str> {
+        let fields = request.fields.iter();
+        fields
             .filter(|(own, _)| own.eq_ignore_ascii_case(name))
             .map(|(_, value)| &**value)
-            .collect();
-        (!values.is_empty()).then(|| values.join(","))
+            .collect()
     };
     let query = |name: &str| -> Option<String> {
         for pair in request.query.as_deref()?.split('&') {
@@ -242,13 +240,14 @@ fn holds(one: &HttpMatch, request: &case::Parsed) -> bool {
         && one
             .headers
             .iter()
-            .all(|(name, want)| field(name).is_some_and(|value| text(want, &value)))
+            .all(|(name, want)| fields(name).iter().any(|value| text(want, value)))
         && one
             .without_headers
             .iter()
-            .all(|(name, want)| match (want, field(name)) {
-                (StringMatch::Present, found) => found.is_none(),
-                (want, found) => !text(want, &found.unwrap_or_default()),
+            .all(|(name, want)| match (want, &*fields(name)) {
+                (StringMatch::Present, found) => found.is_empty(),
+                (want, []) => !text(want, ""),
+                (want, found) => !found.iter().any(|value| text(want, value)),
             })
         && one
             .query

@@ -141,8 +141,10 @@ impl RuleIndex {
         rules: &[Arc<Rule>],
         request: &Request<'_, F>,
     ) -> Option<(usize, Option<usize>)> {
-        if let [(only, _)] = self.used.as_slice() {
-            let mut list = self.open(*only, request).iter();
+        if let [(only, _)] = self.used.as_slice()
+            && let Some(list) = self.open(*only, request)
+        {
+            let mut list = list.iter();
             return list.find_map(|candidate| self.check(*candidate, rules, request));
         }
         // Nothing is looked up yet: each file stands at the smallest entry it could have.
@@ -159,11 +161,22 @@ impl RuleIndex {
             let candidate = file.next;
             if !file.is_open {
                 file.is_open = true;
-                file.list = self.open(file.number, request);
-                file.advance();
+                match self.open(file.number, request) {
+                    Some(list) => {
+                        file.list = list;
+                        file.advance();
+                    }
+                    None => {
+                        file.has_several = true;
+                        file.next = self.next_of_several(file.number, request, None);
+                    }
+                }
                 continue;
             }
-            file.advance();
+            match file.has_several {
+                true => file.next = self.next_of_several(file.number, request, Some(candidate)),
+                false => file.advance(),
+            }
             let found = self.check(candidate, rules, request);
             if found.is_some() {
                 return found;
@@ -188,21 +201,49 @@ impl RuleIndex {
         Some((entry.rule as usize, alternative))
     }
 
-    /// The list a file has for the request, ascending.
-    fn open<F: Fields + ?Sized>(&self, number: usize, request: &Request<'_, F>) -> &[Candidate] {
+    /// The list a file has for the request, ascending; `None` if it has several, for several fields
+    /// of one name.
+    fn open<F: Fields + ?Sized>(
+        &self,
+        number: usize,
+        request: &Request<'_, F>,
+    ) -> Option<&[Candidate]> {
         match number {
-            0 => &self.rest,
-            1 => self.plain.find(request.path.as_bytes()),
-            2 => self.folded.find(request.path.as_bytes()),
-            number => self
-                .fields
-                .get(number - 3)
-                .and_then(|field| {
-                    let list = |value: &[u8]| field.values.get(value);
-                    field.subject.read(request, list)?
-                })
-                .map_or(&[], Vec::as_slice),
+            0 => return Some(&self.rest),
+            1 => return Some(self.plain.find(request.path.as_bytes())),
+            2 => return Some(self.folded.find(request.path.as_bytes())),
+            _ => {}
         }
+        let mut lists = 0;
+        let mut found: &[Candidate] = &[];
+        if let Some(field) = self.fields.get(number - 3) {
+            field.subject.each_value(request, |value| {
+                if let Some(list) = field.values.get(value) {
+                    lists += 1;
+                    found = list;
+                }
+            });
+        }
+        (lists <= 1).then_some(found)
+    }
+
+    /// The smallest entry after `last` in the lists of all values. Looked for each time: only odd
+    /// requests have more than one, and what they ask for shall be kept nowhere.
+    fn next_of_several<F: Fields + ?Sized>(
+        &self,
+        number: usize,
+        request: &Request<'_, F>,
+        last: Option<Candidate>,
+    ) -> Candidate {
+        let mut next = Candidate::END;
+        if let Some(field) = self.fields.get(number - 3) {
+            field.subject.each_value(request, |value| {
+                let list = field.values.get(value).map_or(&[][..], Vec::as_slice);
+                let seen = list.partition_point(|own| last.is_some_and(|last| *own <= last));
+                next = next.min(list.get(seen).copied().unwrap_or(Candidate::END));
+            });
+        }
+        next
     }
 
     /// The files that hold anything, each with the smallest entry in it.
@@ -249,6 +290,8 @@ struct File<'i> {
     /// Those after it.
     list: &'i [Candidate],
     is_open: bool,
+    /// There is no one list: the request has several values.
+    has_several: bool,
 }
 
 impl Default for File<'_> {
@@ -258,6 +301,7 @@ impl Default for File<'_> {
             next: Candidate::END,
             list: &[],
             is_open: false,
+            has_several: false,
         }
     }
 }

@@ -73,7 +73,7 @@ const PATHS: [&str; 14] = [
     "", "/", "/a", "/A", "/a/", "/a/1", "/a/12", "/A/1", "/b", "/b/x", "/b/xy", "/ab", "*", "/ä",
 ];
 const VALUES: [&str; 6] = ["", "v", "v1", "v2", "v1,v2", "V"];
-const NAMES: [&str; 5] = ["x", "y", "host", ":path", ":method"];
+const NAMES: [&str; 6] = ["x", "y", "accept", "host", ":path", ":method"];
 const METHODS: [&str; 3] = ["GET", "POST", "v"];
 
 fn any_text(texts: &'static [&'static str]) -> impl Strategy<Value = Text> {
@@ -125,10 +125,10 @@ type Sent = (
 );
 
 fn any_request() -> impl Strategy<Value = Sent> {
-    let field = (select(&["x", "y", "X"][..]), select(&VALUES[..]));
+    let field = (select(&["x", "y", "X", "accept"][..]), select(&VALUES[..]));
     let fields = vec(
         field.prop_map(|(name, value)| (name.to_owned(), value.to_owned())),
-        0..3,
+        0..5,
     );
     let query = proptest::option::of(select(&["x=v", "y=v1&x", "x=v1&x=v2", ""][..]));
     (
@@ -202,7 +202,7 @@ fn candidates(rules: Vec<Rule>, path: &str, fields: &[(&str, &str)]) -> (usize, 
     };
     let files = 3 + index.fields.len();
     let proposed = (0..files)
-        .map(|file| index.open(file, &request).len())
+        .map(|file| index.open(file, &request).map_or(0, <[_]>::len))
         .sum();
     (proposed, index.find(&rules, &request).map(|(rule, _)| rule))
 }
