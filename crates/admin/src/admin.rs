@@ -3,22 +3,18 @@ use crate::{
     health::Health,
     page::{Reply, Request},
     pages,
+    places::Places,
     serve::Door,
 };
 use hyper::{Method, StatusCode};
 use pointsman_telemetry::Recorder;
-use std::{
-    fmt,
-    future::Future,
-    pin::Pin,
-    sync::{Arc, atomic::AtomicUsize},
-    time::Duration,
-};
+use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 /// Limits of the admin server.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Connections open at once over all addresses; more are closed at once.
+    /// Connections open at once over all addresses. One more takes the place of the one that has waited
+    /// for a request for longest, and is closed at once if all are being answered.
     pub max_connections: usize,
     /// Until a request's head is complete, and how long a connection may idle between two.
     pub head_timeout: Duration,
@@ -71,7 +67,7 @@ pub(crate) struct Route {
 pub struct Admin {
     pub(crate) settings: Settings,
     pub(crate) recorder: Recorder,
-    pub(crate) connections: AtomicUsize,
+    pub(crate) places: Places,
     routes: Vec<Route>,
 }
 
@@ -90,7 +86,7 @@ impl Admin {
         let mut admin = Self {
             settings,
             recorder,
-            connections: AtomicUsize::new(0),
+            places: Places::default(),
             routes: vec![Route {
                 method: Method::GET,
                 path: "/help",

@@ -3,7 +3,8 @@
 //! How to read it: [`health`] is the state readiness reports, [`page`] what a handler gets and
 //! gives, [`admin`] the table of pages that `pages` fills with the built-in ones (`exposition` makes the
 //! text of the metrics), `guard` what
-//! keeps a browser's visitors out, [`mod@serve`] the sockets, `stream` their bytes.
+//! keeps a browser's visitors out, [`mod@serve`] the sockets, `stream` their bytes,
+//! `places` who may be connected.
 //!
 //! Far off the traffic path: one thread, HTTP/1 by hyper, a few connections. More pages are added
 //! with [`Admin::route`] before serving begins.
@@ -15,6 +16,7 @@ mod guard;
 pub mod health;
 pub mod page;
 mod pages;
+mod places;
 pub mod serve;
 mod stream;
 

@@ -3,6 +3,7 @@ use crate::{
     admin::Admin,
     guard,
     page::{Reply, Request},
+    places::{Entry, Place},
     stream::Stream,
 };
 use bytes::Bytes;
@@ -10,14 +11,7 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{Response, StatusCode, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use pointsman_telemetry::names;
-use std::{
-    convert::Infallible,
-    io,
-    net::SocketAddr,
-    pin::pin,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{convert::Infallible, io, net::SocketAddr, pin::pin, rc::Rc, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
     time::{sleep, timeout},
@@ -95,37 +89,37 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>, door: Door) -> Infa
             }
         };
         failing = false;
-        let Some(place) = Place::take(&admin) else {
-            refused.increment(1);
-            continue;
-        };
-        tokio::task::spawn_local(connection(stream, peer, place, door, loopback));
-    }
-}
-
-/// One of the connections [`crate::admin::Settings::max_connections`] allows; given back on drop,
-/// by a panic too.
-struct Place(Arc<Admin>);
-
-impl Place {
-    fn take(admin: &Arc<Admin>) -> Option<Self> {
-        let place = Self(admin.clone());
-        let before = admin.connections.fetch_add(1, Ordering::AcqRel);
-        (before < admin.settings.max_connections).then_some(place)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::AcqRel);
+        match Place::take(&admin) {
+            Entry::Taken {
+                place,
+                lost,
+                instead,
+            } => {
+                refused.increment(u64::from(instead));
+                let connection = connection(stream, peer, place, door, loopback);
+                tokio::task::spawn_local(async move {
+                    tokio::select! {
+                        () = connection => {}
+                        _ = lost => {}
+                    }
+                });
+            }
+            Entry::Full => refused.increment(1),
+        }
     }
 }
 
 async fn connection(socket: TcpStream, peer: SocketAddr, place: Place, door: Door, loopback: bool) {
-    let Place(admin) = &place;
+    let place = Rc::new(place);
+    let admin = &place.admin;
     let settings = &admin.settings;
-    let stream = Stream::new(socket, settings.write_timeout);
-    let service = service_fn(|request| answer(admin, request, peer, door, loopback));
+    let stream = Stream::new(socket, settings.write_timeout, place.clone());
+    let service = service_fn(async |request| {
+        place.begin();
+        let answer = answer(admin, request, peer, door, loopback).await;
+        place.answered();
+        answer
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(settings.head_timeout)

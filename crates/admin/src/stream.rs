@@ -1,8 +1,10 @@
 //! A connection's bytes.
+use crate::places::Place;
 use std::{
     future::Future,
     io,
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -19,14 +21,17 @@ pub(crate) struct Stream {
     write_timeout: Duration,
     /// Since there is no room.
     stalled: Option<Pin<Box<Sleep>>>,
+    /// Told when an answer is out.
+    place: Rc<Place>,
 }
 
 impl Stream {
-    pub(crate) fn new(socket: TcpStream, write_timeout: Duration) -> Self {
+    pub(crate) fn new(socket: TcpStream, write_timeout: Duration, place: Rc<Place>) -> Self {
         Self {
             socket,
             write_timeout,
             stalled: None,
+            place,
         }
     }
 
@@ -81,7 +86,11 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
+        let flushed = Pin::new(&mut self.socket).poll_flush(cx);
+        if flushed.is_ready() {
+            self.place.flushed();
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

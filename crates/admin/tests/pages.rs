@@ -280,14 +280,16 @@ fn connections_beyond_the_limit_are_closed_and_counted() {
         ..Settings::default()
     };
     with_server(settings, Door::Full, |server| async move {
-        let keep = "GET /help HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        // Whose body is read is being answered.
+        let keep = "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\
+                    Expect: 100-continue\r\n\r\n";
         let mut held = Vec::new();
         for _ in 0..2 {
             let mut stream = TcpStream::connect(server.address).await.expect("connect");
             stream.write_all(keep.as_bytes()).await.expect("write");
             let mut first = [0; 12];
             stream.read_exact(&mut first).await.expect("an answer");
-            assert_eq!(&first, b"HTTP/1.1 200");
+            assert_eq!(&first, b"HTTP/1.1 100");
             held.push(stream);
         }
         assert_eq!(exchange(server.address, keep).await, "");
@@ -306,6 +308,47 @@ fn connections_beyond_the_limit_are_closed_and_counted() {
         timeout(DEADLINE, retry)
             .await
             .expect("a place becomes free");
+    });
+}
+
+#[test]
+fn who_sends_no_request_makes_room() {
+    let settings = Settings {
+        max_connections: 3,
+        ..Settings::default()
+    };
+    with_server(settings, Door::Full, |server| async move {
+        let mut streams = Vec::new();
+        let (half, whole) = ("GET /help HTTP/1.1\r\n", "Host: localhost\r\n\r\n");
+        for bytes in [format!("{half}{whole}"), half.into(), half.into()] {
+            let mut stream = TcpStream::connect(server.address).await.expect("connect");
+            stream.write_all(bytes.as_bytes()).await.expect("write");
+            if bytes.ends_with(whole) {
+                stream.readable().await.expect("an answer");
+            }
+            streams.push(stream);
+        }
+        // The first one has been idle for longest, then it is the second one's turn.
+        for line in ["HTTP/1.1 200 OK\r\n", ""] {
+            let probe = TcpStream::connect(server.address).await;
+            let mut probe = probe.expect("connect");
+            let get = format!("{half}{whole}");
+            probe.write_all(get.as_bytes()).await.expect("write");
+            let mut first = [0; 12];
+            probe.read_exact(&mut first).await.expect("an answer");
+            assert_eq!(&first, b"HTTP/1.1 200");
+            let ended = read_to_end(&mut streams.remove(0)).await;
+            assert!(ended.starts_with(line) && ended.is_empty() == line.is_empty());
+            streams.push(probe);
+        }
+        let mut last = streams.remove(0);
+        last.write_all(whole.as_bytes()).await.expect("write");
+        let mut first = [0; 12];
+        last.read_exact(&mut first).await.expect("it has its place");
+        assert_eq!(&first, b"HTTP/1.1 200");
+        let text = server.recorder.render();
+        let line = "pointsman_limits_hit_total{limit=\"admin_connections\"} 2\n";
+        assert!(text.contains(line), "{text}");
     });
 }
 
