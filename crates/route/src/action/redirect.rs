@@ -22,6 +22,7 @@ pub struct Received<'a> {
 /// The `Location` of `httpsRedirect` (GW-50): the authority as received, its port included. `None`
 /// where the request names none.
 pub fn https_location(authority: &str, path: &str, query: Option<&str>) -> Option<String> {
+    let path = in_location(path);
     (!authority.is_empty()).then(|| match query {
         Some(query) => format!("https://{authority}{path}?{query}"),
         None => format!("https://{authority}{path}"),
@@ -58,6 +59,7 @@ pub fn location(redirect: &Redirect, received: &Received<'_>) -> Option<String> 
             let _ = write!(location, ":{port}");
         }
     }
+    let path = in_location(received.path);
     match (&redirect.uri, &redirect.prefix_rewrite) {
         (Some(uri), _) => {
             if !uri.starts_with('/') {
@@ -67,9 +69,9 @@ pub fn location(redirect: &Redirect, received: &Received<'_>) -> Option<String> 
         }
         (None, Some(prefix)) => {
             location.push_str(prefix);
-            location.push_str(received.path.get(received.matched..).unwrap_or_default());
+            location.push_str(path.get(received.matched..).unwrap_or_default());
         }
-        (None, None) => location.push_str(received.path),
+        (None, None) => location.push_str(path),
     }
     // Two slashes in front would name a host (RFC 3986 section 4.2).
     if name.is_empty() && location.starts_with("//") {
@@ -81,6 +83,11 @@ pub fn location(redirect: &Redirect, received: &Received<'_>) -> Option<String> 
         location.push_str(query);
     }
     Some(location)
+}
+
+/// The path of a URI: `*` of OPTIONS is none, and would become part of the host's name.
+fn in_location(path: &str) -> &str {
+    if path.starts_with('/') { path } else { "/" }
 }
 
 /// Host and port of an authority; brackets of an IPv6 literal stay.
@@ -121,7 +128,7 @@ mod tests {
             &'a str,
         );
         #[rustfmt::skip]
-        let cases: [Case<'_>; 25] = [
+        let cases: [Case<'_>; 29] = [
             ("VS-H-40", |r| r.uri = Some("/new".into()), "web", "/old", Some("q=1"), 0, 80, "http://web/new?q=1"),
             ("VS-H-40", |r| r.uri = Some("/new?z=2".into()), "web", "/old", Some("q=1"), 0, 80, "http://web/new?z=2"),
             ("VS-H-40", |r| r.uri = Some("new".into()), "web", "/old", None, 0, 80, "http://web/new"),
@@ -133,6 +140,10 @@ mod tests {
             ("VS-H-42", |r| r.prefix_rewrite = Some("/".into()), "", "/a/x", None, 2, 80, "/.//x"),
             ("VS-H-42", |r| r.prefix_rewrite = Some("/".into()), "web", "/a/x", None, 2, 80, "http://web//x"),
             ("VS-H-43", |r| r.scheme = Some("https".into()), "web", "/a", None, 0, 80, "https://web/a"),
+            ("VS-H-43", |r| r.scheme = Some("https".into()), "web", "*", None, 1, 80, "https://web/"),
+            ("VS-H-43", |r| r.scheme = Some("https".into()), "web:81", "*", None, 1, 80, "https://web:81/"),
+            ("VS-H-42", |r| r.authority = Some("new.com".into()), "web", "*", None, 0, 80, "http://new.com/"),
+            ("VS-H-41", |r| r.prefix_rewrite = Some("/bar".into()), "web", "*", None, 1, 80, "http://web/bar"),
             ("VS-H-44", |r| { r.scheme = Some("https".into()); r.port = Some(8443); }, "web", "/a", None, 0, 80, "https://web:8443/a"),
             ("VS-H-44", |r| { r.scheme = Some("https".into()); r.port = Some(443); }, "web", "/a", None, 0, 80, "https://web/a"),
             ("VS-H-44", |r| { r.scheme = Some("https".into()); r.port = Some(80); }, "web", "/a", None, 0, 80, "https://web:80/a"),
@@ -164,6 +175,14 @@ mod tests {
                 "{rule}: {redirect:?}"
             );
         }
+    }
+
+    /// GW-50.
+    #[test]
+    fn the_whole_server_is_no_part_of_a_host() {
+        let location = |path| https_location("web:80", path, None);
+        assert_eq!(location("*").as_deref(), Some("https://web:80/"));
+        assert_eq!(location("/a").as_deref(), Some("https://web:80/a"));
     }
 
     /// VS-H-42.
