@@ -675,6 +675,50 @@ async fn a_response_that_breaks_before_the_client_has_a_byte_is_an_answer_of_our
     }
 }
 
+/// VS-H-131: a stream that the endpoint has not looked at is told from one that it has reset.
+#[tokio::test]
+async fn a_stream_that_is_refused_is_told_from_one_that_is_reset() {
+    let endpoint = FrameUpstream::start(|mut peer, _| async move {
+        peer.accept(&[]).await?;
+        loop {
+            let asked = peer.request().await?;
+            let frame = match asked.field(":path") {
+                Some("/away") => Frame::goaway(0, code::NO_ERROR, b""),
+                Some("/refused") => Frame::reset(asked.stream, code::REFUSED_STREAM),
+                _ => Frame::reset(asked.stream, code::INTERNAL_ERROR),
+            };
+            peer.send(&[frame]).await?;
+        }
+    })
+    .await;
+    let web = SocketAddr::new(fresh_ip(), free_port());
+    let documents = http2("web", web.ip(), web.port(), endpoint.addr())
+        + &rules(
+            "web",
+            "- retries: {attempts: 0}
+  route: [{destination: {host: web}}]",
+        );
+    let notes = Notes::default();
+    let _gateway = notes.serve(settings(), &documents).await;
+    for (path, why) in [
+        ("/reset", "remote_reset"),
+        ("/refused", "remote_refused_stream_reset"),
+        ("/away", "remote_refused_stream_reset"),
+    ] {
+        let (stream, own) = dial(web).await;
+        let mut client = pointsman_testkit::RawHttp::over(stream);
+        let reply = client.get("web", path).await.expect("an answer");
+        assert_eq!(reply.status, 503, "{path}");
+        let told = Told {
+            status: 503,
+            details: format!("upstream_reset_before_response_started{{{why}}}"),
+            flags: "UR".into(),
+            failure: String::new(),
+        };
+        assert_eq!(notes.of(own, 1).await, [told], "{path}");
+    }
+}
+
 /// A port that says HTTP/2, and a server that does not speak it: that can be connected to, and the
 /// operator is told what is wrong.
 #[tokio::test]

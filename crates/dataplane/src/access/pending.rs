@@ -188,6 +188,8 @@ impl Pending {
     pub(crate) fn chosen(&self, endpoint: &EndpointState) {
         self.edit(|record| {
             record.upstream_local = None;
+            // Of the try before.
+            record.transport_failure = "".into();
             record.upstream_host = match endpoint.address {
                 EndpointAddress::Socket(address) => Some(address),
                 EndpointAddress::Name { .. } | EndpointAddress::Unix(_) => None,
@@ -239,7 +241,14 @@ impl Pending {
         } = *pending;
         record.response_code = ending.status;
         record.flags = ending.flags;
-        record.details = ending.details.into();
+        // As Envoy has it, with why there was no connection.
+        record.details = match ending.details.strip_suffix("connection_failure}") {
+            Some(side) if !record.transport_failure.is_empty() => {
+                let why = &record.transport_failure;
+                format!("{side}connection_failure|{why}}}").into()
+            }
+            _ => ending.details.into(),
+        };
         (record.bytes_received, record.bytes_sent) = ending.bytes;
         record.duration_ms = millis(started.elapsed());
         ring.push(record);

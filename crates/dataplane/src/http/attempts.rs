@@ -4,7 +4,7 @@ use super::{
     Context,
     again::Tries,
     body::gathering,
-    connecting::{Found, NoConnection, connection},
+    connecting::{self, Found, NoConnection, connection},
     decide::{Forward, To, speaks_http2},
     local::{self, Local},
     watched::{Looks, awaited},
@@ -458,7 +458,7 @@ async fn by_http2(
             let reused = lease.is_reused();
             return (attempt.http2(lease, tries).await, reused);
         }
-        Err(Http2OpenError::Connect(_)) => local::CONNECT_FAILED,
+        Err(Http2OpenError::Connect(error)) => connecting::failed(cx, &error),
         Err(error @ Http2OpenError::Handshake(_)) => {
             cx.access
                 .edit(|record| record.transport_failure = error.to_string().into());

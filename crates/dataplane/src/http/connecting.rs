@@ -15,7 +15,8 @@ use crate::{
     },
     socket::Socket,
 };
-use std::time::Instant;
+use rustix::io::Errno;
+use std::{io, time::Instant};
 
 /// Why there is no connection.
 pub(super) enum NoConnection {
@@ -150,7 +151,7 @@ async fn connect(
             cx.shard.counts.self_connect(&error);
             local::SELF_ENDPOINT
         }
-        Ok(Err(_)) => local::CONNECT_FAILED,
+        Ok(Err(error)) => failed(cx, &error),
         Err(Stall::ClientGone) => return Err(NoConnection::ClientGone),
         Err(Stall::Idle | Stall::Unread) => {
             cx.shard.counts.limit("timeouts.connect");
@@ -158,4 +159,81 @@ async fn connect(
         }
     };
     Err(NoConnection::Failed(local))
+}
+
+/// Connecting failed: the record gets why.
+pub(super) fn failed(cx: &Context<'_>, error: &io::Error) -> Local {
+    cx.access
+        .edit(|record| record.transport_failure = why(error).into());
+    match is_ours(error) {
+        true => local::CONNECT_FAILED_HERE,
+        false => local::CONNECT_FAILED,
+    }
+}
+
+/// Was nobody asked?
+fn is_ours(error: &io::Error) -> bool {
+    use Errno as E;
+    matches!(
+        Errno::from_io_error(error),
+        Some(E::ADDRNOTAVAIL | E::NETUNREACH | E::ACCESS | E::PERM | E::MFILE | E::NFILE)
+    )
+}
+
+/// Why connecting failed, as Envoy writes it into its log.
+fn why(error: &io::Error) -> String {
+    let words = error.to_string();
+    let words = match words.rsplit_once(" (os error") {
+        Some((words, _)) => words,
+        None => &words,
+    };
+    let when = match is_ours(error) {
+        true => "immediate",
+        false => "delayed",
+    };
+    format!("{when} connect error: {words}").replace(' ', "_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_that_failed_are_told_apart() {
+        for (errno, ours, told) in [
+            (
+                Errno::CONNREFUSED,
+                false,
+                "delayed_connect_error:_Connection_refused",
+            ),
+            (
+                Errno::HOSTUNREACH,
+                false,
+                "delayed_connect_error:_No_route_to_host",
+            ),
+            (
+                Errno::TIMEDOUT,
+                false,
+                "delayed_connect_error:_Connection_timed_out",
+            ),
+            (
+                Errno::NETUNREACH,
+                true,
+                "immediate_connect_error:_Network_is_unreachable",
+            ),
+            (
+                Errno::ADDRNOTAVAIL,
+                true,
+                "immediate_connect_error:_Cannot_assign_requested_address",
+            ),
+            (
+                Errno::MFILE,
+                true,
+                "immediate_connect_error:_Too_many_open_files",
+            ),
+        ] {
+            let error = errno.into();
+            assert_eq!((is_ours(&error), &*why(&error)), (ours, told));
+        }
+    }
 }

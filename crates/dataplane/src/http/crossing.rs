@@ -558,10 +558,10 @@ fn fault_of(fault: StreamFault) -> Download {
 /// The same for a stream that was not even begun.
 pub(super) fn failed(fault: StreamFault) -> End {
     let (kind, local) = match fault {
-        StreamFault::Refused => (FailureKind::Unprocessed, local::UPSTREAM_RESET),
-        StreamFault::GoneAway | StreamFault::Unsent => {
-            (FailureKind::Unprocessed, local::UPSTREAM_CLOSED)
+        StreamFault::Refused | StreamFault::GoneAway => {
+            (FailureKind::Unprocessed, local::UPSTREAM_REFUSED)
         }
+        StreamFault::Unsent => (FailureKind::Unprocessed, local::UPSTREAM_CLOSED),
         StreamFault::Reset(_) => (FailureKind::Reset, local::UPSTREAM_RESET),
         StreamFault::Closed => (FailureKind::Silent, local::UPSTREAM_CLOSED),
         StreamFault::Protocol(_) => (FailureKind::Reset, local::BAD_RESPONSE),

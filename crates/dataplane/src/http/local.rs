@@ -48,11 +48,18 @@ pub(crate) const NO_CLUSTER: Local = local(503, Flags::NC, "cluster_not_found", 
 /// No endpoint can be used (VS-H-127).
 pub(crate) const NO_ENDPOINT: Local =
     local(503, Flags::UH, "no_healthy_upstream", "no healthy upstream");
-/// Connecting failed (VS-H-128).
+/// Connecting failed (VS-H-128). The log adds the words for why.
 pub(crate) const CONNECT_FAILED: Local = local(
     503,
     Flags::UF,
-    "upstream_reset_before_response_started{connection_failure}",
+    "upstream_reset_before_response_started{remote_connection_failure}",
+    "upstream connect error or disconnect/reset before headers. reset reason: connection failure",
+);
+/// The same, and nobody was asked: there is no route, no port left, no file.
+pub(crate) const CONNECT_FAILED_HERE: Local = local(
+    503,
+    Flags::UF,
+    "upstream_reset_before_response_started{local_connection_failure}",
     "upstream connect error or disconnect/reset before headers. reset reason: connection failure",
 );
 /// Connecting took too long (VS-H-129).
@@ -76,6 +83,13 @@ pub(crate) const UPSTREAM_RESET: Local = local(
     Flags::UR,
     "upstream_reset_before_response_started{remote_reset}",
     "upstream connect error or disconnect/reset before headers. reset reason: remote reset",
+);
+/// The endpoint refused the stream, or left it out when it said goodbye (VS-H-131).
+pub(crate) const UPSTREAM_REFUSED: Local = local(
+    503,
+    Flags::UR,
+    "upstream_reset_before_response_started{remote_refused_stream_reset}",
+    "upstream connect error or disconnect/reset before headers. reset reason: remote refused stream reset",
 );
 /// The endpoint closed before it answered (VS-H-130).
 pub(crate) const UPSTREAM_CLOSED: Local = local(
