@@ -57,6 +57,45 @@ async fn requests_beyond_their_number_are_refused_at_once() {
 }
 
 #[tokio::test]
+async fn who_waits_for_a_connection_is_no_request_of_the_backend_yet() {
+    // BE-66, BE-67: twice as many come as there may be, and may wait.
+    let web = HttpUpstream::named("web")
+        .otherwise(Reply::identity().after(Duration::from_millis(100)))
+        .start()
+        .await;
+    let pool =
+        "{tcp: {maxConnections: 4}, http: {http1MaxPendingRequests: 8, http2MaxRequests: 4}}";
+    let at = fresh();
+    let _gateway = Gateway::serve(&pooled(at, "http", &[web.addr()], pool)).await;
+    for _ in 0..5 {
+        assert_eq!(at_once(at, 8).await, [200; 8]);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_is_not_lost_with_a_request_that_is_refused() {
+    // BE-67
+    let web = HttpUpstream::named("web")
+        .otherwise(Reply::text(200, "").after(Duration::from_millis(300)))
+        .start()
+        .await;
+    let at = fresh();
+    let mut settings = settings();
+    settings.process.shards = 1;
+    let documents = |most| {
+        let pool = format!("{{http: {{http2MaxRequests: {most}}}}}");
+        pooled(at, "http", &[web.addr()], &pool)
+    };
+    let gateway = Gateway::serve_with(settings, &documents(2)).await;
+    assert_eq!(at_once(at, 2).await, [200, 200]);
+    gateway.apply(&documents(1)).await;
+    eventually(SOON, || async { at_once(at, 2).await == [200, 503] }).await;
+    gateway.apply(&documents(2)).await;
+    eventually(SOON, || async { at_once(at, 2).await == [200, 200] }).await;
+    assert_eq!(web.connections(), 2);
+}
+
+#[tokio::test]
 async fn requests_wait_for_a_connection_in_turn() {
     // BE-60, BE-66: two connections for everybody, on both shards and to both endpoints.
     let slow = || Reply::identity().after(Duration::from_millis(20));

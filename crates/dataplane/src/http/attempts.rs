@@ -203,10 +203,11 @@ async fn attempts(
         false => None,
     };
     let backend = newer.as_deref().or(forward.backend());
-    let limits = backend.and_then(|it| it.limits.as_deref());
-    let request = match limits.map_or(Ok(None), PoolLimits::request) {
-        Ok(room) => room,
-        Err(full) => return Outcome::Reply(overflow(cx, full)),
+    // By HTTP/1 each try has its own, from when it has a connection.
+    let _place = match forward.http2.is_some().then(|| place(cx, backend)) {
+        Some(Err(full)) => return Outcome::Reply(full),
+        Some(Ok(place)) => place,
+        None => None,
     };
     let tries = Tries::new(cx.shard, forward.retries(), forward.backend());
     let mut tried = Tried::new();
@@ -233,7 +234,7 @@ async fn attempts(
             limit,
             end: progress.is_complete().then(|| Instant::now() + limit),
         });
-        let (upstream, end, reused) = if forward.http2.is_some() {
+        let (upstream, place, end, reused) = if forward.http2.is_some() {
             let lease = match time {
                 None => endpoint.http2().try_open(http2_limits(cx, backend)),
                 Some(_) => None,
@@ -258,7 +259,7 @@ async fn attempts(
                     (end, reused.get())
                 }
             };
-            (None, end, reused)
+            (None, None, end, reused)
         } else {
             let repeatable = forward.facts.idempotent && attempt.in_one_piece();
             let pooled = match repeated {
@@ -276,6 +277,16 @@ async fn attempts(
                     }
                 }
             };
+            // Who waits for a connection is counted by itself (BE-66). Given up before the connection
+            // is: whoever waits for that finds room.
+            let (upstream, place) = match upstream.map(|it| (it, place(cx, backend))) {
+                Ok((upstream, Ok(place))) => (Ok(upstream), place),
+                Ok((unused, Err(full))) => {
+                    keep_idle(cx, backend, endpoint, unused);
+                    (Err(NoConnection::Full(full)), None)
+                }
+                Err(none) => (Err(none), None),
+            };
             let end = match (&upstream, time) {
                 (Ok(upstream), None) => {
                     cx.access.connected(upstream);
@@ -288,7 +299,7 @@ async fn attempts(
                 }
                 (Err(none), _) => none.end(),
             };
-            (upstream.ok(), end, reused)
+            (upstream.ok(), place, end, reused)
         };
         let happened = match end {
             End::Finished {
@@ -296,11 +307,11 @@ async fn attempts(
                 reusable,
                 keep,
             } => {
+                drop(place);
                 if let Some(upstream) = upstream
                     && reusable
                 {
-                    let most = cx.shard.settings.limits.pooled_per_endpoint;
-                    endpoint.keep(upstream, Lifetime::in_force(backend), most, cx.lease.now());
+                    keep_idle(cx, backend, endpoint, upstream);
                 }
                 return Outcome::Answered {
                     status,
@@ -313,7 +324,7 @@ async fn attempts(
                     Some(upstream) => Outcome::Upgraded {
                         upstream,
                         in_flight,
-                        request,
+                        request: place,
                         reply,
                     },
                     // There is none without a connection.
@@ -351,6 +362,7 @@ async fn attempts(
         if looks.find_gone(cx, false) {
             return Outcome::CLIENT_GONE;
         }
+        drop(place);
         drop(upstream);
         if tries.policy().other_hosts_first() {
             tried.push(Rc::as_ptr(endpoint));
@@ -386,6 +398,25 @@ fn opened<'a>(
     deadline: Option<Instant>,
 ) -> Pin<Box<dyn Future<Output = Found> + 'a>> {
     Box::pin(connection(cx, backend, endpoint, freed, deadline))
+}
+
+/// Its place among the requests that the backend may have at once.
+fn place(cx: &Context<'_>, backend: Option<&ClusterState>) -> Result<Option<Counted>, Local> {
+    let limits = backend.and_then(|it| it.limits.as_deref());
+    limits
+        .map_or(Ok(None), PoolLimits::request)
+        .map_err(|full| overflow(cx, full))
+}
+
+/// Keeps a connection for the next request.
+fn keep_idle(
+    cx: &Context<'_>,
+    backend: Option<&ClusterState>,
+    endpoint: &EndpointState,
+    upstream: Upstream,
+) {
+    let most = cx.shard.settings.limits.pooled_per_endpoint;
+    endpoint.keep(upstream, Lifetime::in_force(backend), most, cx.lease.now());
 }
 
 /// The time that one try has until its response begins (VS-H-75).

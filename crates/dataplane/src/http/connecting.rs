@@ -10,7 +10,7 @@ use crate::{
     shard::{
         cluster_state::ClusterState,
         endpoint_state::{self, EndpointState},
-        pool_limits::{ConnectionPermit, Lifetime, PoolLimits},
+        pool_limits::{ConnectionPermit, Full, Lifetime, PoolLimits},
         upstream::Upstream,
     },
     socket::Socket,
@@ -83,6 +83,8 @@ async fn limited(
     let _pending = limits.pending().map_err(full)?;
     let freed = freed.filter(|it| limits.granted(it));
     let permit = match freed.map_or_else(|| limits.connection(), |freed| Ok(Some(freed))) {
+        // Nobody connects only to be refused then.
+        Ok(_) if !limits.has_place() => return Err(full(Full("http2MaxRequests"))),
         Ok(permit) => permit,
         Err(_) => match room(cx, endpoint, limits).await? {
             Room::Used(upstream) => return Ok((upstream, true)),

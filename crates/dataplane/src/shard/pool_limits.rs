@@ -36,6 +36,7 @@ struct Counts {
     waiting: AtomicU32,
     /// Requests without a connection yet.
     pending: AtomicU32,
+    /// Requests with one; by HTTP/2 all.
     requests: AtomicU32,
     repeating: AtomicU32,
 }
@@ -157,8 +158,8 @@ impl PoolLimits {
         self.max_connections.is_some()
     }
 
-    /// A request begins (BE-67). It is counted also where only a retry budget asks how many there
-    /// are.
+    /// A request has a connection, or begins by HTTP/2 (BE-67). It is counted also where only a retry budget asks how many
+    /// there are.
     pub(crate) fn request(&self) -> Result<Option<Counted>, Full> {
         let which: fn(&Counts) -> &AtomicU32 = |counts| &counts.requests;
         match (self.max_requests, self.budget) {
@@ -170,13 +171,22 @@ impl PoolLimits {
         }
     }
 
-    /// A request waits for a connection, be it one that is being opened (BE-66).
+    /// Would one more have room now?
+    pub(crate) fn has_place(&self) -> bool {
+        self.max_requests
+            .is_none_or(|most| self.counts.requests.load(Ordering::Relaxed) < most)
+    }
+
+    /// A request waits for a connection, be it one that is being opened (BE-66). Counted as
+    /// [`Self::request`] is.
     pub(crate) fn pending(&self) -> Result<Option<Counted>, Full> {
-        match self.max_pending {
-            None => Ok(None),
-            Some(most) => Counted::below(&self.counts, |counts| &counts.pending, most)
+        let which: fn(&Counts) -> &AtomicU32 = |counts| &counts.pending;
+        match (self.max_pending, self.budget) {
+            (Some(most), _) => Counted::below(&self.counts, which, most)
                 .map(Some)
                 .ok_or(Full("http1MaxPendingRequests")),
+            (None, Some(_)) => Ok(Some(Counted::new(&self.counts, which))),
+            (None, None) => Ok(None),
         }
     }
 
@@ -219,7 +229,9 @@ impl PoolLimits {
     pub(crate) fn repetition(&self) -> Result<Option<Counted>, Full> {
         let (most, name) = match (self.budget, self.max_retries) {
             (Some(budget), _) => {
-                let requests = self.counts.requests.load(Ordering::Relaxed);
+                let counts = [&self.counts.requests, &self.counts.pending];
+                let requests = counts.map(|it| it.load(Ordering::Relaxed));
+                let requests = requests.into_iter().fold(0, u32::saturating_add);
                 (share(requests, budget), "retryBudget")
             }
             (None, Some(most)) => (most, "maxRetries"),
@@ -369,7 +381,9 @@ mod tests {
         let two = [web.repetition(), web.repetition()];
         assert!(two.iter().all(Result::is_ok));
         assert_eq!(web.repetition().err(), Some(Full("retryBudget")));
-        let requests: Vec<_> = (0..6).map(|_| web.request()).collect();
+        let requests: Vec<_> = (0..3)
+            .flat_map(|_| [web.request(), web.pending()])
+            .collect();
         assert!(web.repetition().is_ok());
         drop(requests);
         policy.retry_budget = None;
