@@ -4,7 +4,7 @@ mod common;
 use common::*;
 use pointsman_gateway::Settings;
 use pointsman_testkit::{
-    HttpUpstream, RawHttp, TcpUpstream, eventually, free_port, fresh_ip,
+    HttpUpstream, RawHttp, TcpUpstream, client_hello, eventually, free_port, fresh_ip,
     message::MessageError,
     tcp::{Behaviour, Deaf, GREETING},
     within,
@@ -673,15 +673,12 @@ async fn a_connection_on_which_nobody_speaks_is_limited_counted_and_recorded() {
         };
         let (opened, closed) = (count("opened"), count("closed"));
         let (mut client, own) = dial(db).await;
-        gateway
-            .metrics_until(|it| opened(it) == 1.0 && closed(it) == 0.0)
-            .await;
         let (end, took) = timed(within(SOON, client.read(&mut [0]))).await;
         assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
         assert!(took < Duration::from_secs(10), "{took:?}");
         gateway
             .metrics_until(|it| {
-                closed(it) == 1.0
+                (opened(it), closed(it)) == (1.0, 1.0)
                     && it.sum("pointsman_limits_hit_total", &[("limit", limit)]) == 1.0
             })
             .await;
@@ -696,6 +693,38 @@ async fn a_connection_on_which_nobody_speaks_is_limited_counted_and_recorded() {
         let (_client, own) = dial(db).await;
         eventually(SOON, || async { upstream.open_connections() == 1 }).await;
         assert_eq!(notes.now_of(own), []);
+    }
+}
+
+/// PS-32: a client that speaks late counts as one that speaks at once.
+#[tokio::test]
+async fn what_is_no_tunnel_in_the_end_is_not_counted_as_one() {
+    let notes = Notes::default();
+    let web = HttpUpstream::named("web").start().await;
+    let mut settings = settings();
+    settings.process.shards = 1;
+    let (gateway, at) = pooled(&notes, settings, "", web.addr(), "{}").await;
+    let hello = client_hello(Some("any.example.com"), &[]);
+    let request: &[u8] = b"GET / HTTP/1.1\r\nHost: db\r\n\r\n";
+    // The last two are tunnels.
+    for says in [request, &*hello, b"\x00\r\n\r\n"] {
+        let seen = web.connections();
+        let (mut client, own) = dial(at).await;
+        eventually(SOON, || async { web.connections() == seen + 1 }).await;
+        client.write_all(says).await.expect("sent");
+        if says == request {
+            let got = within(SOON, client.read(&mut [0; 1])).await;
+            assert!(matches!(got, Ok(1)), "{got:?}");
+        }
+        drop(client);
+        assert_eq!(notes.of(own, 1).await.len(), 1);
+    }
+    let scrape = gateway
+        .metrics_until(|it| it.sum("istio_tcp_connections_closed_total", &[]) >= 2.0)
+        .await;
+    for name in ["opened", "closed"] {
+        let name = format!("istio_tcp_connections_{name}_total");
+        assert_eq!(scrape.sum(&name, &[]), 2.0, "{name}");
     }
 }
 

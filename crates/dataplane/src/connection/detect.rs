@@ -142,13 +142,8 @@ async fn run(
             }
         }
     }
-    let read = read(cx, inspection).await;
-    if matches!(read, Err(Undecided::ClientGone))
-        && let Some(candidate) = early.take()
-    {
-        candidate.end(cx, End::ClientReset);
-    }
-    let mut found = read?;
+    // What ends here is no tunnel, and was none.
+    let mut found = read(cx, inspection).await?;
     if found.class == Class::Tcp {
         found.early = early.map(Box::new);
     }

@@ -23,11 +23,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A connection to a backend, opened before it is known that it is needed.
+/// A connection to a backend, opened before it is known that it is needed. It counts once it is a tunnel.
 pub(crate) struct Early {
     upstream: Socket,
     in_flight: InFlight,
-    open: Open,
+    stats: Rc<ClusterStats>,
     since: Instant,
     patience: Patience,
     /// The server has spoken first.
@@ -65,7 +65,7 @@ impl Early {
                 Ok(Some(Self {
                     upstream,
                     in_flight,
-                    open: Open::new(target.stats),
+                    stats: target.stats,
                     since: Instant::now(),
                     patience: target.patience,
                     spoke: false,
@@ -102,13 +102,14 @@ impl Early {
         let Self {
             upstream,
             in_flight,
-            open,
+            stats,
             since,
             mut patience,
             ..
         } = *self;
         let spent = since.elapsed();
         patience.total = patience.total.map(|total| total.saturating_sub(spent));
+        let open = Open::new(stats);
         carry(cx, &upstream, in_flight, open, patience, detected).await;
     }
 
@@ -162,8 +163,8 @@ impl Early {
         }
     }
 
-    /// Ends both sides, of which none has said anything that is known.
-    pub(crate) fn end(mut self, cx: &Context<'_>, end: End) {
+    /// Ends both sides, of which none has said anything: a tunnel that carried nothing.
+    pub(crate) fn end(self, cx: &Context<'_>, end: End) {
         if let Some(limit) = end.limit() {
             cx.shard.counts.limit(limit);
         }
@@ -171,9 +172,7 @@ impl Early {
             stream::reset_on_close(cx.client);
             stream::reset_on_close(&self.upstream);
         }
-        let flags = flags(end);
-        self.open.flags = flags;
-        cx.access.finish(&Ending::of_connection(flags, (0, 0)));
+        refuse(cx, &self.stats, flags(end));
     }
 }
 
@@ -422,7 +421,7 @@ fn flags(end: End) -> Flags {
     }
 }
 
-/// Closes a connection that cannot be served: counted as opened and closed, with the reason.
+/// Closes a connection that carried nothing: counted as opened and closed, with the reason.
 fn refuse(cx: &Context<'_>, stats: &ClusterStats, flags: Flags) {
     stats.tcp_opened();
     stats.tcp_closed(flags, 0, 0);
