@@ -5,7 +5,7 @@ mod common;
 use common::*;
 use pointsman_gateway::Settings;
 use pointsman_testkit::{HttpUpstream, Reply, TcpUpstream, free_port, fresh_ip, tcp::Behaviour};
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 fn tight() -> Settings {
     let mut settings = settings();
@@ -93,6 +93,31 @@ async fn limits_of_requests_are_told_and_counted() {
     let last = client.get("web", "/").await.expect("an answer");
     assert!(!last.keeps_alive());
     counted(&gateway, "limits.requests_per_connection").await;
+}
+
+/// A connection hits its number of requests with the last one, not by waiting for it.
+#[tokio::test]
+async fn the_number_of_requests_is_hit_once() {
+    let upstream = HttpUpstream::named("web").start().await;
+    let web = SocketAddr::new(fresh_ip(), free_port());
+    let mut settings = settings();
+    settings.process.shards = 1;
+    settings.limits.requests_per_connection = 2;
+    let documents = http("web", web.ip(), web.port(), upstream.addr());
+    let gateway = Gateway::serve_with(settings, &documents).await;
+    for requests in [1, 1, 2] {
+        let mut client = connect(web).await;
+        for _ in 0..requests {
+            client.get("web", "/").await.expect("an answer");
+            // Longer than what a request needs is kept for the next one.
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    }
+    let scrape = gateway
+        .metrics_until(|it| it.sum("istio_requests_total", &[]) == 4.0)
+        .await;
+    let hit = [("limit", "limits.requests_per_connection")];
+    assert_eq!(scrape.sum("pointsman_limits_hit_total", &hit), 1.0);
 }
 
 #[tokio::test]

@@ -85,12 +85,9 @@ async fn requests(cx: &Context<'_>, connection: &mut Connection, input: &mut Vec
         // A client that pipelines must not keep the thread to itself.
         consume_budget().await;
         let limit = cx.shard.settings.limits.requests_per_connection;
-        let last = limit > 0 && connection.served.saturating_add(1) >= limit;
-        if last {
-            cx.shard.counts.limit("limits.requests_per_connection");
-        }
+        let spent = limit > 0 && connection.served.saturating_add(1) >= limit;
         // It may be over by the time that the request comes.
-        let last = || last || connection.age.is_over();
+        let last = || spent || connection.age.is_over();
         let mut out = Vec::new();
         let step = match next_head(cx, &mut connection.cache, input, &mut out, &last).await {
             Ok(step) => step,
@@ -109,6 +106,9 @@ async fn requests(cx: &Context<'_>, connection: &mut Connection, input: &mut Vec
             Err(NoHead::Other(end)) => return end,
         };
         connection.served = connection.served.saturating_add(1);
+        if spent {
+            cx.shard.counts.limit("limits.requests_per_connection");
+        }
         let then = handle(cx, &step, input, &mut out).await;
         buffers.give(out);
         match then {
