@@ -206,6 +206,38 @@ async fn an_endpoint_gets_one_key() {
     assert_ne!(keys[0].1, "dGhlIHNhbXBsZSBub25jZQ==");
 }
 
+/// RFC 8441 section 5: a success would say that the WebSocket is open, which it is not. What else the endpoint answers
+/// passes.
+#[tokio::test]
+async fn an_answer_that_switches_nothing_opens_no_websocket() {
+    let upstream = HttpUpstream::named("web").start().await;
+    let at = SocketAddr::new(fresh_ip(), free_port());
+    let text = service(
+        "web",
+        at.ip(),
+        at.port(),
+        "http",
+        &plain(&[upstream.addr()]),
+    );
+    let notes = Notes::default();
+    let _gateway = notes.serve(settings(), &text).await;
+    for (answer, status, why) in [
+        (200, 502, "websocket_not_switched"),
+        (204, 502, "websocket_not_switched"),
+        (403, 403, ""),
+        (426, 426, ""),
+    ] {
+        upstream.set("/chat", Reply::text(answer, ""));
+        let (stream, own) = dial(at).await;
+        let mut client = Http2Client::over(stream, |_| {}).await.expect("HTTP/2");
+        let mut stream = client.begin(&opening(), false).await.expect("begun");
+        assert_eq!(within(SOON, stream.status()).await, Ok(status), "{answer}");
+        let told = notes.of(own, 1).await;
+        let told = told.first().map(|it| (it.status, &*it.failure));
+        assert_eq!(told, Some((status, why)), "{answer}");
+    }
+}
+
 /// The bytes of a WebSocket are counted while it runs, once, as those of a connection of TCP to its
 /// backend; and the time of its rule is for the switch alone (VS-H-63).
 #[tokio::test]

@@ -160,6 +160,10 @@ pub(super) fn pass_head(
     {
         return Err(Download::Malformed("bad_websocket_accept"));
     }
+    // Over HTTP/2 a success says that the tunnel is open (RFC 8441 section 5), and this one opens none.
+    if facts.upgrade && facts.version == Version::Http2 && matches!(head.status, 200..=299) {
+        return Err(Download::Malformed("websocket_not_switched"));
+    }
     if gate.rejects(&head) {
         return Err(Download::Rejected);
     }
