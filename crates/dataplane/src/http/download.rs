@@ -27,6 +27,9 @@ use pointsman_wire::http1::{
 /// Interim responses passed on for one request; more is a flood.
 pub(super) const MAX_INTERIM: u32 = 32;
 
+/// Bytes that the framing of what one read brings hardly exceeds.
+pub(super) const FRAMING: usize = 64;
+
 /// How receiving a response ended.
 #[derive(Debug)]
 pub(crate) enum Download {
@@ -399,6 +402,8 @@ impl Body<'_> {
     async fn chunked(&mut self, input: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<(), Broken> {
         let mut decoder = ChunkDecoder::new(ChunkLimits::default());
         loop {
+            // Grown by and by it would be of up to twice the size.
+            out.reserve(input.len() + FRAMING);
             let mut at = 0;
             let sent = self.progress.sent.get();
             let done = loop {
@@ -460,6 +465,8 @@ impl Body<'_> {
             return;
         }
         self.sent(data.len());
+        // As above.
+        out.reserve(data.len() + FRAMING);
         if self.chunk_out {
             write_chunk_header(out, data.len());
             out.extend_from_slice(data);
@@ -474,6 +481,26 @@ impl Body<'_> {
 mod tests {
     use super::*;
     use crate::turn::tests::{CHUNK, CHUNKS, longest_turn, reader, sender};
+
+    #[tokio::test]
+    async fn a_large_piece_is_framed_in_as_much_memory_as_it_has() {
+        let (upstream, client, buffers) = (sender(CHUNK), reader(), Buffers::default());
+        let body = Body {
+            client: &client,
+            upstream: &upstream,
+            buffers: &buffers,
+            splice_after: 0,
+            chunk_out: true,
+            grpc: false,
+            progress: &Progress::default(),
+            turn: Turn::default(),
+        };
+        let data = buffers.bulk();
+        let data = vec![b'x'; data.capacity()];
+        let mut out = buffers.small();
+        body.piece(&mut out, &data);
+        assert!(out.capacity() <= data.len() + FRAMING, "{}", out.capacity());
+    }
 
     #[tokio::test]
     async fn others_have_a_turn_though_small_chunks_do_not_end() {

@@ -1,5 +1,5 @@
 //! The request body: from the client to the endpoint.
-use super::{kept::Kept, mirror::Copies};
+use super::{download::FRAMING, kept::Kept, mirror::Copies};
 use crate::{
     shard::{
         Shard,
@@ -205,6 +205,7 @@ fn anew(
     let Some(mut decoder) = kept.chunks() else {
         return Ok(true); // nothing is to come
     };
+    out.reserve(input.len() + FRAMING);
     let mut at = 0;
     let done = loop {
         let rest = input.get(at..).unwrap_or_default();
