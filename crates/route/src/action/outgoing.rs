@@ -62,8 +62,9 @@ pub fn outgoing<'a>(
     let host = rewrite
         .and_then(|it| it.authority.as_deref())
         .or_else(|| authority(rule, index));
-    // The path before it was rewritten is told to the backend, by nobody else (VS-H-60b).
-    if rewritten.is_some() {
+    // The path before is told to the backend, by nobody else (VS-H-60b), also where the pattern takes
+    // nothing of it.
+    if rewrite.is_some_and(|it| it.uri.is_some() || it.uri_regex.is_some()) {
         extra.retain(|(name, _)| !name.eq_ignore_ascii_case(ORIGINAL_PATH));
         let original = match incoming.query {
             None => Cow::Borrowed(incoming.path.as_bytes()),
