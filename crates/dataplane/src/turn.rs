@@ -40,6 +40,9 @@ impl Turn {
         Poll::Pending
     }
 
+    /// What an answer of our own counts: making one costs as much as copying that.
+    const ANSWER: usize = 6 * 1024;
+
     /// Waits for the next turn, if this one is over.
     pub(crate) async fn wait(&mut self) {
         if self.0 > Self::BYTES {
@@ -52,6 +55,11 @@ impl Turn {
     /// byte, which has five of them, costs as much as copying some dozen.
     pub(crate) fn framing(&mut self, bytes: usize) {
         self.0 = self.0.saturating_add(bytes.saturating_mul(Self::FRAMING));
+    }
+
+    /// A request was answered by ourselves. Nothing is waited for then, and the next one may be there.
+    pub(crate) fn answer(&mut self) {
+        self.0 = self.0.saturating_add(Self::ANSWER);
     }
 
     /// Bytes were read; `all`: the socket is empty, so that the next read waits anyway.

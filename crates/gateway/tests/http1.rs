@@ -1310,3 +1310,32 @@ async fn a_head_that_is_refused_is_answered_without_a_body() {
     assert_eq!(client.fate(1).await, Fate::Status(400));
     assert_eq!(client.answer(1).text(), "");
 }
+
+/// A client that always has another request, which the gateway answers itself, keeps nobody waiting for many of
+/// them.
+#[tokio::test]
+async fn pipelined_requests_that_are_answered_here_have_short_turns() {
+    const REQUESTS: usize = 1000;
+    let web = SocketAddr::new(fresh_ip(), free_port());
+    let upstream = HttpUpstream::named("web").start().await;
+    let documents = http("web", web.ip(), web.port(), upstream.addr())
+        + &rules("web", "- directResponse: {status: 418}");
+    let mut settings = settings();
+    settings.process.shards = 1;
+    let notes = Notes::default();
+    let _gateway = notes.serve(settings, &documents).await;
+    let ((mut one, its), (mut two, others)) = tokio::join!(dial(web), dial(web));
+    let requests = "GET / HTTP/1.1\r\nHost: web\r\n\r\n".repeat(REQUESTS);
+    let requests = requests.as_bytes();
+    let sent = tokio::join!(one.write_all(requests), two.write_all(requests));
+    assert!(sent.0.is_ok() && sent.1.is_ok());
+    for client in [its, others] {
+        assert_eq!(notes.of(client, REQUESTS).await.len(), REQUESTS);
+    }
+    let clients = notes.clients();
+    let mut turns: Vec<_> = clients.chunk_by(|a, b| a == b).map(<[_]>::len).collect();
+    // One of them has the shard to itself at the beginning, and one at the end. Between, each may have two turns.
+    turns.sort_unstable();
+    let median = turns[turns.len() / 2];
+    assert!(median <= 32, "{turns:?}");
+}

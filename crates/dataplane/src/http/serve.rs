@@ -12,7 +12,9 @@ use super::{
     watched::{Stall, awaited, watched},
     websocket,
 };
-use crate::{access::pending::Ending, shard::registry::IdleEnd, stream, tunnel::Progress};
+use crate::{
+    access::pending::Ending, shard::registry::IdleEnd, stream, tunnel::Progress, turn::Turn,
+};
 use pointsman_telemetry::{ClusterStats, Flags, RequestProtocol};
 use pointsman_wire::http1::{BodyLength, first_line_ends, head_may_be_complete, make_last};
 use std::{
@@ -20,7 +22,6 @@ use std::{
     pin::pin,
     time::{Duration, Instant},
 };
-use tokio::task::coop::consume_budget;
 
 /// How long a client may take for its next request until what requests need is let go.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -32,6 +33,7 @@ pub(crate) async fn serve(cx: &Context<'_>, mut input: Vec<u8>) {
         cache: TableCache::default(),
         served: 0,
         age: Age::new(cx.shard),
+        turn: Turn::default(),
     };
     let mut patience = timeouts.keep_alive.0;
     let end = loop {
@@ -76,14 +78,15 @@ struct Connection {
     cache: TableCache,
     served: u32,
     age: Age,
+    turn: Turn,
 }
 
 /// Serves requests until the client pauses or the connection is to be closed.
 async fn requests(cx: &Context<'_>, connection: &mut Connection, input: &mut Vec<u8>) -> End {
     let buffers = &cx.shard.buffers;
     loop {
-        // A client that pipelines must not keep the thread to itself.
-        consume_budget().await;
+        // A client that pipelines must not keep the thread to itself. What is forwarded waits for others anyway.
+        connection.turn.wait().await;
         let limit = cx.shard.settings.limits.requests_per_connection;
         let spent = limit > 0 && connection.served.saturating_add(1) >= limit;
         // It may be over by the time that the request comes.
@@ -108,6 +111,9 @@ async fn requests(cx: &Context<'_>, connection: &mut Connection, input: &mut Vec
         connection.served = connection.served.saturating_add(1);
         if spent {
             cx.shard.counts.limit("limits.requests_per_connection");
+        }
+        if !matches!(step, Step::Forward(_)) {
+            connection.turn.answer();
         }
         let then = handle(cx, &step, input, &mut out).await;
         buffers.give(out);

@@ -90,6 +90,13 @@ impl Notes {
             .collect()
     }
 
+    /// Whose each record of now is, in their order.
+    pub fn clients(&self) -> Vec<IpAddr> {
+        let records = self.records_now();
+        let clients = records.iter().filter_map(|it| it.downstream_remote);
+        clients.map(|it| it.ip()).collect()
+    }
+
     fn records_now(&self) -> MutexGuard<'_, Vec<AccessRecord>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
