@@ -1339,3 +1339,43 @@ async fn pipelined_requests_that_are_answered_here_have_short_turns() {
     let median = turns[turns.len() / 2];
     assert!(median <= 32, "{turns:?}");
 }
+
+/// RFC 9112 section 2.2: an empty line behind a body begins no request, and its client is idle: it gets no
+/// answer to what it did not ask, and holds up no drain.
+#[tokio::test]
+async fn an_empty_line_behind_a_body_begins_no_request() {
+    let upstream = HttpUpstream::named("web").start().await;
+    let web = SocketAddr::new(fresh_ip(), free_port());
+    let mut settings = settings();
+    settings.timeouts.request_head = written("300ms");
+    let documents = http("web", web.ip(), web.port(), upstream.addr());
+    let gateway = Gateway::serve_with(settings.clone(), &documents).await;
+    let post = "POST / HTTP/1.1\r\nHost: web\r\nContent-Length: 3\r\n\r\nabc";
+    for (line, later) in [("\r\n", ""), ("", "\r\n")] {
+        let mut client = connect(web).await;
+        client.send(post.to_owned() + line).await.expect("sent");
+        assert_eq!(client.read_response().await.expect("an answer").status, 200);
+        client.send(later).await.expect("sent");
+        let silence = Duration::from_millis(800);
+        let heard = tokio::time::timeout(silence, client.read_exact(1)).await;
+        assert!(heard.is_err(), "{heard:?}");
+        assert_eq!(client.get("web", "/").await.expect("an answer").status, 200);
+    }
+    // Half of one is not waited for, and nothing to speak of.
+    let mut client = connect(web).await;
+    client.send(post.to_owned() + "\r").await.expect("sent");
+    assert_eq!(client.read_response().await.expect("an answer").status, 200);
+    assert_eq!(client.read_to_end().await.expect("closed in order"), b"");
+    let hit = [("limit", "timeouts.request_head")];
+    let metrics = gateway.metrics().await;
+    assert_eq!(metrics.sum("pointsman_limits_hit_total", &hit), 0.0);
+    drop(gateway);
+    settings.timeouts.request_head = written("60s");
+    settings.process.drain_time = written("60s");
+    let gateway = Gateway::serve_with(settings, &documents).await;
+    let mut client = connect(web).await;
+    client.send(post.to_owned() + "\r\n").await.expect("sent");
+    assert_eq!(client.read_response().await.expect("an answer").status, 200);
+    let drained = tokio::task::spawn_blocking(move || drop(gateway));
+    within(SOON, drained).await.expect("no panic");
+}

@@ -34,6 +34,7 @@ pub(crate) async fn serve(cx: &Context<'_>, mut input: Vec<u8>) {
         served: 0,
         age: Age::new(cx.shard),
         turn: Turn::default(),
+        blank: false,
     };
     let mut patience = timeouts.keep_alive.0;
     let end = loop {
@@ -79,6 +80,8 @@ struct Connection {
     served: u32,
     age: Age,
     turn: Turn,
+    /// An empty line was taken off before the next request.
+    blank: bool,
 }
 
 /// Serves requests until the client pauses or the connection is to be closed.
@@ -92,7 +95,8 @@ async fn requests(cx: &Context<'_>, connection: &mut Connection, input: &mut Vec
         // It may be over by the time that the request comes.
         let last = || spent || connection.age.is_over();
         let mut out = Vec::new();
-        let step = match next_head(cx, &mut connection.cache, input, &mut out, &last).await {
+        let (cache, blank) = (&mut connection.cache, &mut connection.blank);
+        let step = match next_head(cx, cache, blank, input, &mut out, &last).await {
             Ok(step) => step,
             Err(NoHead::Late) => {
                 local::HEAD_TIMEOUT.write(&mut out, None, false);
@@ -108,6 +112,7 @@ async fn requests(cx: &Context<'_>, connection: &mut Connection, input: &mut Vec
             }
             Err(NoHead::Other(end)) => return end,
         };
+        connection.blank = false;
         connection.served = connection.served.saturating_add(1);
         if spent {
             cx.shard.counts.limit("limits.requests_per_connection");
@@ -196,6 +201,7 @@ impl Then {
 async fn next_head(
     cx: &Context<'_>,
     cache: &mut TableCache,
+    blank: &mut bool,
     input: &mut Vec<u8>,
     out: &mut Vec<u8>,
     last: &impl Fn() -> bool,
@@ -204,7 +210,16 @@ async fn next_head(
     let most = cx.shard.settings.limits.head_bytes;
     // Method, blanks and version around the longest target fit into 64 bytes.
     let line = cx.shard.settings.limits.target_bytes.saturating_add(64);
-    if input.is_empty() {
+    loop {
+        // Old clients send an empty line behind a body (RFC 9112 section 2.2), which begins nothing. One is
+        // taken off: each makes the client idle anew.
+        if input == b"\r\n" && !std::mem::replace(blank, true) {
+            input.clear();
+            cx.shard.buffers.give(std::mem::take(input));
+        }
+        if !input.is_empty() {
+            break;
+        }
         let first = pin!(first_bytes(cx, input));
         match cx.idle(PAUSE, first).await {
             Ok(Ok(1..)) => {}
@@ -245,7 +260,11 @@ async fn next_head(
                 stream::reset_on_close(cx.client);
                 return Err(NoHead::Other(End::Gone));
             }
-            Err(_) if input.is_empty() => return Err(NoHead::Other(End::Gone)),
+            // As good as silence.
+            Err(_) if input.iter().all(|byte| b"\r\n".contains(byte)) => {
+                input.clear();
+                return Err(NoHead::Other(End::Close { unread: false }));
+            }
             Err(_) => return Err(NoHead::Late),
         }
     }
