@@ -187,6 +187,31 @@ async fn an_answer_and_the_body_it_leaves_unread_each_have_their_time() {
     let end = within(SOON, client.read_to_end()).await;
     assert!(is_reset(&end) || end.is_ok_and(|rest| rest.is_empty()));
     gone().await;
+    let hit = [("limit", "timeouts.request_body")];
+    let metrics = gateway.metrics().await;
+    assert_eq!(metrics.sum("pointsman_limits_hit_total", &hit), 1.0);
+}
+
+/// `timeouts.request_body` is for each byte: a body that comes slowly is read behind an answer of our own, as it
+/// is by an endpoint.
+#[tokio::test]
+async fn a_slow_body_behind_an_answer_of_our_own_keeps_its_connection() {
+    let upstream = HttpUpstream::named("web").start().await;
+    let (vip, port) = (fresh_ip(), free_port());
+    let documents =
+        http("web", vip, port, upstream.addr()) + &rules("web", "- directResponse: {status: 418}");
+    let mut settings = settings();
+    settings.timeouts.request_body = written("2s");
+    let _gateway = Gateway::serve_with(settings, &documents).await;
+    let mut client = connect((vip, port).into()).await;
+    let head = "POST / HTTP/1.1\r\nHost: web\r\nContent-Length: 10\r\n\r\n";
+    client.send(head).await.expect("sent");
+    assert_eq!(client.read_response().await.expect("an answer").status, 418);
+    for _ in 0..10 {
+        client.send("x").await.expect("sent");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    assert_eq!(client.get("web", "/").await.expect("an answer").status, 418);
 }
 
 /// A listener of an endpoint whose kernel takes little that it does not read, and from which ours keeps

@@ -15,29 +15,10 @@ pub(crate) async fn discard(
     lease: &Lease,
     body: BodyLength,
     input: &mut Vec<u8>,
-    most: u64,
-    received: &Cell<u64>,
-) -> bool {
-    let limit = cx.shard.settings.timeouts.request_body.0;
-    lease
-        .within(limit, read(cx, body, input, most, received))
-        .await
-        .unwrap_or(false)
-}
-
-/// How many bytes of a body have come behind its head.
-pub(super) fn received(body: BodyLength, input: &[u8]) -> u64 {
-    let part = Rest::new(body).take(input);
-    part.map_or(0, |part| part.contents as u64)
-}
-
-async fn read(
-    cx: &Context<'_>,
-    body: BodyLength,
-    input: &mut Vec<u8>,
     mut most: u64,
     received: &Cell<u64>,
 ) -> bool {
+    let limit = cx.shard.settings.timeouts.request_body.0;
     let mut rest = Rest::new(body);
     loop {
         consume_budget().await;
@@ -57,10 +38,21 @@ async fn read(
         if input.capacity() == 0 {
             *input = cx.shard.buffers.small();
         }
-        if !matches!(stream::read(cx.client, input).await, Ok(1..)) {
-            return false;
+        match lease.within(limit, stream::read(cx.client, input)).await {
+            Ok(Ok(1..)) => {}
+            Ok(_) => return false,
+            Err(_) => {
+                cx.shard.counts.limit("timeouts.request_body");
+                return false;
+            }
         }
     }
+}
+
+/// How many bytes of a body have come behind its head.
+pub(super) fn received(body: BodyLength, input: &[u8]) -> u64 {
+    let part = Rest::new(body).take(input);
+    part.map_or(0, |part| part.contents as u64)
 }
 
 /// What is still to come of a body.
