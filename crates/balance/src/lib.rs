@@ -205,6 +205,17 @@ mod tests {
     }
 
     #[test]
+    fn round_robin_owes_nothing_for_weights_that_are_no_more() {
+        // BE-32
+        let algorithm = Algorithm::of(&policy::Algorithm::RoundRobin);
+        counts(&algorithm, &Fixed(vec![(true, 0, 1000), (true, 0, 1)]), 500);
+        let now = Fixed(vec![(true, 0, 2), (true, 0, 1)]);
+        assert_eq!(counts(&algorithm, &now, 30), [20, 10]);
+        let more = Fixed(vec![(true, 0, 2), (true, 0, 1), (true, 0, 3)]);
+        assert_eq!(counts(&algorithm, &more, 30), [10, 5, 15]);
+    }
+
+    #[test]
     fn weights_hold_for_random_and_idle_least_request() {
         for policy in [policy::Algorithm::Random, policy::Algorithm::LeastRequest] {
             let counts = counts(
