@@ -1,4 +1,5 @@
 //! Process settings of the data path: every limit and every wait has a name and a default.
+use pointsman_wire::http1::HeadLimits;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::time::Duration as StdDuration;
 
@@ -256,6 +257,18 @@ pub struct Limits {
     /// Bytes after which one direction of a tunnel counts as bulk and is spliced, and of an HTTP/1
     /// body with a known length that is spliced from the start; 0: never.
     pub splice_after: u64,
+}
+
+impl Limits {
+    /// What a head may be at most, of a request or of a response.
+    #[must_use]
+    pub fn of_heads(&self) -> HeadLimits {
+        HeadLimits {
+            max_bytes: self.head_bytes,
+            max_fields: self.fields,
+            max_target: self.target_bytes,
+        }
+    }
 }
 
 impl Default for Limits {

@@ -4,7 +4,12 @@ mod common;
 
 use common::*;
 use pointsman_gateway::Settings;
-use pointsman_testkit::{HttpUpstream, Reply, TcpUpstream, free_port, fresh_ip, tcp::Behaviour};
+use pointsman_testkit::{
+    HttpUpstream, Reply, TcpUpstream,
+    frames::{Block, Fate, FrameClient, code},
+    free_port, fresh_ip,
+    tcp::Behaviour,
+};
 use std::{net::SocketAddr, time::Duration};
 
 fn tight() -> Settings {
@@ -149,6 +154,55 @@ async fn a_response_over_the_limit_is_502_and_counted() {
     let documents = http("web", web.ip(), web.port(), upstream.addr());
     let _gateway = Gateway::serve_with(settings, &documents).await;
     assert_eq!(get(web, "web", "/119").await.0, 200);
+}
+
+/// Answers of our own have as many fields as rules give them, up to what a head can have, and copies of
+/// requests get answers with as many as others.
+#[tokio::test]
+async fn the_number_of_fields_is_one_everywhere() {
+    let many = format!(
+        "HTTP/1.1 200 OK\r\n{}Content-Length: 0\r\n\r\n",
+        "X-A: b\r\n".repeat(110)
+    );
+    let upstream = HttpUpstream::named("web")
+        .otherwise(Reply::raw(many.as_bytes()))
+        .start()
+        .await;
+    let own = |path: &str, fields: usize| {
+        let fields: Vec<_> = (0..fields).map(|at| format!("x-{at}: v")).collect();
+        let set = fields.join(", ");
+        format!(
+            "- match: [{{uri: {{exact: {path}}}}}]\n  directResponse: {{status: 200, body: {{string: hi}}}}\n  \
+             headers: {{response: {{set: {{{set}}}}}}}\n"
+        )
+    };
+    let copied = "- route: [{destination: {host: web}}]\n  mirrors: [{destination: {host: web}}]";
+    let list = own("/105", 105) + &own("/140", 140) + copied;
+    let mut settings = settings();
+    settings.limits.fields = 128;
+    let web = SocketAddr::new(fresh_ip(), free_port());
+    let documents = http("web", web.ip(), web.port(), upstream.addr()) + &rules("web", &list);
+    let notes = Notes::default();
+    let gateway = notes.serve(settings, &documents).await;
+    assert_eq!(get(web, "web", "/").await.0, 200);
+    let mirrors = "pointsman_mirrors_total";
+    gateway
+        .metrics_until(|it| it.sum(mirrors, &[("outcome", "answered")]) == 1.0)
+        .await;
+
+    assert_eq!(get(web, "web", "/105").await.0, 200);
+    let (stream, own) = dial(web).await;
+    let mut client = FrameClient::over(stream);
+    client.preface(&[]).await.expect("HTTP/2");
+    let asked = |path| Block::request("GET", "web", path);
+    assert_eq!(client.ask(1, asked("/105")).await, Fate::Status(200));
+    assert_eq!(client.answer(1).body, b"hi");
+    let fate = client.ask(3, asked("/140")).await;
+    assert_eq!(fate, Fate::Reset(code::INTERNAL_ERROR));
+    let records = notes.records(own, 2).await;
+    let flags: Vec<_> = records.iter().map(|it| it.flags.to_string()).collect();
+    assert_eq!(flags, ["-", "LR"]);
+    counted(&gateway, "limits.fields").await;
 }
 
 #[tokio::test]

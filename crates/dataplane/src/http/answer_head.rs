@@ -13,7 +13,7 @@ use bytes::Bytes;
 use h2::SendStream;
 use pointsman_telemetry::Flags;
 use pointsman_wire::{
-    http1::{HeadLimits, RequestKind, field_slots, parse_response},
+    http1::{HeadLimits, Reason, Refusal, RequestKind, field_slots, parse_response},
     http2,
 };
 use std::{cell::Cell, time::Duration};
@@ -26,21 +26,29 @@ pub(super) struct Long<'a> {
     body: &'a [u8],
 }
 
+/// Why a reply is not sent yet.
+pub(super) enum Unsent<'a> {
+    /// There is no room for all of it.
+    Long(Long<'a>),
+    /// It cannot be read back, for this reason: rules may have given it more fields than a head can have.
+    Unreadable(&'static str),
+}
+
+impl From<Refusal> for Unsent<'_> {
+    fn from(refusal: Refusal) -> Self {
+        Self::Unreadable(refusal.reason.as_str())
+    }
+}
+
 /// Sends a whole reply if there is room for it; the bytes of its body.
-pub(super) fn send<'a>(answering: &Answering, reply: &'a [u8]) -> Result<u64, Long<'a>> {
+pub(super) fn send<'a>(answering: &Answering, reply: &'a [u8]) -> Result<u64, Unsent<'a>> {
     let mut slots = field_slots();
-    let limits = HeadLimits {
-        max_bytes: usize::MAX,
-        ..HeadLimits::default()
-    };
-    let Ok(Some(head)) = parse_response(reply, &mut slots, &limits, RequestKind::Other) else {
-        return Ok(0);
-    };
+    let head = parse_response(reply, &mut slots, &HeadLimits::HARD, RequestKind::Other)
+        .and_then(|head| head.ok_or(Refusal::response(Reason::BadStatusLine)))
+        .map_err(Unsent::from)?;
     let body = reply.get(head.len..).unwrap_or_default();
     // To HEAD the length is told, and no byte follows.
-    let Ok(response) = http2::to_response(&head, head.body, &[]) else {
-        return Ok(0);
-    };
+    let response = http2::to_response(&head, head.body, &[]).map_err(Unsent::from)?;
     let _ = answering.head(response, body.is_empty());
     let Some(mut stream) = answering.take_body().filter(|_| !body.is_empty()) else {
         return Ok(0);
@@ -50,7 +58,7 @@ pub(super) fn send<'a>(answering: &Answering, reply: &'a [u8]) -> Result<u64, Lo
         left: &Cell::default(),
     };
     if sink.room(body.len()) < body.len() {
-        return Err(Long { stream, body });
+        return Err(Unsent::Long(Long { stream, body }));
     }
     match stream.send_data(Bytes::copy_from_slice(body), true) {
         Ok(()) => Ok(body.len() as u64),

@@ -8,7 +8,7 @@ use super::{
     },
     client::{Client, Head, pass_head},
     decide::Forward,
-    download::{CutBy, Download, Gate, MAX_INTERIM, head_limits, read_head},
+    download::{CutBy, Download, Gate, MAX_INTERIM, read_head},
     exchange::{both_ways, one_way, send_head},
     local,
     upload::Upload,
@@ -130,7 +130,7 @@ impl Crossing<'_> {
             Ok(begun) => begun,
             Err(fault) => return failed(fault),
         };
-        let limits = head_limits(self.cx);
+        let limits = self.cx.shard.settings.limits.of_heads();
         let behind = RefCell::new(None);
         if !has_body {
             let end = {
@@ -237,7 +237,7 @@ impl Crossing<'_> {
         client: &mut Client<'_>,
     ) -> Download {
         let operations = self.forward.changes.levels();
-        let limits = head_limits(self.cx);
+        let limits = self.cx.shard.settings.limits.of_heads();
         let mut interims = 0;
         let head = loop {
             let head = read_head(

@@ -21,8 +21,8 @@ use pointsman_wire::{
     forwarded::{FieldList, Forwarded, request_id},
     grpc::Dialect,
     http1::{
-        BodyLength, ConnectionOption, FieldSet, HeadLimits, Reason, Refusal, RequestHead,
-        RequestKind, RequestRewrite, Version, field_slots, parse_request, write_request,
+        BodyLength, ConnectionOption, FieldSet, Reason, Refusal, RequestHead, RequestKind,
+        RequestRewrite, Version, field_slots, parse_request, write_request,
     },
     http2::{self, Outgoing},
     path,
@@ -189,16 +189,6 @@ impl TableCache {
     }
 }
 
-/// What a client's head may be at most.
-pub(super) fn head_limits(cx: &Context<'_>) -> HeadLimits {
-    let limits = &cx.shard.settings.limits;
-    HeadLimits {
-        max_bytes: limits.head_bytes,
-        max_fields: limits.fields,
-        max_target: limits.target_bytes,
-    }
-}
-
 /// Parses and routes the head at the start of `input`. What is to be sent is appended to `out`.
 /// `last`: the connection has had all the requests it may have.
 pub(crate) fn decide(
@@ -208,7 +198,7 @@ pub(crate) fn decide(
     out: &mut Vec<u8>,
     last: bool,
 ) -> Step {
-    let limits = head_limits(cx);
+    let limits = cx.shard.settings.limits.of_heads();
     let mut slots = field_slots();
     let head = match parse_request(input, &mut slots, &limits) {
         Ok(Some(head)) => head,

@@ -132,7 +132,7 @@ async fn receive(
     progress: &Progress,
 ) -> Download {
     let facts = &gate.forward.facts;
-    let limits = head_limits(cx);
+    let limits = cx.shard.settings.limits.of_heads();
     let mut interims = 0;
     let head = loop {
         let mut client = Client::Http1(out);
@@ -293,16 +293,6 @@ fn look_ahead(head: &ResponseHead<'_>, input: &[u8]) -> Result<(), &'static str>
             return Ok(());
         }
         rest = rest.get(used..).unwrap_or_default();
-    }
-}
-
-/// What an endpoint's head may be at most.
-pub(super) fn head_limits(cx: &Context<'_>) -> HeadLimits {
-    let limits = &cx.shard.settings.limits;
-    HeadLimits {
-        max_bytes: limits.head_bytes,
-        max_fields: limits.fields,
-        ..HeadLimits::default()
     }
 }
 

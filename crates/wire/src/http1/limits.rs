@@ -28,6 +28,15 @@ pub struct HeadLimits {
     pub max_target: usize,
 }
 
+impl HeadLimits {
+    /// For heads of our own: no more than what cannot be otherwise.
+    pub const HARD: Self = Self {
+        max_bytes: usize::MAX,
+        max_fields: MAX_FIELDS,
+        max_target: usize::MAX,
+    };
+}
+
 impl Default for HeadLimits {
     fn default() -> Self {
         Self {

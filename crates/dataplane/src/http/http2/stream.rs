@@ -2,12 +2,12 @@
 use super::{
     super::{
         again::Tries,
-        answer_head,
+        answer_head::{self, Unsent},
         attempts::{self, Attempt, End, Outcome},
         body::{Http2Source, Source, gathering},
         client::{Answering, Client},
         crossing::Crossing,
-        decide::{Forward, Step, decide_head, head_limits},
+        decide::{Forward, Step, decide_head},
         download::Gate,
         grpc,
         kept::{Kept, Pieces},
@@ -89,7 +89,8 @@ fn route(cx: &Context<'_>, peer: &Peer, mut parts: Parts, ended: bool, out: &mut
         let mut slots = http2::field_slots();
         let protocol = parts.extensions.get::<h2::ext::Protocol>();
         let protocol = protocol.map(h2::ext::Protocol::as_str);
-        match http2::request_head(&parts, protocol, ended, &mut slots, &head_limits(cx)) {
+        let limits = cx.shard.settings.limits.of_heads();
+        match http2::request_head(&parts, protocol, ended, &mut slots, &limits) {
             Ok(head) => decide_head(cx, &mut peer.cache.borrow_mut(), &head, out, false),
             Err(refusal) => Step::refused(refusal, grpc::asks_in(&parts), parts.method.as_str()),
         }
@@ -225,7 +226,12 @@ impl Stream<'_> {
     async fn answer(&self, out: &[u8], body: Option<Http2Source>) -> (u64, Flags) {
         let long = match answer_head::send(self.answering, out) {
             Ok(sent) => return (sent, Flags::EMPTY),
-            Err(long) => long,
+            Err(Unsent::Long(long)) => long,
+            Err(Unsent::Unreadable(reason)) => {
+                self.cx.refuse_response(reason);
+                self.answering.reset(Reason::INTERNAL_ERROR);
+                return (0, Flags::LR);
+            }
         };
         // Boxed, since most replies are short.
         let (sent, mut cut) = Box::pin(async {

@@ -9,8 +9,8 @@ use crate::{
     stream,
 };
 use pointsman_wire::http1::{
-    BodyLength, HeadLimits, RequestKind, ResponseBody, ResponseHead, field_slots,
-    head_may_be_complete, parse_response,
+    BodyLength, RequestKind, ResponseBody, ResponseHead, field_slots, head_may_be_complete,
+    parse_response,
 };
 use std::time::Instant;
 use tokio::task::coop::consume_budget;
@@ -62,10 +62,7 @@ async fn read_away(
     kind: RequestKind,
     input: &mut Vec<u8>,
 ) -> Option<bool> {
-    let limits = HeadLimits {
-        max_bytes: shard.settings.limits.head_bytes,
-        ..HeadLimits::default()
-    };
+    let limits = shard.settings.limits.of_heads();
     let (mut scanned, mut interims) = (0, 0);
     let mut rest = loop {
         let mut head = None;

@@ -56,12 +56,7 @@ pub(crate) struct Head {
 
 /// The limits of heads that the data path starts with.
 pub(super) fn limits() -> HeadLimits {
-    let limits = Limits::default();
-    HeadLimits {
-        max_bytes: limits.head_bytes,
-        max_fields: limits.fields,
-        max_target: limits.target_bytes,
-    }
+    Limits::default().of_heads()
 }
 
 impl Question {
