@@ -103,10 +103,6 @@ impl Conditions {
     }
 
     fn hold_reply(&self, reply: &Replied) -> bool {
-        // Whoever is full says so to be spared (VS-H-79).
-        if reply.overloaded {
-            return false;
-        }
         if reply.rate_limited {
             return self.has(RATE_LIMITED);
         }

@@ -29,8 +29,6 @@ pub struct Replied {
     pub grpc_status: Option<u8>,
     /// `x-envoy-ratelimited` is there.
     pub rate_limited: bool,
-    /// `x-envoy-overloaded` is there.
-    pub overloaded: bool,
 }
 
 impl Happened {
@@ -58,7 +56,6 @@ impl Replied {
                         .ok()
                         .and_then(|text| text.trim().parse().ok());
                 }
-                18 if name.eq_ignore_ascii_case("x-envoy-overloaded") => reply.overloaded = true,
                 19 if name.eq_ignore_ascii_case("x-envoy-ratelimited") => {
                     reply.rate_limited = true;
                 }

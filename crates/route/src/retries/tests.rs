@@ -32,14 +32,11 @@ fn everything() -> Vec<Happened> {
     let mut all = vec![ConnectFailed, Refused, ResetUnsent, Reset, TryTimeout];
     all.extend((100..=599).map(status));
     all.extend((0..=17).map(grpc));
-    for overloaded in [false, true] {
-        all.push(Happened::Replied(Replied {
-            status: 503,
-            rate_limited: !overloaded,
-            overloaded,
-            ..Replied::default()
-        }));
-    }
+    all.push(Happened::Replied(Replied {
+        status: 503,
+        rate_limited: true,
+        ..Replied::default()
+    }));
     all
 }
 
@@ -294,7 +291,6 @@ fn what_counts_of_a_head() {
         assert_eq!(read(&[("grpc-status", wrong)]).grpc_status, None, "{wrong}");
     }
     assert!(read(&[("X-Envoy-RateLimited", "")]).rate_limited);
-    assert!(read(&[("x-envoy-overloaded", "true")]).overloaded);
 }
 
 /// What the words say, read as a person would.
@@ -308,8 +304,8 @@ fn model(words: &[String], happened: &Happened) -> bool {
         Reset | TryTimeout => return none,
         Happened::Replied(reply) => reply,
     };
-    if reply.overloaded || reply.rate_limited {
-        return !reply.overloaded && said("envoy-ratelimited");
+    if reply.rate_limited {
+        return said("envoy-ratelimited");
     }
     let name = match reply.grpc_status {
         Some(1) => "cancelled",
@@ -334,14 +330,12 @@ fn happened() -> impl Strategy<Value = Happened> {
         ],
         option::of(0_u8..20),
         prop::bool::weighted(0.1),
-        prop::bool::weighted(0.1),
     );
-    let replied = replied.prop_map(|(status, grpc_status, rate_limited, overloaded)| {
+    let replied = replied.prop_map(|(status, grpc_status, rate_limited)| {
         Happened::Replied(Replied {
             status,
             grpc_status,
             rate_limited,
-            overloaded,
         })
     });
     let others = select(vec![ConnectFailed, Refused, ResetUnsent, Reset, TryTimeout]);
