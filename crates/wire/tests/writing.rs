@@ -73,6 +73,27 @@ fn requests() {
     );
 }
 
+/// RFC 9110 section 8.6.
+#[test]
+fn a_request_of_which_a_body_is_expected_says_that_there_is_none() {
+    let plain = RequestRewrite::default();
+    let upgrade = RequestRewrite {
+        connection: ConnectionOption::Upgrade("x"),
+        ..plain
+    };
+    for method in [
+        "POST", "PUT", "PATCH", "GET", "HEAD", "DELETE", "OPTIONS", "BREW",
+    ] {
+        let head = format!("{method} / HTTP/1.1\r\nHost: h\r\n\r\n");
+        let told = rewritten(&head, &plain, &[]).contains("\r\nContent-Length: 0\r\n");
+        assert_eq!(told, matches!(method, "POST" | "PUT" | "PATCH"), "{method}");
+        assert!(
+            !rewritten(&head, &upgrade, &[]).contains("Length"),
+            "{method}"
+        );
+    }
+}
+
 /// As if it had been written so from the beginning.
 #[test]
 fn a_head_with_a_length_becomes_one_with_chunks() {
@@ -301,7 +322,11 @@ fn essence<'h>(head: &RequestHead<'h>) -> Essence<'h> {
     Essence {
         line: (head.method, head.path, head.query),
         host: head.host,
-        body: head.body,
+        // Where a body is expected, it is said that there is none.
+        body: match head.body {
+            BodyLength::None => BodyLength::Length(0),
+            body => body,
+        },
         fields: head
             .forwarded()
             .map(|field| (field.name, field.value))

@@ -69,6 +69,7 @@ pub fn write_request(
     put(out, &[host.as_bytes(), b"\r\n"]);
     put_fields(out, head.bytes, head.fields, head.drop.union(rewrite.drop));
     match body {
+        BodyLength::None if owes_length(head.method, rewrite.connection) => put_length(out, 0),
         BodyLength::None => {}
         BodyLength::Length(length) => put_length(out, length),
         BodyLength::Chunked => put(out, &[CHUNKED]),
@@ -76,6 +77,13 @@ pub fn write_request(
     put_request_connection(out, rewrite.connection, head.te_trailers);
     put_extra(out, extra);
     put(out, &[b"\r\n"]);
+}
+
+/// Is a body expected of this method, so that a request without one says so (RFC 9110 section 8.6)? There are
+/// servers that answer 411 else. Clients of HTTP/2 need not say it, as the end of their stream does.
+fn owes_length(method: &str, connection: ConnectionOption<'_>) -> bool {
+    matches!(method, "POST" | "PUT" | "PATCH")
+        && !matches!(connection, ConnectionOption::Upgrade(_))
 }
 
 /// Makes a request head that [`write_request`] wrote, of a body with a length, that of a chunked body.
