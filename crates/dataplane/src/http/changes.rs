@@ -24,8 +24,8 @@ pub(crate) enum Changes {
     Nothing,
     /// The operations of the rule and of its destination at this index, if it has any.
     Rule(Arc<Rule>, Option<usize>),
-    /// Operations of this request alone, level by level, and whether they are carried out in turn.
-    Own(Box<[FieldOps]>, bool),
+    /// Operations of this request alone, level by level, and how many of the first are one.
+    Own(Box<[FieldOps]>, usize),
 }
 
 impl Changes {
@@ -41,7 +41,7 @@ impl Changes {
         let levels = levels(rule, target, |headers| &headers.response);
         if last.is_some() || levels.iter().any(action::asks) {
             let settled = levels.iter().map(|level| action::settle(level, facts));
-            Self::Own(settled.chain(last).collect(), levels.in_turn())
+            Self::Own(settled.chain(last).collect(), levels.joined())
         } else if levels.is_empty() {
             Self::Nothing
         } else {
@@ -54,7 +54,7 @@ impl Changes {
         match self {
             Self::Nothing => Levels::new(),
             Self::Rule(rule, target) => levels(rule, *target, |headers| &headers.response),
-            Self::Own(levels, in_turn) => Levels::of(levels, *in_turn),
+            Self::Own(levels, joined) => Levels::of(levels, *joined),
         }
     }
 }

@@ -15,7 +15,8 @@ use std::borrow::Cow;
 #[derive(Clone, Debug, Default)]
 pub struct Levels<'r> {
     list: SmallVec<[&'r FieldOps; 2]>,
-    in_turn: bool,
+    /// So many of the first are carried out as one.
+    joined: usize,
 }
 
 impl<'r> Levels<'r> {
@@ -24,11 +25,20 @@ impl<'r> Levels<'r> {
         Self::default()
     }
 
-    /// Levels in their order; empty ones are left out. `in_turn`: each level also removes what the
-    /// ones before it added (VS-H-102); otherwise the removes of all levels come first (VS-H-101).
-    pub fn of(list: impl IntoIterator<Item = &'r FieldOps>, in_turn: bool) -> Self {
-        let list = list.into_iter().filter(|level| !level.is_empty()).collect();
-        Self { list, in_turn }
+    /// Levels in their order; empty ones are left out. The first `joined` of the others are one: all
+    /// their removes, then every `set`, then every `add` (VS-H-101). Each of the rest sees what was
+    /// done before it (VS-H-102).
+    pub fn of(list: impl IntoIterator<Item = &'r FieldOps>, joined: usize) -> Self {
+        let filled = list.into_iter().filter(|level| !level.is_empty());
+        let list: SmallVec<_> = filled.collect();
+        let joined = joined.min(list.len());
+        Self { list, joined }
+    }
+
+    /// The same, and then this level.
+    pub fn then(mut self, last: Option<&'r FieldOps>) -> Self {
+        self.list.extend(last.filter(|level| !level.is_empty()));
+        self
     }
 
     /// Is there nothing to do?
@@ -41,9 +51,18 @@ impl<'r> Levels<'r> {
         self.list.iter().copied()
     }
 
-    /// Does each level see what the ones before it did?
-    pub fn in_turn(&self) -> bool {
-        self.in_turn
+    /// How many of the first are carried out as one.
+    pub fn joined(&self) -> usize {
+        self.joined
+    }
+
+    /// What is carried out as one, in its order.
+    fn groups(&self) -> impl Iterator<Item = &[&'r FieldOps]> {
+        let (joined, rest) = self
+            .list
+            .split_at_checked(self.joined)
+            .unwrap_or((&[], &self.list));
+        std::iter::once(joined).chain(rest.chunks(1))
     }
 }
 
@@ -72,7 +91,8 @@ pub fn levels<'r>(
     } else {
         [own, theirs]
     };
-    Levels::of(ordered.into_iter().flatten(), several)
+    let joined = if several { 1 } else { 2 };
+    Levels::of(ordered.into_iter().flatten(), joined)
 }
 
 /// The rule's own operations, those of its destination, and whether it has several: as written,
@@ -92,8 +112,8 @@ fn written<'r>(
     (own, theirs.map(|target| side(&target.headers)), several)
 }
 
-/// Carries out operations level by level: removes, then `set`, then `add` (VS-H-100); the removes of
-/// all levels come first unless they are carried out in turn. `names` are those of the received
+/// Carries out operations: removes, then `set`, then `add` (VS-H-100), of the levels that are one
+/// together, then of each of the others. `names` are those of the received
 /// fields; `leave_out` is told the positions of those that are not sent on, some of them more than
 /// once. Returns the fields to append. A value that comes out empty changes nothing, as in Envoy.
 ///
@@ -120,12 +140,14 @@ pub fn operations<'a, 'n>(
             leave_out(name);
         }
     }
-    for level in levels.iter() {
-        if levels.in_turn {
-            let removed = |name: &str| level.remove.iter().any(|it| it.eq_ignore_ascii_case(name));
-            extra.retain(|(own, _)| !removed(own));
-        }
-        for (name, value) in level.set.iter().filter(|(name, _)| allowed(name)) {
+    for group in levels.groups() {
+        let removed = |name: &str| {
+            let mut names = group.iter().flat_map(|level| &level.remove);
+            names.any(|it| it.eq_ignore_ascii_case(name))
+        };
+        extra.retain(|(own, _)| !removed(own));
+        let set = group.iter().flat_map(|level| &level.set);
+        for (name, value) in set.filter(|(name, _)| allowed(name)) {
             let value = made::value(value, facts);
             if !value.is_empty() {
                 leave_out(name);
@@ -133,7 +155,8 @@ pub fn operations<'a, 'n>(
                 extra.push((name, value));
             }
         }
-        for (name, value) in level.add.iter().filter(|(name, _)| allowed(name)) {
+        let add = group.iter().flat_map(|level| &level.add);
+        for (name, value) in add.filter(|(name, _)| allowed(name)) {
             let value = made::value(value, facts);
             if !value.is_empty() {
                 extra.push((name, value));
@@ -216,13 +239,13 @@ mod tests {
     }
 
     fn apply(levels: &[FieldOps], fields: &[(&str, &str)]) -> Vec<String> {
-        apply_in(false, levels, fields)
+        apply_in(levels.len(), levels, fields)
     }
 
-    fn apply_in(in_turn: bool, levels: &[FieldOps], fields: &[(&str, &str)]) -> Vec<String> {
+    fn apply_in(joined: usize, levels: &[FieldOps], fields: &[(&str, &str)]) -> Vec<String> {
         let mut drop = Vec::new();
         let names = fields.iter().map(|&(name, _)| name);
-        let levels = Levels::of(levels, in_turn);
+        let levels = Levels::of(levels, joined);
         let extra = operations(&levels, names, &made::Nothing, |index| drop.push(index));
         let kept = fields
             .iter()
@@ -251,7 +274,28 @@ mod tests {
     fn the_last_level_sets_and_cannot_remove_what_an_earlier_one_added() {
         let rule = ops(&[], &[("x", "rule")], &[("y", "1")]);
         let destination = ops(&["y"], &[("x", "dest")], &[]);
-        assert_eq!(apply(&[rule, destination], &[]), ["y: 1", "x: dest"]); // VS-H-101, T-H-72
+        assert_eq!(apply(&[rule, destination], &[]), ["x: dest", "y: 1"]); // VS-H-101, T-H-72
+    }
+
+    /// VS-H-101: what the destination sets does not replace what the rule adds.
+    #[test]
+    fn levels_that_are_one_set_before_they_add() {
+        let rule = ops(&[], &[("x", "rule set")], &[("x", "rule")]);
+        let destination = ops(&[], &[("X", "dest set")], &[("x", "dest")]);
+        let both = [rule, destination];
+        let client = [("x", "client")];
+        let one = ["X: dest set", "x: rule", "x: dest"];
+        assert_eq!(apply(&both, &client), one);
+        assert_eq!(
+            apply_in(1, &both, &client),
+            ["X: dest set", "x: dest"],
+            "of several destinations"
+        );
+        let cors = ops(&[], &[("x", "cors")], &[]);
+        let levels = Levels::of(&both, both.len()).then(Some(&cors));
+        let names = client.iter().map(|(name, _)| *name);
+        let extra = operations(&levels, names, &made::Nothing, |_| {});
+        assert_eq!(lines(&extra)[..], [("x", &b"cors"[..])]);
     }
 
     /// VS-H-102: of several destinations the rule comes last, and sees what the picked one did.
@@ -260,7 +304,7 @@ mod tests {
         let destination = ops(&[], &[("X", "dest"), ("z", "1")], &[("y", "1")]);
         let rule = ops(&["Y"], &[("x", "rule")], &[("y", "2")]);
         assert_eq!(
-            apply_in(true, &[destination, rule], &[("y", "0")]),
+            apply_in(1, &[destination, rule], &[("y", "0")]),
             ["z: 1", "x: rule", "y: 2"]
         );
     }

@@ -14,7 +14,7 @@ use pointsman_model::{
 };
 use pointsman_route::{
     Action, Matched, Request, Split, Table, Target,
-    action::{self, Asked, Facts, Injected, Levels, Nothing, Received, Verdict, location},
+    action::{self, Asked, Facts, Injected, Nothing, Received, Verdict, location},
 };
 use pointsman_wire::{
     grpc::{answered_in, call},
@@ -191,7 +191,7 @@ impl Taken<'_, '_> {
     ) -> Map<String, Value> {
         let index = target.map(|(_, index)| index);
         let levels = action::levels(self.matched.rule, index, |headers| &headers.response);
-        let levels = Levels::of(levels.iter().chain(last), levels.in_turn());
+        let levels = levels.then(last);
         match target {
             Some((split, index)) => execute::response(&levels, &self.facts(split, index)),
             None => execute::response(&levels, &self.known(None)),
