@@ -13,7 +13,7 @@ use crate::{
     http::Date,
     message::{InstallSnapshot, ShardFindings, SnapshotActive},
     settings::Settings,
-    shard::{Common, Shard, SharedCounts, registry},
+    shard::{Common, Shard, SharedCounts, lookups::Lookup, registry},
 };
 use pointsman_route::Snapshot;
 use pointsman_runtime::{ActorSpec, Link, Outlet, Overseer, ShardId, Watch};
@@ -61,8 +61,9 @@ pub struct ShardHandle {
 
 /// Starts a shard on the present thread, which must be the shard's.
 ///
-/// `drain` is this shard's own watch: each connection holds a guard of it.
-pub fn start(id: ShardId, plan: Plan, drain: Watch) -> ShardHandle {
+/// `lookup` and `drain` are this shard's own: a look-up runs on its thread, and each connection holds
+/// a guard of the watch.
+pub fn start(id: ShardId, plan: Plan, lookup: Lookup, drain: Watch) -> ShardHandle {
     /// Control messages are few: one snapshot outstanding, one rebind per snapshot.
     const CONTROL_MAILBOX: usize = 64;
     let overseer = plan.overseer;
@@ -77,6 +78,7 @@ pub fn start(id: ShardId, plan: Plan, drain: Watch) -> ShardHandle {
         },
         plan.snapshot,
         extensions,
+        lookup,
         drain.clone(),
     );
     clock(&shard, drain);

@@ -9,12 +9,13 @@ use pointsman_control::{Catalogue, CatalogueSpec, Files, FilesSettings, Names, n
 use pointsman_dataplane::{
     Plan, ShardHandle,
     access::{SinkHost, SinkOutlet, sink_host, sink_mailbox},
+    shard::lookups::Lookup,
 };
 use pointsman_model::World;
 use pointsman_route::{Snapshot, Tables};
 use pointsman_runtime::{Drain, Link, Overseer, ShardId, Shards};
 use pointsman_telemetry::{Format, Recorder, SourceLabels, WriteSink};
-use std::{sync::Arc, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 
 /// How long starting a thread's part may take. Nothing in it waits for the network.
@@ -108,7 +109,7 @@ pub(crate) async fn assemble(builder: Builder) -> anyhow::Result<Running> {
     let handles: Vec<ShardHandle> = shards
         .on_each(START, async move |id: ShardId| {
             let watch = watches[id.index()].clone();
-            pointsman_dataplane::start(id, plan.clone(), watch)
+            pointsman_dataplane::start(id, plan.clone(), lookup(), watch)
         })
         .await?;
 
@@ -196,5 +197,15 @@ pub(crate) async fn assemble(builder: Builder) -> anyhow::Result<Running> {
         progress,
         recorder,
         drain_time: settings.process.drain_time.0,
+    })
+}
+
+/// What a shard looks names up by: as the control plane does, with connections to DNS servers of its
+/// own.
+fn lookup() -> Lookup {
+    let lookup = names::system();
+    Rc::new(move |name| {
+        let answer = lookup(name);
+        Box::pin(async move { Ok(answer.await?.addresses) })
     })
 }

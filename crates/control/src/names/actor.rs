@@ -125,7 +125,8 @@ impl NameSource {
                         "the addresses of its last answer are used"
                     } else {
                         "what needs its address does not work: its endpoints are looked up again \
-                         for every connection, and the swallow guard lets nothing through for it"
+                         when they are connected to, and the swallow guard lets nothing through \
+                         for it"
                     })
                     .help("check the name, and the DNS servers of this machine")
             })

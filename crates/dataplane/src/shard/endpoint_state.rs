@@ -12,6 +12,7 @@ use std::{
     io,
     net::SocketAddr,
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::sync::oneshot;
@@ -232,24 +233,11 @@ impl EndpointState {
     /// As connecting fails; a name that does not resolve is `NotFound`; [`is_ourselves`] tells that
     /// the endpoint is this gateway, which is not connected to.
     pub(crate) async fn connect(&self, shard: &Shard) -> io::Result<Socket> {
-        let mark = shard.capture.mark;
-        let connect = async |address| {
-            if shard.ourselves.is(address) {
-                return Err(io::Error::other(ConnectsToItself(address)));
-            }
-            stream::connect(address, mark).await
-        };
         match &self.address {
-            EndpointAddress::Socket(address) => connect(*address).await,
+            EndpointAddress::Socket(address) => connect(shard, *address).await,
+            // Rare: names are known soon after the documents that have them.
             EndpointAddress::Name { host, port } => {
-                let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-                for address in tokio::net::lookup_host((&**host, *port)).await? {
-                    match connect(address).await {
-                        Ok(stream) => return Ok(stream),
-                        Err(error) => last = error,
-                    }
-                }
-                Err(last)
+                Box::pin(connect_by_name(shard, host, *port)).await
             }
             EndpointAddress::Unix(_) => Err(io::Error::new(
                 io::ErrorKind::Unsupported,
@@ -257,6 +245,25 @@ impl EndpointState {
             )),
         }
     }
+}
+
+async fn connect(shard: &Shard, address: SocketAddr) -> io::Result<Socket> {
+    if shard.ourselves.is(address) {
+        return Err(io::Error::other(ConnectsToItself(address)));
+    }
+    stream::connect(address, shard.capture.mark).await
+}
+
+/// To the first of the addresses of a name that can be connected to.
+async fn connect_by_name(shard: &Shard, name: &Arc<str>, port: u16) -> io::Result<Socket> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in shard.lookups.addresses(name).await?.iter() {
+        match connect(shard, SocketAddr::new(*address, port)).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 /// The endpoint is this gateway itself: following it would be a loop.

@@ -3,6 +3,7 @@ pub mod buffers;
 pub mod cluster_state;
 pub mod endpoint_state;
 pub(crate) mod http2_pool;
+pub mod lookups;
 pub(crate) mod ourselves;
 pub(crate) mod pool_limits;
 pub mod registry;
@@ -17,6 +18,7 @@ use buffers::Buffers;
 use cluster_state::ClusterState;
 use endpoint_state::EndpointState;
 use http2_pool::ConnectionLimits;
+use lookups::{Lookup, Lookups};
 use ourselves::Ourselves;
 use pointsman_route::{Cluster, ClusterId, EndpointAddress, Snapshot, Table, Via};
 use pointsman_runtime::Watch;
@@ -62,6 +64,8 @@ pub struct Shard {
     pub buffers: Rc<Buffers>,
     /// Addresses that are this gateway itself.
     pub(crate) ourselves: Ourselves,
+    /// Names that are looked up when they are connected to.
+    pub(crate) lookups: Lookups,
     /// Open connections.
     pub registry: Rc<Registry>,
     /// Accepted connections whose tasks have not begun; atomic only to travel in a message.
@@ -283,12 +287,13 @@ fn labels(cluster: &Cluster) -> ClusterLabels {
 }
 
 impl Shard {
-    /// A shard that serves `snapshot`.
+    /// A shard that serves `snapshot`, and looks up by `lookup` what names nobody knows yet.
     pub fn new(
         index: u16,
         common: Common,
         snapshot: Arc<Snapshot>,
         extensions: Extensions,
+        lookup: Lookup,
         drain: Watch,
     ) -> Rc<Self> {
         let Common {
@@ -312,6 +317,7 @@ impl Shard {
             drain,
             buffers: Rc::default(),
             ourselves: Ourselves::default(),
+            lookups: Lookups::new(lookup),
             registry: Rc::new(Registry::new()),
             arriving: Arc::default(),
             random: RefCell::new(fastrand::Rng::new()),
