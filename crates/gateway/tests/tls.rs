@@ -4,7 +4,8 @@ mod common;
 
 use common::*;
 use pointsman_testkit::{
-    HttpUpstream, RawHttp, TlsUpstream, eventually, free_port, tls::client_config, within,
+    HttpUpstream, RawHttp, TcpUpstream, TlsUpstream, client_hello, eventually, free_port,
+    tls::client_config, within,
 };
 use std::{
     io,
@@ -252,6 +253,50 @@ async fn a_hello_that_never_ends_is_let_go() {
         "{took:?}"
     );
     assert_eq!(upstream.connections(), 0);
+}
+
+/// PS-45, PS-56: where names are asked for, not even the first bytes of a ClientHello go on as plain bytes:
+/// the rest of it would follow them, past the rules for its name.
+#[tokio::test]
+async fn half_a_hello_is_never_plain_bytes() {
+    let (one, raw) = (
+        TlsUpstream::start("one", &["one.example.com"]).await,
+        TcpUpstream::echo().await,
+    );
+    let port = free_port();
+    let mut settings = settings();
+    settings.timeouts.client_hello = written("300ms");
+    let text = entry("one", &["one.example.com"], port, "TLS", one.addr())
+        + &entry("raw", &["raw.example.com"], port, "TCP", raw.addr());
+    let gateway = Gateway::serve_with(settings, &text).await;
+    let to = SocketAddr::from(([127, 0, 0, 1], port));
+    let hello = client_hello(Some("one.example.com"), &[]);
+    for length in [1, 3, 5, 6, 40] {
+        for ends in [false, true] {
+            let mut client = connect(to).await;
+            let half = hello.get(..length).expect("longer");
+            client.send(half).await.expect("sent");
+            if ends {
+                client.half_close().await.expect("half-closed");
+            }
+            let end = client.read_to_end().await;
+            let closed = end.as_ref().is_ok_and(Vec::is_empty) || is_reset(&end);
+            assert!(closed, "{length} {ends}: {end:?}");
+        }
+    }
+    assert_eq!((one.connections(), raw.received()), (0, 0));
+    gateway
+        .metrics_until(|it| {
+            let late = [("limit", "timeouts.client_hello")];
+            let ended = [("reason", "client_hello")];
+            it.sum("pointsman_limits_hit_total", &late) == 5.0
+                && it.sum("pointsman_refused_bytes_total", &ended) == 5.0
+        })
+        .await;
+    // What begins otherwise is plain bytes.
+    let mut client = connect(to).await;
+    client.send(b"\x16\x00\x00").await.expect("sent");
+    assert_eq!(client.read_exact(3).await.expect("echoed"), b"\x16\x00\x00");
 }
 
 /// LIS-20, PS-57.

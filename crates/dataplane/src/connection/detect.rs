@@ -190,6 +190,10 @@ async fn read(cx: &Context<'_>, mut inspection: Inspection) -> Result<Detected, 
         match read {
             Err(IdleEnd::Draining) => return Err(Undecided::ClientGone),
             Ok(Ok(0)) | Err(_) if held => patient = false,
+            Ok(Ok(0)) if is_half_hello(inspection, &bytes) => {
+                cx.shard.counts.refuse("client_hello");
+                return Err(Undecided::BadHello(HelloError::Malformed("without end")));
+            }
             Ok(Ok(0)) if !bytes.is_empty() => {
                 // The client has said all it will say: as bytes it may still make sense.
                 return Ok(Detected::of(Class::Tcp, bytes));
@@ -198,7 +202,7 @@ async fn read(cx: &Context<'_>, mut inspection: Inspection) -> Result<Detected, 
             Ok(Ok(_)) => {}
             Err(_) if bytes.is_empty() => return Err(Undecided::TimedOut),
             // PS-45: what is not recognised in time goes on as bytes.
-            Err(_) if sniff(&bytes) != Verdict::Tls => {
+            Err(_) if !is_half_hello(inspection, &bytes) => {
                 return Ok(Detected::of(Class::Tcp, bytes));
             }
             Err(_) => {
@@ -264,4 +268,10 @@ async fn read(cx: &Context<'_>, mut inspection: Inspection) -> Result<Detected, 
             }
         }
     }
+}
+
+/// Is this the beginning of a ClientHello (a record of type 22) whose name is asked for? That is no plain
+/// bytes: the rest would follow it past the rules for the name (PS-45).
+fn is_half_hello(inspection: Inspection, bytes: &[u8]) -> bool {
+    inspection.tls && bytes.first() == Some(&0x16) && sniff(bytes) != Verdict::Tcp
 }
