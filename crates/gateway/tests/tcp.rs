@@ -377,10 +377,60 @@ async fn a_client_on_an_undeclared_port_is_told_that_the_server_does_not_want_it
     assert!(end.as_ref().is_ok_and(Vec::is_empty), "{end:?}");
 }
 
+/// PS-32, VS-H-146, VS-H-147: nor does one that is not there, and its client is not left to wait for it.
+#[tokio::test]
+async fn a_silent_client_on_an_undeclared_port_is_told_that_its_server_is_not_there() {
+    let nobody = SocketAddr::new(fresh_ip(), free_port());
+    let deaf = Deaf::start();
+    for (upstream, flags) in [
+        (Some(nobody), "UF"),
+        (Some(deaf.addr()), "UF"),
+        (None, "UH"),
+    ] {
+        let notes = Notes::default();
+        let mut settings = settings();
+        settings.timeouts.connect = written("300ms");
+        let (vip, port) = (fresh_ip(), free_port());
+        let text = service("db", vip, port, "", &plain(upstream.as_slice()));
+        let gateway = notes.serve(settings, &text).await;
+        let (mut client, own) = dial((vip, port).into()).await;
+        let end = within(SOON, client.read(&mut [0])).await;
+        assert!(matches!(end, Ok(0)), "{upstream:?} {end:?}");
+        let told = notes.of(own, 1).await;
+        let told: Vec<_> = told.iter().map(|it| &*it.flags).collect();
+        assert_eq!(told, [flags], "{upstream:?}");
+        let labels = &[
+            ("response_flags", flags),
+            ("destination_service_name", "db"),
+        ];
+        gateway
+            .metrics_until(|it| it.sum("istio_tcp_connections_closed_total", labels) == 1.0)
+            .await;
+    }
+    // One that speaks meanwhile is routed by what it says.
+    let deaf = Deaf::start();
+    let notes = Notes::default();
+    let pool = "{connectTimeout: 1s}";
+    let (_gateway, db) = pooled(&notes, settings(), "", deaf.addr(), pool).await;
+    let (mut client, own) = dial(db).await;
+    tokio::time::sleep(Duration::from_millis(300)).await; // by then the endpoint is being connected to
+    client
+        .write_all(b"GET / HTTP/1.1\r\nHost: db\r\n\r\n")
+        .await
+        .expect("sent");
+    let mut status = [0; 12];
+    within(SOON, client.read_exact(&mut status))
+        .await
+        .expect("an answer");
+    assert_eq!(&status, b"HTTP/1.1 503");
+    drop(notes.of(own, 1).await);
+}
+
 /// PS-44: a connection that only its client can begin is nothing to wait for.
 #[tokio::test]
 async fn a_drain_does_not_wait_for_a_client_whose_server_is_not_connected_to() {
     let mut settings = settings();
+    settings.detection.server_first_after = written("0s");
     settings.process.drain_time = written("1m");
     let nobody = SocketAddr::new(fresh_ip(), free_port());
     let (gateway, db) = tcp(settings, "", nobody).await;

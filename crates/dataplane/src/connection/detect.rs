@@ -60,6 +60,9 @@ pub(crate) enum Undecided {
     /// The client was silent for too long, or its ClientHello took too long.
     #[error("the client was silent for too long, or its ClientHello took too long")]
     TimedOut,
+    /// It said nothing, and the server that might have cannot be connected to.
+    #[error("it said nothing, and the server that might have cannot be connected to")]
+    NoServer,
     /// The ClientHello is malformed or too large.
     #[error("the ClientHello is refused: {0}")]
     BadHello(HelloError),

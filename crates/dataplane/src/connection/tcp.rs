@@ -47,11 +47,11 @@ pub(crate) enum First {
 const UNWANTED: Duration = Duration::from_millis(500);
 
 impl Early {
-    /// Opens one for a connection that began at `started`. `None` when that fails: the client will see
-    /// it when it speaks.
+    /// Opens one for a connection that began at `started`. `None` where no backend is chosen, its limits
+    /// leave no place, or it failed once the client had spoken: that is routed by what it says.
     ///
     /// # Errors
-    /// The connection ends, and is recorded.
+    /// The connection ends, and is recorded: its client is gone, or waits for a server that is not there.
     pub(crate) async fn open(
         cx: &Context<'_>,
         started: Instant,
@@ -75,7 +75,12 @@ impl Early {
                 refuse(cx, &target.stats, Flags::DC);
                 Err(Undecided::ClientGone)
             }
-            Err(_) => Ok(None),
+            Err(Flags::UO) => Ok(None),
+            Err(_) if stream::peek(cx.client) == stream::Peer::Spoke => Ok(None),
+            Err(flags) => {
+                refuse(cx, &target.stats, flags);
+                Err(Undecided::NoServer)
+            }
         }
     }
 
