@@ -325,7 +325,7 @@ impl Crossing<'_> {
                         {
                             Download::CutHead
                         }
-                        fault => fault_of(fault),
+                        fault => Download::Fault(fault),
                     };
                 }
             };
@@ -550,12 +550,7 @@ fn unbegun(broken: Broken) -> Download {
     }
 }
 
-/// What an error before the response means.
-fn fault_of(fault: StreamFault) -> Download {
-    Download::Fault(fault)
-}
-
-/// The same for a stream that was not even begun.
+/// What it means that a stream failed before its response, or was not even begun.
 pub(super) fn failed(fault: StreamFault) -> End {
     let (kind, local) = match fault {
         StreamFault::Refused | StreamFault::GoneAway => {

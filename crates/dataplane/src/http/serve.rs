@@ -19,6 +19,7 @@ use pointsman_telemetry::{ClusterStats, Flags, RequestProtocol};
 use pointsman_wire::http1::{BodyLength, first_line_ends, head_may_be_complete, make_last};
 use std::{
     cell::Cell,
+    ops::ControlFlow,
     pin::pin,
     time::{Duration, Instant},
 };
@@ -123,12 +124,9 @@ async fn requests(cx: &Context<'_>, connection: &mut Connection, input: &mut Vec
         let then = handle(cx, &step, input, &mut out).await;
         buffers.give(out);
         match then {
-            Then::Next if cx.lease.is_draining() => return End::Close { unread: false },
-            Then::Next => {}
-            Then::Close => return End::Close { unread: false },
-            Then::CloseUnread => return End::Close { unread: true },
-            Then::Broken { bare } => return End::Broken { bare },
-            Then::Cut => return End::Gone,
+            Then::Break(end) => return end,
+            Then::Continue(()) if cx.lease.is_draining() => return End::Close { unread: false },
+            Then::Continue(()) => {}
         }
         if input.is_empty() {
             // An idle connection holds no buffer.
@@ -157,40 +155,29 @@ enum NoHead {
     Other(End),
 }
 
-/// What becomes of a connection behind a request.
-enum Then {
-    /// It carries the next one.
-    Next,
-    /// It is closed.
-    Close,
-    /// The same; the client may still be sending what nobody will read.
-    CloseUnread,
-    /// As [`End::Broken`].
-    Broken { bare: bool },
-    /// The client is gone, or is given up.
-    Cut,
-}
+/// What becomes of a connection behind a request: it carries the next one, or ends.
+type Then = ControlFlow<End>;
 
-impl Then {
-    /// Behind an answer that was sent whole, or not.
-    fn behind(sent: bool, keep: bool) -> Self {
+impl End {
+    /// Behind an answer of our own that was sent whole, or not.
+    fn behind(sent: bool, keep: bool) -> Then {
         match (sent, keep) {
-            (false, _) => Self::Cut,
-            (true, true) => Self::Next,
-            (true, false) => Self::CloseUnread,
+            (false, _) => Then::Break(Self::Gone),
+            (true, true) => Then::Continue(()),
+            (true, false) => Then::Break(Self::Close { unread: true }),
         }
     }
 
     /// Behind an answer that broke off. Nothing of that may look whole, and nothing before it may be lost.
     fn behind_broken(cx: &Context<'_>, progress: &Progress, flags: Flags) -> Self {
         if progress.ended.get() {
-            return Self::Cut;
+            return Self::Gone;
         }
         // It is gone or the process ends, or what was written it has not taken in time.
         let given_up = flags == Flags::DC || (flags == Flags::SI && progress.unwritten.get() > 0);
         if given_up || progress.switched.get() || !progress.answering.get() {
             stream::reset_on_close(cx.client);
-            return Self::Cut;
+            return Self::Gone;
         }
         let bare = progress.bare.get();
         Self::Broken { bare }
@@ -291,7 +278,7 @@ async fn first_bytes(cx: &Context<'_>, input: &mut Vec<u8>) -> std::io::Result<u
 /// twice.
 async fn handle(cx: &Context<'_>, step: &Step, input: &mut Vec<u8>, out: &mut Vec<u8>) -> Then {
     match step {
-        Step::NeedMore => Then::Cut,
+        Step::NeedMore => Then::Break(End::Gone),
         Step::Refuse(refused) => {
             let reason = refused.refusal.reason;
             cx.shard.counts.refuse_for(reason);
@@ -299,7 +286,7 @@ async fn handle(cx: &Context<'_>, step: &Step, input: &mut Vec<u8>, out: &mut Ve
             refused.write(out);
             cx.access
                 .finish(&Ending::refused(refused, (0, body_of(out))));
-            Then::behind(answer(cx, out).await.is_ok(), false)
+            End::behind(answer(cx, out).await.is_ok(), false)
         }
         Step::Reply(Reply {
             facts,
@@ -390,7 +377,7 @@ async fn handle_after(
     if waited.is_ok() {
         stream::reset_on_close(cx.client);
     }
-    Then::Cut
+    Then::Break(End::Gone)
 }
 
 async fn proxy(
@@ -418,10 +405,11 @@ async fn proxy(
         } => {
             record(status, flags, "via_upstream");
             match keep {
-                true => Then::Next,
+                true => Then::Continue(()),
                 // The body may not have been read to its end.
-                false if facts.has_body() => Then::CloseUnread,
-                false => Then::Close,
+                false => Then::Break(End::Close {
+                    unread: facts.has_body(),
+                }),
             }
         }
         Outcome::Reply(local) => {
@@ -434,13 +422,13 @@ async fn proxy(
             let (status, grpc) = grpc::told(local.status, facts);
             progress.grpc_status.set(grpc);
             record(status, local.flags, local.details);
-            Then::behind(answer(cx, out).await.is_ok(), keep)
+            End::behind(answer(cx, out).await.is_ok(), keep)
         }
         Outcome::Refused(refusal) if progress.answering.get() => {
             cx.shard.counts.refuse_for(refusal.reason);
             let (status, details) = (progress.status.get(), refusal.reason.as_str());
             record(status, Flags::DPE, details);
-            Then::behind_broken(cx, &progress, Flags::DPE)
+            Then::Break(End::behind_broken(cx, &progress, Flags::DPE))
         }
         Outcome::Refused(refusal) => {
             let refused = Refused::routed(refusal, facts);
@@ -451,11 +439,11 @@ async fn proxy(
             progress.grpc_status.set(grpc);
             record(status, Flags::DPE, refusal.reason.as_str());
             cx.shard.counts.refuse_for(refusal.reason);
-            Then::behind(answer(cx, out).await.is_ok(), false)
+            End::behind(answer(cx, out).await.is_ok(), false)
         }
         Outcome::Abort { status, flags } => {
             record(status, flags, details_of_cut(cx, flags));
-            Then::behind_broken(cx, &progress, flags)
+            Then::Break(End::behind_broken(cx, &progress, flags))
         }
         Outcome::Upgraded {
             upstream,
@@ -470,7 +458,7 @@ async fn proxy(
                 Ok(()) => record(101, Flags::EMPTY, "via_upstream"),
                 Err(flags) => record(101, flags, details_of_cut(cx, flags)),
             }
-            Then::Cut
+            Then::Break(End::Gone)
         }
     }
 }
@@ -610,7 +598,7 @@ impl Unread<'_> {
         if !keep || !self.facts.has_body() {
             let sent = answer(cx, out).await;
             self.record(cx, discard::received(body, input), sent);
-            return Then::behind(sent.is_ok(), keep);
+            return End::behind(sent.is_ok(), keep);
         }
         // At the same time: a client may send all of its request before it reads. Each waits by a lease of
         // its own, as one has one deadline. Boxed, since few connections ever come here.
@@ -630,8 +618,8 @@ impl Unread<'_> {
             end
         };
         match Box::pin(both).await {
-            Some(Ok(((), discarded))) => Then::behind(true, discarded),
-            Some(Err(())) | None => Then::Cut,
+            Some(Ok(((), discarded))) => End::behind(true, discarded),
+            Some(Err(())) | None => Then::Break(End::Gone),
         }
     }
 

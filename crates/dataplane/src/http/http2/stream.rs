@@ -201,11 +201,13 @@ impl Stream<'_> {
 
     /// Why the client has no more of the stream, in Envoy's words as far as that tells them apart.
     fn gone(&self) -> (Flags, &'static str) {
-        match self.serving.peer().dismissed.get() {
-            _ if self.cx.lease.is_cut() => {}
-            Some(why) => return (Flags::DPE, why),
-            None if self.answering.is_reset() => return (Flags::DR, "http2.remote_reset"),
-            None => {}
+        if !self.cx.lease.is_cut() {
+            if let Some(why) = self.serving.peer().dismissed.get() {
+                return (Flags::DPE, why);
+            }
+            if self.answering.is_reset() {
+                return (Flags::DR, "http2.remote_reset");
+            }
         }
         (Flags::DC, details_of_cut(self.cx, Flags::DC))
     }
@@ -282,21 +284,17 @@ impl Stream<'_> {
             };
             let mut exchange = pin!(attempts::exchange(cx, forward, &mut request, &progress));
             let given_up = |cx: &mut task::Context<'_>| self.answering.poll_reset(cx).is_ready();
-            let abort = || Outcome::Abort {
-                status: 0,
-                flags: Flags::DC,
-            };
             let mut begun = false;
             poll_fn(|cx| {
                 // Before the first step, as a stream that is opened and reset at once is to cost its
                 // endpoint nothing (CVE-2023-44487).
                 if !begun && given_up(cx) {
-                    return Poll::Ready(abort());
+                    return Poll::Ready(Outcome::CLIENT_GONE);
                 }
                 let polled = exchange.as_mut().poll(cx);
                 // Once the head is sent, whoever sends the body notices.
                 if begun && polled.is_pending() && !progress.answering.get() && given_up(cx) {
-                    return Poll::Ready(abort());
+                    return Poll::Ready(Outcome::CLIENT_GONE);
                 }
                 begun = true;
                 polled
