@@ -2,10 +2,8 @@
 //! here: no reply exists in two spellings, and none of them is on a hot path.
 use super::{
     Context,
-    attempts::{End, Outcome},
     body::{Closed, Http2Sink},
     client::Answering,
-    local,
     watched::watched,
 };
 use crate::tunnel::Progress;
@@ -96,10 +94,7 @@ impl Long<'_> {
         let cut = match watched(cx, &progress, || Duration::ZERO, sending).await {
             Ok(Some(Ok(()))) => return (body.len() as u64, Flags::EMPTY),
             Ok(Some(Err(Closed)) | None) => Flags::DC,
-            Err(stall) => match stall.end(cx, &progress, local::RESPONSE_IDLE) {
-                End::Other(Outcome::Abort { flags, .. }) => flags,
-                _ => Flags::SI,
-            },
+            Err(stall) => stall.cut(cx),
         };
         let unsent = progress.unwritten.get() as u64;
         (progress.sent.get().saturating_sub(unsent), cut)

@@ -65,6 +65,14 @@ impl Outcome {
         status: 0,
         flags: Flags::DC,
     };
+
+    /// It is cut as far as it has come.
+    pub(super) fn abort(progress: &Progress, flags: Flags) -> Self {
+        Self::Abort {
+            status: progress.status.get(),
+            flags,
+        }
+    }
 }
 
 /// How one try ended.
@@ -169,18 +177,12 @@ pub(super) async fn exchange(
         {
             return Poll::Ready(match progress.answering.get() {
                 // Bytes of the response are with the client already: it must see a cut.
-                true => Outcome::Abort {
-                    status: progress.status.get(),
-                    flags: Flags::UT,
-                },
+                true => Outcome::abort(progress, Flags::UT),
                 false => Outcome::Reply(local::TIMEOUT),
             });
         }
         if polled.is_pending() && lease.is_cut() {
-            return Poll::Ready(Outcome::Abort {
-                status: progress.status.get(),
-                flags: Flags::DC,
-            });
+            return Poll::Ready(Outcome::abort(progress, Flags::DC));
         }
         polled
     })

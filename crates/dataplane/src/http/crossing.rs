@@ -3,15 +3,14 @@ use super::{
     Context,
     attempts::{End, Failure, FailureKind, Outcome},
     body::{
-        Accounts, Begun, Broken, Cut, Framing, Http1Sink, Http1Source, Http2Sink, Http2Source,
-        Sink, Source, WebSource, begin, carry, reason_of,
+        Accounts, Begun, Cut, Framing, Http1Sink, Http1Source, Http2Sink, Http2Source, Sink,
+        Source, WebSource, begin, carry,
     },
     client::{Client, Head, pass_head},
     decide::Forward,
-    download::{CutBy, Download, Gate, MAX_INTERIM, read_head},
+    download::{Download, Gate, MAX_INTERIM, read_head},
     exchange::{both_ways, one_way, send_head},
     local,
-    upload::Upload,
 };
 use crate::{
     shard::http2_pool::{Http2Lease, StreamFault},
@@ -20,6 +19,7 @@ use crate::{
     tunnel::Progress,
 };
 use h2::{RecvStream, client::ResponseFuture};
+use pointsman_telemetry::Flags;
 use pointsman_wire::{
     http1::{HeadLimits, ResponseBody, Version},
     http2::{self, Outgoing},
@@ -207,26 +207,16 @@ impl Crossing<'_> {
         begun: Result<Begun, Cut>,
         body: &mut Source<'_>,
         sink: &mut Sink<'_>,
-    ) -> Upload {
+    ) -> Result<(), Cut> {
         let accounts = self.accounts();
         let carried = match begun {
             Ok(begun) => carry(begun, body, sink, accounts).await,
             Err(cut) => Err(cut),
         };
-        match carried {
-            Ok(()) => {
-                if let Some(copies) = accounts.copies {
-                    copies.pieces_end();
-                }
-                Upload::Done
-            }
-            Err(Cut::Sink) => Upload::UpstreamGone,
-            Err(Cut::Source(Broken::Framing(refusal))) => Upload::Refused(refusal),
-            Err(Cut::Source(Broken::Ended)) => Upload::ClientEnded,
-            Err(Cut::Source(Broken::Gone | Broken::Reset(_) | Broken::Protocol(_))) => {
-                Upload::ClientGone
-            }
+        if let (Ok(()), Some(copies)) = (carried, accounts.copies) {
+            copies.pieces_end();
         }
+        carried
     }
 
     /// The response of an HTTP/1 endpoint.
@@ -427,13 +417,12 @@ impl Crossing<'_> {
         self.progress.answering.set(true);
         let written = stream::write_watched(self.cx.client, out, &self.progress.unwritten).await;
         self.progress.answering.set(false);
-        written.map_err(|_| Download::ClientGone { status: 0 })
+        written.map_err(|_| Download::Cut(Flags::DC))
     }
 
     /// The body of a response whose head is passed on.
     async fn body(&self, head: &Head, body: &mut Source<'_>, client: &mut Client<'_>) -> Download {
-        let status = head.status;
-        self.progress.status.set(status);
+        self.progress.status.set(head.status);
         // A stream has its head by now. One of HTTP/1 goes out with what comes first of the body.
         let answering = &self.progress.answering;
         answering.set(matches!(client, Client::Http2(_)));
@@ -448,7 +437,7 @@ impl Crossing<'_> {
                 whole: None,
             }),
             Client::Http2(answering) => match answering.take_body() {
-                None => return Download::ClientGone { status },
+                None => return Download::Cut(Flags::DC),
                 // The head was all.
                 Some(_)
                     if matches!(head.to_client, ResponseBody::None | ResponseBody::Length(0)) =>
@@ -478,34 +467,19 @@ impl Crossing<'_> {
             ResponseBody::None => &mut nothing,
             _ => body,
         };
-        let begun = begin(body, &mut sink, &accounts);
-        if let Err(Cut::Source(broken)) = begun
-            && !answering.get()
-        {
-            return unbegun(broken);
-        }
+        let begun = match begin(body, &mut sink, &accounts) {
+            Ok(begun) => begun,
+            Err(cut) => return Download::cut(self.cx, self.progress, cut),
+        };
         answering.set(true);
         let carried = match begun {
-            Ok(Begun::Done) => Ok(()),
+            Begun::Done => Ok(()),
             // Boxed: most bodies do not come to this, and a stream is not to be as large as it is.
-            Ok(begun) => Box::pin(carry(begun, body, &mut sink, accounts)).await,
-            Err(cut) => Err(cut),
+            begun => Box::pin(carry(begun, body, &mut sink, accounts)).await,
         };
         match carried {
             Ok(()) => done(head),
-            Err(Cut::Sink) => Download::ClientGone { status },
-            Err(Cut::Source(broken)) => {
-                self.progress.cut.set(Some(reason_of(broken)));
-                let by = match broken {
-                    Broken::Ended | Broken::Gone => CutBy::Closing,
-                    Broken::Reset(_) => CutBy::Reset,
-                    Broken::Protocol(_) | Broken::Framing(_) => CutBy::Malformed,
-                };
-                if let Broken::Framing(refusal) = broken {
-                    self.cx.refuse_response(refusal.reason.as_str());
-                }
-                Download::Cut { status, by }
-            }
+            Err(cut) => Download::cut(self.cx, self.progress, cut),
         }
     }
 }
@@ -537,16 +511,6 @@ fn done(head: &Head) -> Download {
         status: head.status,
         upstream_reusable: head.reusable,
         client_keeps: head.client_keeps,
-    }
-}
-
-/// What it means that a response broke before its client had a byte of it.
-fn unbegun(broken: Broken) -> Download {
-    match broken {
-        Broken::Ended | Broken::Gone => Download::CutHead,
-        Broken::Reset(reason) => Download::Fault(StreamFault::Reset(reason)),
-        Broken::Protocol(reason) => Download::Fault(StreamFault::Protocol(reason)),
-        Broken::Framing(refusal) => Download::Malformed(refusal.reason.as_str()),
     }
 }
 

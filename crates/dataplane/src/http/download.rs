@@ -2,6 +2,7 @@
 use super::{
     Context,
     again::Tries,
+    body::{Broken, Cut, reason_of},
     client::{Client, Head, pass_head},
     decide::Forward,
     grpc,
@@ -14,13 +15,14 @@ use crate::{
     },
     socket::Socket,
     stream,
-    tunnel::{Progress, Side, splice},
+    tunnel::{Progress, splice},
     turn::Turn,
 };
 use pointsman_route::action::Levels;
+use pointsman_telemetry::Flags;
 use pointsman_wire::http1::{
-    ChunkDecoder, ChunkEvent, ChunkLimits, HeadLimits, LAST_CHUNK, Refusal, ResponseBody,
-    ResponseHead, Version, field_slots, head_may_be_complete, parse_response, write_chunk_header,
+    ChunkDecoder, ChunkEvent, ChunkLimits, HeadLimits, LAST_CHUNK, ResponseBody, ResponseHead,
+    Version, field_slots, head_may_be_complete, parse_response, write_chunk_header,
     write_last_chunk,
 };
 
@@ -51,23 +53,37 @@ pub(crate) enum Download {
     Fault(StreamFault),
     /// The response is malformed; nothing was sent to the client.
     Malformed(&'static str),
-    /// The response broke after its head was sent on; the client must see a cut.
-    Cut { status: u16, by: CutBy },
-    /// The client is gone.
-    ClientGone { status: u16 },
+    /// The client is gone, or the response broke after its head was sent on: it must see a cut.
+    Cut(Flags),
     /// The response is thrown away for another try.
     Rejected,
 }
 
-/// How an endpoint cut its response.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum CutBy {
-    /// The connection ended.
-    Closing,
-    /// The endpoint reset the stream.
-    Reset,
-    /// It broke the protocol.
-    Malformed,
+impl Download {
+    /// What it means that the body of a response was cut.
+    pub(super) fn cut(cx: &Context<'_>, progress: &Progress, cut: Cut) -> Self {
+        let Cut::Source(broken) = cut else {
+            return Self::Cut(Flags::DC);
+        };
+        if !progress.answering.get() {
+            // Before its client had a byte of it.
+            return match broken {
+                Broken::Ended | Broken::Gone => Self::CutHead,
+                Broken::Reset(reason) => Self::Fault(StreamFault::Reset(reason)),
+                Broken::Protocol(reason) => Self::Fault(StreamFault::Protocol(reason)),
+                Broken::Framing(refusal) => Self::Malformed(refusal.reason.as_str()),
+            };
+        }
+        progress.cut.set(Some(reason_of(broken)));
+        if let Broken::Framing(refusal) = broken {
+            cx.refuse_response(refusal.reason.as_str());
+        }
+        Self::Cut(match broken {
+            Broken::Ended | Broken::Gone => Flags::UC,
+            Broken::Reset(_) => Flags::UR,
+            Broken::Protocol(_) | Broken::Framing(_) => Flags::UPE,
+        })
+    }
 }
 
 /// Who decides whether the client gets a response.
@@ -160,7 +176,7 @@ async fn receive(
             progress.answering.set(true);
             let written = stream::write_watched(cx.client, out, &progress.unwritten).await;
             if written.is_err() {
-                return Download::ClientGone { status: 0 };
+                return Download::Cut(Flags::DC);
             }
             progress.answering.set(false);
         }
@@ -175,7 +191,7 @@ async fn receive(
         progress.answering.set(true);
         return match stream::write_watched(cx.client, out, &progress.unwritten).await {
             Ok(()) => Download::Upgraded(Vec::new()),
-            Err(_) => Download::ClientGone { status: 101 },
+            Err(_) => Download::Cut(Flags::DC),
         };
     }
     let mut body = Body {
@@ -195,29 +211,14 @@ async fn receive(
         ResponseBody::Chunked => body.chunked(input, out).await,
         ResponseBody::UntilClose => body.until_close(input, out).await,
     };
-    let status = head.status;
     match end {
         Ok(()) => Download::Done {
-            status,
+            status: head.status,
             // Bytes behind the response answer nobody: that connection is not used again.
             upstream_reusable: head.reusable && input.is_empty(),
             client_keeps: head.client_keeps,
         },
-        Err(Broken::Client) => Download::ClientGone { status },
-        Err(Broken::Upstream) => Download::Cut {
-            status,
-            by: CutBy::Closing,
-        },
-        Err(Broken::Framing(refusal)) if !progress.answering.get() => {
-            Download::Malformed(refusal.reason.as_str())
-        }
-        Err(Broken::Framing(refusal)) => {
-            cx.refuse_response(refusal.reason.as_str());
-            Download::Cut {
-                status,
-                by: CutBy::Malformed,
-            }
-        }
+        Err(cut) => Download::cut(cx, progress, cut),
     }
 }
 
@@ -296,12 +297,6 @@ fn look_ahead(head: &ResponseHead<'_>, input: &[u8]) -> Result<(), &'static str>
     }
 }
 
-enum Broken {
-    Client,
-    Upstream,
-    Framing(Refusal),
-}
-
 struct Body<'a> {
     client: &'a Socket,
     upstream: &'a Socket,
@@ -317,19 +312,19 @@ struct Body<'a> {
 }
 
 impl Body<'_> {
-    async fn send(&self, bytes: &[u8]) -> Result<(), Broken> {
+    async fn send(&self, bytes: &[u8]) -> Result<(), Cut> {
         self.progress.answering.set(true);
         stream::write_watched(self.client, bytes, &self.progress.unwritten)
             .await
-            .map_err(|_| Broken::Client)
+            .map_err(|_| Cut::Sink)
     }
 
-    async fn receive(&mut self, input: &mut Vec<u8>) -> Result<usize, Broken> {
+    async fn receive(&mut self, input: &mut Vec<u8>) -> Result<usize, Cut> {
         // Sockets that are always ready must not keep the thread to themselves.
         self.turn.wait().await;
         let read = stream::read(self.upstream, input)
             .await
-            .map_err(|_| Broken::Upstream)?;
+            .map_err(|_| Broken::Gone)?;
         self.turn.read(read, input.len() < input.capacity());
         self.buffers.widen(input);
         Ok(read)
@@ -348,7 +343,7 @@ impl Body<'_> {
         length: u64,
         input: &mut Vec<u8>,
         out: &mut Vec<u8>,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), Cut> {
         let take = usize::try_from(length).map_or(input.len(), |length| length.min(input.len()));
         out.extend_from_slice(input.get(..take).unwrap_or_default());
         input.drain(..take);
@@ -366,8 +361,8 @@ impl Body<'_> {
             );
             match Box::pin(all).await {
                 Some(Ok(true)) => return Ok(()),
-                Some(Ok(false) | Err(Side::From)) => return Err(Broken::Upstream),
-                Some(Err(Side::To)) => return Err(Broken::Client),
+                Some(Ok(false)) => return Err(Broken::Ended.into()),
+                Some(Err(side)) => return Err(side.into()),
                 // Out of pipes.
                 None => {}
             }
@@ -378,7 +373,7 @@ impl Body<'_> {
         }
         while left > 0 {
             if self.receive(input).await? == 0 {
-                return Err(Broken::Upstream);
+                return Err(Broken::Ended.into());
             }
             let take = usize::try_from(left).map_or(input.len(), |left| left.min(input.len()));
             self.send(input.get(..take).unwrap_or_default()).await?;
@@ -389,7 +384,7 @@ impl Body<'_> {
         Ok(())
     }
 
-    async fn chunked(&mut self, input: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<(), Broken> {
+    async fn chunked(&mut self, input: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<(), Cut> {
         let mut decoder = ChunkDecoder::new(ChunkLimits::default());
         loop {
             // Grown by and by it would be of up to twice the size.
@@ -398,7 +393,7 @@ impl Body<'_> {
             let sent = self.progress.sent.get();
             let done = loop {
                 let rest = input.get(at..).unwrap_or_default();
-                let (consumed, event) = decoder.decode(rest).map_err(Broken::Framing)?;
+                let (consumed, event) = decoder.decode(rest)?;
                 at += consumed;
                 match event {
                     ChunkEvent::Data(range) => self.piece(out, rest.get(range).unwrap_or_default()),
@@ -428,12 +423,12 @@ impl Body<'_> {
             }
             out.clear();
             if self.receive(input).await? == 0 {
-                return Err(Broken::Upstream);
+                return Err(Broken::Ended.into());
             }
         }
     }
 
-    async fn until_close(&mut self, input: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<(), Broken> {
+    async fn until_close(&mut self, input: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<(), Cut> {
         loop {
             self.piece(out, input);
             input.clear();

@@ -3,15 +3,15 @@ use super::{
     Context,
     again::Tries,
     attempts::{Attempt, End, Failure, FailureKind, Outcome},
-    body::{Http1Source, Source},
+    body::{Broken, Cut, Http1Source, Source},
     client::Client,
     crossing::{Crossing, failed},
     decide::Forward,
-    download::{CutBy, Download, Gate, download},
+    download::{Download, Gate, download},
     kept::{Kept, Pieces},
     local,
     mirror::Copies,
-    upload::{Taken, Upload, upload},
+    upload::{Taken, upload},
     watched::{Stall, watched},
 };
 use crate::{shard::http2_pool::Http2Lease, socket::Socket, stream, tunnel::Progress};
@@ -248,7 +248,7 @@ async fn attempt(
             if let Some(rest) = rest {
                 let written = stream::write_watched(upstream, &rest, &progress.unsent);
                 if written.await.is_err() {
-                    return Upload::UpstreamGone;
+                    return Err(Cut::Sink);
                 }
             }
             upload(cx.client, upstream, cx.shard, body, input, taken).await
@@ -289,7 +289,7 @@ pub(super) async fn one_way(
     progress.taken.set(true);
     let end = watched(cx, progress, || cx.shard.settings.timeouts.response.0, down).await;
     match end {
-        Ok(end) => finish(cx, end, true),
+        Ok(end) => finish(cx, end, true, progress),
         Err(stall) => stall.end(cx, progress, local::RESPONSE_IDLE),
     }
 }
@@ -298,7 +298,7 @@ pub(super) async fn one_way(
 /// Both are pinned by the caller, as above.
 pub(super) async fn both_ways(
     cx: &Context<'_>,
-    mut up: Pin<&mut impl Future<Output = Upload>>,
+    mut up: Pin<&mut impl Future<Output = Result<(), Cut>>>,
     mut down: Pin<&mut impl Future<Output = Download>>,
     forward: &Forward,
     progress: &Progress,
@@ -320,7 +320,7 @@ pub(super) async fn both_ways(
         let both = poll_fn(|cx| {
             if !uploaded.get() && !over {
                 match up.as_mut().poll(cx) {
-                    Poll::Ready(Upload::Done) => {
+                    Poll::Ready(Ok(())) => {
                         uploaded.set(true);
                         progress.taken.set(true);
                         if let Some(copies) = copies {
@@ -328,20 +328,15 @@ pub(super) async fn both_ways(
                         }
                     }
                     // The endpoint may have answered before it stopped reading.
-                    Poll::Ready(Upload::UpstreamGone) => over = true,
+                    Poll::Ready(Err(Cut::Sink)) => over = true,
                     // It has its answer, and is told that the connection ends with it: then it reads on
                     // (RFC 9112 section 9.5).
-                    Poll::Ready(Upload::ClientEnded)
+                    Poll::Ready(Err(Cut::Source(Broken::Ended)))
                         if progress.answering.get() && progress.status.get() != 0 =>
                     {
                         over = true;
                     }
-                    Poll::Ready(Upload::ClientEnded | Upload::ClientGone) => {
-                        return Poll::Ready(Err(None));
-                    }
-                    Poll::Ready(Upload::Refused(refusal)) => {
-                        return Poll::Ready(Err(Some(refusal)));
-                    }
+                    Poll::Ready(Err(Cut::Source(broken))) => return Poll::Ready(Err(broken)),
                     Poll::Pending => {}
                 }
             }
@@ -369,23 +364,16 @@ pub(super) async fn both_ways(
                 copies.pieces_end();
                 copies.send();
             }
-            finish(cx, end, sent())
+            finish(cx, end, sent(), progress)
         }
-        Ok(Err(Some(refusal))) => End::Other(Outcome::Refused(refusal)),
-        Ok(Err(None)) => client_gone(progress),
+        Ok(Err(Broken::Framing(refusal))) => End::Other(Outcome::Refused(refusal)),
+        Ok(Err(_)) => End::Other(Outcome::abort(progress, Flags::DC)),
         Err(stall) if waits_for_client() => stall.end(cx, progress, local::BODY_IDLE),
         Err(stall) => stall.end(cx, progress, local::RESPONSE_IDLE),
     }
 }
 
-fn client_gone(progress: &Progress) -> End {
-    End::Other(Outcome::Abort {
-        status: progress.status.get(),
-        flags: Flags::DC,
-    })
-}
-
-fn finish(cx: &Context<'_>, end: Download, uploaded: bool) -> End {
+fn finish(cx: &Context<'_>, end: Download, uploaded: bool, progress: &Progress) -> End {
     match end {
         Download::Done {
             status,
@@ -415,17 +403,6 @@ fn finish(cx: &Context<'_>, end: Download, uploaded: bool) -> End {
             })
         }
         Download::Rejected => End::Rejected,
-        Download::Cut { status, by } => End::Other(Outcome::Abort {
-            status,
-            flags: match by {
-                CutBy::Closing => Flags::UC,
-                CutBy::Reset => Flags::UR,
-                CutBy::Malformed => Flags::UPE,
-            },
-        }),
-        Download::ClientGone { status } => End::Other(Outcome::Abort {
-            status,
-            flags: Flags::DC,
-        }),
+        Download::Cut(flags) => End::Other(Outcome::abort(progress, flags)),
     }
 }

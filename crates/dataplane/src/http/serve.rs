@@ -9,7 +9,7 @@ use super::{
     grpc,
     linger::{self, Patience, linger},
     local::{self, Local, Refused},
-    watched::{Stall, awaited, watched},
+    watched::{awaited, watched},
     websocket,
 };
 use crate::{
@@ -664,11 +664,8 @@ async fn answer_rest(cx: &Context<'_>, rest: &[u8]) -> Result<(), Unsent> {
         .unless_cut(stream::write_watched(cx.client, rest, left));
     let flags = match watched(cx, &progress, || Duration::ZERO, write).await {
         Ok(Some(Ok(()))) => return Ok(()),
-        Ok(Some(Err(_)) | None) | Err(Stall::ClientGone) => Flags::DC,
-        Err(Stall::Idle | Stall::Unread) => {
-            cx.shard.counts.limit("timeouts.write");
-            Flags::SI
-        }
+        Ok(Some(Err(_)) | None) => Flags::DC,
+        Err(stall) => stall.cut(cx),
     };
     // A cut answer must never look whole.
     stream::reset_on_close(cx.client);

@@ -1,5 +1,10 @@
 //! The request body: from the client to the endpoint.
-use super::{download::FRAMING, kept::Kept, mirror::Copies};
+use super::{
+    body::{Broken, Cut},
+    download::FRAMING,
+    kept::Kept,
+    mirror::Copies,
+};
 use crate::{
     shard::{
         Shard,
@@ -7,27 +12,12 @@ use crate::{
     },
     socket::Socket,
     stream,
-    tunnel::{Progress, Side, splice},
+    tunnel::{Progress, splice},
     turn::Turn,
 };
 use pointsman_wire::http1::{
     BodyLength, ChunkEvent, Refusal, write_chunk_header, write_last_chunk,
 };
-
-/// How sending a request body ended.
-#[derive(Debug)]
-pub(crate) enum Upload {
-    /// All of it is sent.
-    Done,
-    /// The client ended its side in the middle. It may still read.
-    ClientEnded,
-    /// The client reset the connection in the middle.
-    ClientGone,
-    /// The body's framing is wrong.
-    Refused(Refusal),
-    /// The endpoint takes no more; it may have answered already.
-    UpstreamGone,
-}
 
 /// Who is told of the bytes that pass.
 pub(crate) struct Taken<'a> {
@@ -47,11 +37,11 @@ pub(crate) async fn upload(
     body: BodyLength,
     input: &mut Vec<u8>,
     taken: &Taken<'_>,
-) -> Upload {
+) -> Result<(), Cut> {
     let buffers = &shard.buffers;
     let splice_after = shard.settings.limits.splice_after;
     match body {
-        BodyLength::None => Upload::Done,
+        BodyLength::None => Ok(()),
         // A body that is copied for mirrors must come to memory.
         BodyLength::Length(length)
             if splice_after > 0 && length >= splice_after && taken.copies.is_none() =>
@@ -72,18 +62,16 @@ async fn spliced(
     length: u64,
     input: &mut Vec<u8>,
     taken: &Taken<'_>,
-) -> Upload {
+) -> Result<(), Cut> {
     let there = usize::try_from(length).map_or(input.len(), |length| length.min(input.len()));
-    let first = fixed(client, upstream, buffers, there as u64, input, taken).await;
-    let Upload::Done = first else { return first };
+    fixed(client, upstream, buffers, there as u64, input, taken).await?;
     let left = length - there as u64;
     // What never comes to memory cannot be sent again.
     taken.kept.lose();
     match splice::exactly(buffers, client, upstream, left, taken.progress.up()).await {
-        Some(Ok(true)) => Upload::Done,
-        Some(Ok(false)) => Upload::ClientEnded,
-        Some(Err(Side::From)) => Upload::ClientGone,
-        Some(Err(Side::To)) => Upload::UpstreamGone,
+        Some(Ok(true)) => Ok(()),
+        Some(Ok(false)) => Err(Broken::Ended.into()),
+        Some(Err(side)) => Err(side.into()),
         // Out of pipes.
         None => fixed(client, upstream, buffers, left, input, taken).await,
     }
@@ -96,7 +84,7 @@ async fn fixed(
     mut left: u64,
     input: &mut Vec<u8>,
     taken: &Taken<'_>,
-) -> Upload {
+) -> Result<(), Cut> {
     let Taken {
         copies,
         kept,
@@ -112,11 +100,8 @@ async fn fixed(
     while left > 0 {
         if input.is_empty() {
             turn.wait().await;
-            match stream::read(client, input).await {
-                Ok(0) => return Upload::ClientEnded,
-                Err(_) => return Upload::ClientGone,
-                Ok(read) => turn.read(read, input.len() < input.capacity()),
-            }
+            let read = Broken::unless_read(stream::read(client, input).await)?;
+            turn.read(read, input.len() < input.capacity());
         }
         let take = usize::try_from(left).map_or(input.len(), |left| left.min(input.len()));
         let piece = input.get(..take).unwrap_or_default();
@@ -127,18 +112,15 @@ async fn fixed(
         if kept.still() == BodyLength::None {
             progress.complete.set(true);
         }
-        if stream::write_watched(upstream, piece, &progress.unsent)
+        stream::write_watched(upstream, piece, &progress.unsent)
             .await
-            .is_err()
-        {
-            return Upload::UpstreamGone;
-        }
+            .map_err(|_| Cut::Sink)?;
         left -= take as u64;
         progress.received.set(progress.received.get() + take as u64);
         input.drain(..take);
         kept.sent();
     }
-    Upload::Done
+    Ok(())
 }
 
 async fn chunked(
@@ -147,7 +129,7 @@ async fn chunked(
     buffers: &Buffers,
     input: &mut Vec<u8>,
     taken: &Taken<'_>,
-) -> Upload {
+) -> Result<(), Cut> {
     let Taken {
         copies,
         kept,
@@ -158,10 +140,7 @@ async fn chunked(
     let end = loop {
         out.clear();
         let (there, received) = (input.len(), progress.received.get());
-        let done = match anew(kept, input, &mut out, progress) {
-            Ok(done) => done,
-            Err(refusal) => return Upload::Refused(refusal),
-        };
+        let done = anew(kept, input, &mut out, progress)?;
         let contents = progress.received.get() - received;
         let used = there - input.len();
         turn.framing(used.saturating_sub(usize::try_from(contents).unwrap_or(used)));
@@ -177,16 +156,15 @@ async fn chunked(
             .await
             .is_err()
         {
-            break Upload::UpstreamGone;
+            break Err(Cut::Sink);
         }
         if done {
-            break Upload::Done;
+            break Ok(());
         }
         turn.wait().await;
-        match stream::read(client, input).await {
-            Ok(0) => break Upload::ClientEnded,
-            Err(_) => break Upload::ClientGone,
+        match Broken::unless_read(stream::read(client, input).await) {
             Ok(read) => turn.read(read, input.len() < input.capacity()),
+            Err(broken) => break Err(broken.into()),
         }
         buffers.widen(input);
     };

@@ -34,15 +34,22 @@ impl Stall {
             Self::Idle => cx.shard.counts.limit("timeouts.response"),
         }
         match self {
-            Self::ClientGone => End::Other(Outcome::Abort {
-                status: progress.status.get(),
-                flags: Flags::DC,
-            }),
-            Self::Idle | Self::Unread if progress.answering.get() => End::Other(Outcome::Abort {
-                status: progress.status.get(),
-                flags: Flags::SI,
-            }),
+            Self::ClientGone => End::Other(Outcome::abort(progress, Flags::DC)),
+            Self::Idle | Self::Unread if progress.answering.get() => {
+                End::Other(Outcome::abort(progress, Flags::SI))
+            }
             Self::Idle | Self::Unread => End::Other(Outcome::Reply(late)),
+        }
+    }
+
+    /// Why an answer of our own is cut: only its client was waited for.
+    pub(super) fn cut(self, cx: &Context<'_>) -> Flags {
+        match self {
+            Self::ClientGone => Flags::DC,
+            Self::Idle | Self::Unread => {
+                cx.shard.counts.limit("timeouts.write");
+                Flags::SI
+            }
         }
     }
 }

@@ -133,14 +133,13 @@ impl<'a> Http1Source<'a> {
             }
             // Sides that are always ready must not keep the thread to themselves.
             self.turn.wait().await;
-            match stream::read(self.from, self.input).await {
-                Ok(read @ 1..) => {
+            match Broken::unless_read(stream::read(self.from, self.input).await) {
+                Ok(read) => {
                     let all = self.input.len() < self.input.capacity();
                     self.turn.read(read, all);
                 }
-                Ok(0) if until_close => return Ok(Piece::End(None)),
-                Ok(0) => return Err(Broken::Ended),
-                Err(_) => return Err(Broken::Gone),
+                Err(Broken::Ended) if until_close => return Ok(Piece::End(None)),
+                Err(broken) => return Err(broken),
             }
         }
     }

@@ -17,6 +17,7 @@ use super::{
     kept::{Again as Kind, Pieces},
     mirror::Copies,
 };
+use crate::tunnel::Side;
 use bytes::Bytes;
 use futures_util::{FutureExt, TryFutureExt};
 use h2::Reason;
@@ -25,6 +26,7 @@ use pointsman_wire::http1::Refusal;
 use std::{
     cell::Cell,
     future::poll_fn,
+    io,
     pin::pin,
     task::{Context, Poll},
 };
@@ -39,7 +41,7 @@ pub(super) enum Piece {
     End(Option<HeaderMap>),
 }
 
-/// Why there is no next piece.
+/// Why there is no more of a body.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Broken {
     /// The sender has ended its side in the middle.
@@ -52,6 +54,17 @@ pub(super) enum Broken {
     Protocol(Reason),
     /// The framing is wrong.
     Framing(Refusal),
+}
+
+impl Broken {
+    /// What a read has brought that was to bring more of a body.
+    pub(super) fn unless_read(read: io::Result<usize>) -> Result<usize, Self> {
+        match read {
+            Ok(0) => Err(Self::Ended),
+            Ok(read) => Ok(read),
+            Err(_) => Err(Self::Gone),
+        }
+    }
 }
 
 /// Where a body comes from.
@@ -124,6 +137,12 @@ pub(super) enum Sink<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Closed;
 
+impl From<Closed> for Cut {
+    fn from(Closed: Closed) -> Self {
+        Self::Sink
+    }
+}
+
 impl Sink<'_> {
     /// Sends a piece; with `last` nothing comes after it.
     pub(super) async fn data(&mut self, bytes: Bytes, last: bool) -> Result<(), Closed> {
@@ -166,11 +185,34 @@ impl Sink<'_> {
     }
 }
 
-/// Which side ended a body before its end.
+/// Which side ended a body before its end. Bodies that are not in pieces end so too.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Cut {
     Source(Broken),
+    /// It may have said why: who takes no more of a request may have answered already.
     Sink,
+}
+
+impl From<Broken> for Cut {
+    fn from(broken: Broken) -> Self {
+        Self::Source(broken)
+    }
+}
+
+impl From<Refusal> for Cut {
+    fn from(framing: Refusal) -> Self {
+        Self::Source(Broken::Framing(framing))
+    }
+}
+
+/// Of a body that is spliced.
+impl From<Side> for Cut {
+    fn from(side: Side) -> Self {
+        match side {
+            Side::From => Self::Source(Broken::Gone),
+            Side::To => Self::Sink,
+        }
+    }
 }
 
 /// Who keeps account of the pieces that pass.
@@ -203,7 +245,7 @@ impl<'a> Accounts<'a> {
     /// In the same breath as the source gives it up: between that and here nothing may end the
     /// exchange, or the piece is lost to the next try.
     fn taken(&self, piece: Result<Piece, Broken>) -> Result<Piece, Cut> {
-        let piece = piece.map_err(Cut::Source)?;
+        let piece = piece?;
         if let Some(kept) = self.kept {
             kept.add(&piece);
         }
@@ -283,10 +325,7 @@ pub(super) fn begin(
         Piece::End(trailers) => sink.end(trailers).map(|()| None),
         piece @ Piece::Data(_, false) => Ok(Some(piece)),
     };
-    match sent {
-        Ok(left) => Ok(left.map_or(Begun::Done, Begun::Taken)),
-        Err(Closed) => Err(Cut::Sink),
-    }
+    Ok(sent?.map_or(Begun::Done, Begun::Taken))
 }
 
 /// Carries a body to its end from where it has [begun](begin), or until its receiver has all that it can
@@ -312,7 +351,7 @@ pub(super) async fn carry(
     };
     if ready.is_none() {
         let flushed = gathering(|cx| source.poll_gather(cx), sink.flush());
-        flushed.await.map_err(|Closed| Cut::Sink)?;
+        flushed.await?;
         if sink.is_full() {
             return Ok(());
         }
@@ -341,8 +380,7 @@ pub(super) async fn carry(
                 }
             }
             Piece::End(trailers) => {
-                let end = sink.end(trailers).await;
-                return end.map_err(|Closed| Cut::Sink);
+                return Ok(sink.end(trailers).await?);
             }
         }
     }
@@ -356,7 +394,7 @@ fn send<'s>(
     last: bool,
 ) -> impl Future<Output = Result<(), Cut>> + 's {
     let sent = gathering(|cx| source.poll_gather(cx), sink.data(bytes, last));
-    sent.map_err(|Closed| Cut::Sink)
+    sent.map_err(Cut::from)
 }
 
 /// Sends what an earlier try has taken; `true`: that was all.
@@ -378,8 +416,8 @@ async fn again(
                 }
             }
             Kind::End(trailers) => {
-                let end = sink.end(trailers).await;
-                return end.map(|()| true).map_err(|Closed| Cut::Sink);
+                sink.end(trailers).await?;
+                return Ok(true);
             }
         }
     }
