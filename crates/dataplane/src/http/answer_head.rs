@@ -4,9 +4,9 @@ use super::{
     Context,
     body::{Closed, Http2Sink},
     client::Answering,
+    progress::Progress,
     watched::watched,
 };
-use crate::tunnel::Progress;
 use bytes::Bytes;
 use h2::SendStream;
 use pointsman_telemetry::Flags;
@@ -83,7 +83,10 @@ impl Long<'_> {
             while let Some(piece) = pieces.next() {
                 // A client that always has room must not keep the thread to itself.
                 consume_budget().await;
-                progress.sent.set(progress.sent.get() + piece.len() as u64);
+                progress
+                    .moved
+                    .sent
+                    .set(progress.moved.sent.get() + piece.len() as u64);
                 let (piece, last) = (Bytes::copy_from_slice(piece), pieces.peek().is_none());
                 sink.data(piece, last).await?;
             }
@@ -91,12 +94,12 @@ impl Long<'_> {
         };
         let sending = cx.lease.unless_cut(sending);
         // Only the client is waited for.
-        let cut = match watched(cx, &progress, || Duration::ZERO, sending).await {
+        let cut = match watched(cx, &progress, None, || Duration::ZERO, sending).await {
             Ok(Some(Ok(()))) => return (body.len() as u64, Flags::EMPTY),
             Ok(Some(Err(Closed)) | None) => Flags::DC,
             Err(stall) => stall.cut(cx),
         };
         let unsent = progress.unwritten.get() as u64;
-        (progress.sent.get().saturating_sub(unsent), cut)
+        (progress.moved.sent.get().saturating_sub(unsent), cut)
     }
 }

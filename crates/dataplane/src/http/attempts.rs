@@ -7,6 +7,7 @@ use super::{
     connecting::{self, Found, NoConnection, connection},
     decide::{Forward, To, speaks_http2},
     local::{self, Local},
+    progress::{Progress, Sending},
     watched::{Looks, awaited},
 };
 use crate::{
@@ -19,7 +20,6 @@ use crate::{
         upstream::Upstream,
     },
     socket::Socket,
-    tunnel::Progress,
 };
 use pointsman_route::{Happened, RetriesInForce};
 use pointsman_telemetry::Flags;
@@ -135,10 +135,10 @@ pub(super) trait Attempt {
 
     /// Sends it over a connection to an HTTP/1 endpoint. Before anything of a response goes to the
     /// client, [`Tries::reject`] is asked. May be dropped at any time.
-    async fn http1(&mut self, upstream: &Socket, tries: &Tries<'_>) -> End;
+    async fn http1(&mut self, upstream: &Socket, tries: &Tries<'_>, sending: &Sending) -> End;
 
     /// The same over a connection to an HTTP/2 endpoint.
-    async fn http2(&mut self, upstream: Http2Lease, tries: &Tries<'_>) -> End;
+    async fn http2(&mut self, upstream: Http2Lease, tries: &Tries<'_>, sending: &Sending) -> End;
 
     /// Is all of it sent at once, and there until a response is?
     fn in_one_piece(&self) -> bool;
@@ -228,8 +228,7 @@ async fn attempts(
             Err(local) => return Outcome::Reply(local),
         };
         attempt.begins();
-        // What the try before it was about to write is not waited for any more.
-        progress.unsent.set(0);
+        let sending = Sending::default();
         let endpoint = in_flight.endpoint();
         cx.access.chosen(endpoint);
         let time = tries.policy().per_try_timeout().map(|limit| TryTime {
@@ -245,19 +244,21 @@ async fn attempts(
                 (Some(lease), _) => {
                     cx.access.connected(lease.socket());
                     let reused = lease.is_reused();
-                    (attempt.http2(lease, &tries).await, reused)
+                    (attempt.http2(lease, &tries, &sending).await, reused)
                 }
                 // Boxed, as all that is rare.
-                (None, None) => Box::pin(by_http2(cx, backend, endpoint, attempt, &tries)).await,
+                (None, None) => {
+                    Box::pin(by_http2(cx, backend, endpoint, attempt, &tries, &sending)).await
+                }
                 (None, Some(time)) => {
                     let reused = Cell::new(false);
                     let one = async {
-                        let one = by_http2(cx, backend, endpoint, attempt, &tries);
+                        let one = by_http2(cx, backend, endpoint, attempt, &tries, &sending);
                         let (end, was) = one.await;
                         reused.set(was);
                         end
                     };
-                    let end = Box::pin(in_time(time, progress, one)).await;
+                    let end = Box::pin(in_time(time, progress, &sending, one)).await;
                     (end, reused.get())
                 }
             };
@@ -292,12 +293,12 @@ async fn attempts(
             let end = match (&upstream, time) {
                 (Ok(upstream), None) => {
                     cx.access.connected(upstream);
-                    attempt.http1(upstream, &tries).await
+                    attempt.http1(upstream, &tries, &sending).await
                 }
                 (Ok(upstream), Some(time)) => {
                     cx.access.connected(upstream);
-                    let one = attempt.http1(upstream, &tries);
-                    Box::pin(in_time(time, progress, one)).await
+                    let one = attempt.http1(upstream, &tries, &sending);
+                    Box::pin(in_time(time, progress, &sending, one)).await
                 }
                 (Err(none), _) => none.end(),
             };
@@ -440,11 +441,16 @@ enum Owed {
 
 /// An exchange that is given up if its response does not begin in the time of its try (VS-H-75). That is
 /// the endpoint's: while the client owes something of the request, none of it passes.
-async fn in_time(time: TryTime, progress: &Progress, one: impl Future<Output = End>) -> End {
-    let owed = || match (progress.is_complete(), progress.unsent.get()) {
+async fn in_time(
+    time: TryTime,
+    progress: &Progress,
+    sending: &Sending,
+    one: impl Future<Output = End>,
+) -> End {
+    let owed = || match (progress.is_complete(), sending.unsent.get()) {
         (true, _) => Some(Owed::Response),
         (false, 0) => None,
-        (false, left) => Some(Owed::Room(progress.received.get(), left)),
+        (false, left) => Some(Owed::Room(progress.moved.received.get(), left)),
     };
     let mut one = pin!(one);
     let mut since = time.end.map(|_| Owed::Response);
@@ -476,6 +482,7 @@ async fn by_http2(
     endpoint: &Rc<EndpointState>,
     attempt: &mut impl Attempt,
     tries: &Tries<'_>,
+    sending: &Sending,
 ) -> (End, bool) {
     let limits = http2_limits(cx, backend);
     let counted = backend.and_then(|it| it.limits.as_ref());
@@ -489,7 +496,7 @@ async fn by_http2(
         Ok(lease) => {
             cx.access.connected(lease.socket());
             let reused = lease.is_reused();
-            return (attempt.http2(lease, tries).await, reused);
+            return (attempt.http2(lease, tries, sending).await, reused);
         }
         Err(Http2OpenError::Connect(error)) => connecting::failed(cx, &error),
         Err(error @ Http2OpenError::Handshake(_)) => {

@@ -11,12 +11,12 @@ use super::{
     download::{Download, Gate, MAX_INTERIM, read_head},
     exchange::{both_ways, one_way, send_head},
     local,
+    progress::{Progress, Sending},
 };
 use crate::{
     shard::http2_pool::{Http2Lease, StreamFault},
     socket::Socket,
     stream,
-    tunnel::Progress,
 };
 use h2::{RecvStream, client::ResponseFuture};
 use pointsman_telemetry::Flags;
@@ -37,6 +37,7 @@ pub(super) struct Crossing<'a> {
     pub(super) cx: &'a Context<'a>,
     pub(super) forward: &'a Forward,
     pub(super) progress: &'a Progress,
+    pub(super) sending: &'a Sending,
     pub(super) gate: &'a Gate<'a>,
 }
 
@@ -55,20 +56,19 @@ impl Crossing<'_> {
         let end = if self.has_body() {
             let mut out = buffers.small();
             out.extend_from_slice(head);
-            self.progress.whole.set(false);
             let mut sink = Sink::Http1(Http1Sink {
                 to: upstream,
                 out: &mut out,
                 framing: self.forward.facts.body.into(),
-                left: &self.progress.unsent,
-                whole: Some(&self.progress.whole),
+                left: &self.sending.unsent,
+                whole: Some(&self.sending.whole),
             });
             // Boxed, so that streams whose requests have no body are not as large as this is.
             let end = Box::pin(async {
                 let begun = self.begin(body, &mut sink);
                 let up = pin!(self.upload(begun, body, &mut sink));
                 let down = pin!(self.http1_response(upstream, &mut input, client));
-                both_ways(self.cx, up, down, self.forward, self.progress).await
+                both_ways(self.cx, up, down, self.forward, self.progress, self.sending).await
             })
             .await;
             buffers.give(out);
@@ -79,7 +79,7 @@ impl Crossing<'_> {
             }
             let end = {
                 let down = pin!(self.http1_response(upstream, &mut input, client));
-                one_way(self.cx, down, self.progress).await
+                one_way(self.cx, down, self.progress, self.sending).await
             };
             match end {
                 End::Upgraded(_) => {
@@ -88,7 +88,7 @@ impl Crossing<'_> {
                         to: upstream,
                         out: &mut out,
                         framing: Framing::Tunnel,
-                        left: &self.progress.unsent,
+                        left: &self.sending.unsent,
                         whole: None,
                     });
                     let body_down = ResponseBody::UntilClose;
@@ -126,7 +126,7 @@ impl Crossing<'_> {
             let inner = std::mem::replace(body, Source::Empty);
             *body = Source::Web(Box::new(WebSource::request(inner)));
         }
-        let (response, mut sending) = match lease.send(request.clone(), !has_body && !upgrade) {
+        let (response, mut to_endpoint) = match lease.send(request.clone(), !has_body && !upgrade) {
             Ok(begun) => begun,
             Err(fault) => return failed(fault),
         };
@@ -135,13 +135,13 @@ impl Crossing<'_> {
         if !has_body {
             let end = {
                 let down = self.http2_response(&lease, response, &limits, client, &behind);
-                one_way(self.cx, pin!(down), self.progress).await
+                one_way(self.cx, pin!(down), self.progress, self.sending).await
             };
             return match (end, behind.take()) {
                 (End::Upgraded(_), Some(stream)) => {
                     let up = Sink::Http2(Http2Sink {
-                        to: &mut sending,
-                        left: &self.progress.unsent,
+                        to: &mut to_endpoint,
+                        left: &self.sending.unsent,
                     });
                     let down = Source::Http2(Http2Source::new(stream));
                     Box::pin(self.tunnel(body, up, down, client)).await
@@ -153,8 +153,8 @@ impl Crossing<'_> {
             };
         }
         let mut sink = Sink::Http2(Http2Sink {
-            to: &mut sending,
-            left: &self.progress.unsent,
+            to: &mut to_endpoint,
+            left: &self.sending.unsent,
         });
         let begun = self.begin(body, &mut sink);
         if let Ok(Begun::Done) = begun {
@@ -164,7 +164,7 @@ impl Crossing<'_> {
             }
             let end = {
                 let down = pin!(self.http2_response(&lease, response, &limits, client, &behind));
-                one_way(self.cx, down, self.progress).await
+                one_way(self.cx, down, self.progress, self.sending).await
             };
             see_out(lease, behind.take());
             return end;
@@ -173,7 +173,7 @@ impl Crossing<'_> {
         let end = Box::pin(async {
             let up = pin!(self.upload(begun, body, &mut sink));
             let down = pin!(self.http2_response(&lease, response, &limits, client, &behind));
-            both_ways(self.cx, up, down, self.forward, self.progress).await
+            both_ways(self.cx, up, down, self.forward, self.progress, self.sending).await
         })
         .await;
         see_out(lease, behind.take());
@@ -190,7 +190,7 @@ impl Crossing<'_> {
         Accounts {
             copies: self.forward.copies.as_deref(),
             kept: self.gate.pieces,
-            moved: &self.progress.received,
+            moved: &self.progress.moved.received,
             grpc_status: None,
             complete: Some(&self.progress.complete),
         }
@@ -458,7 +458,7 @@ impl Crossing<'_> {
         grpc_status.set(head.grpc_status);
         let accounts = Accounts {
             grpc_status: Some(grpc_status),
-            ..Accounts::of(&self.progress.sent)
+            ..Accounts::of(&self.progress.moved.sent)
         };
         // What an endpoint sends behind a head that is all is no part of the answer (RFC 9110 section
         // 6.4.1): not 502, as towards a stream the head is on its way by then.

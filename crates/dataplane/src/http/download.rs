@@ -7,6 +7,7 @@ use super::{
     decide::Forward,
     grpc,
     kept::{Kept, Pieces},
+    progress::Progress,
 };
 use crate::{
     shard::{
@@ -15,7 +16,7 @@ use crate::{
     },
     socket::Socket,
     stream,
-    tunnel::{Progress, splice},
+    tunnel::splice,
     turn::Turn,
 };
 use pointsman_route::action::Levels;
@@ -332,8 +333,9 @@ impl Body<'_> {
 
     fn sent(&self, bytes: usize) {
         self.progress
+            .moved
             .sent
-            .set(self.progress.sent.get() + bytes as u64);
+            .set(self.progress.moved.sent.get() + bytes as u64);
     }
 
     /// The head in `out` goes out together with what is there of the body: one write for a small
@@ -390,7 +392,7 @@ impl Body<'_> {
             // Grown by and by it would be of up to twice the size.
             out.reserve(input.len() + FRAMING);
             let mut at = 0;
-            let sent = self.progress.sent.get();
+            let sent = self.progress.moved.sent.get();
             let done = loop {
                 let rest = input.get(at..).unwrap_or_default();
                 let (consumed, event) = decoder.decode(rest)?;
@@ -402,7 +404,7 @@ impl Body<'_> {
                 }
             };
             input.drain(..at.min(input.len()));
-            let contents = self.progress.sent.get() - sent;
+            let contents = self.progress.moved.sent.get() - sent;
             let framing = at.saturating_sub(usize::try_from(contents).unwrap_or(at));
             self.turn.framing(framing);
             self.buffers.narrow(input, at, contents);
@@ -503,7 +505,7 @@ mod tests {
         };
         let (mut input, mut out) = (buffers.small(), buffers.small());
         let body = body.chunked(&mut input, &mut out);
-        let most = longest_turn(body, || progress.sent.get()).await;
+        let most = longest_turn(body, || progress.moved.sent.get()).await;
         assert!(most <= CHUNKS, "{most}");
     }
 }

@@ -11,10 +11,11 @@ use super::{
     kept::{Kept, Pieces},
     local,
     mirror::Copies,
+    progress::{Progress, Sending},
     upload::{Taken, upload},
     watched::{Stall, watched},
 };
-use crate::{shard::http2_pool::Http2Lease, socket::Socket, stream, tunnel::Progress};
+use crate::{shard::http2_pool::Http2Lease, socket::Socket, stream};
 use pointsman_telemetry::Flags;
 use pointsman_wire::http1::{BodyLength, ResponseBody};
 use std::{
@@ -109,8 +110,8 @@ impl<'a> Http1Request<'a> {
         };
         let sending = self.kept.unread().min(input.len());
         input.drain(..sending);
-        let received = self.progress.received.get() + sending as u64;
-        self.progress.received.set(received);
+        let received = self.progress.moved.received.get() + sending as u64;
+        self.progress.moved.received.set(received);
     }
 }
 
@@ -123,7 +124,7 @@ impl Attempt for Http1Request<'_> {
         }
     }
 
-    async fn http1(&mut self, upstream: &Socket, tries: &Tries<'_>) -> End {
+    async fn http1(&mut self, upstream: &Socket, tries: &Tries<'_>, sending: &Sending) -> End {
         let gate = Gate {
             forward: self.forward,
             tries,
@@ -135,6 +136,7 @@ impl Attempt for Http1Request<'_> {
             copies: self.forward.copies.as_deref(),
             kept: &self.kept,
             progress: self.progress,
+            sending,
         };
         let Some(input) = self.input.as_deref_mut() else {
             return End::Other(Outcome::Reply(local::BAD_RESPONSE)); // is for an HTTP/2 endpoint
@@ -143,7 +145,7 @@ impl Attempt for Http1Request<'_> {
         attempt(cx, upstream, self.out, input, body, &gate, &taken).await
     }
 
-    async fn http2(&mut self, upstream: Http2Lease, tries: &Tries<'_>) -> End {
+    async fn http2(&mut self, upstream: Http2Lease, tries: &Tries<'_>, sending: &Sending) -> End {
         // Boxed, so that connections to endpoints of HTTP/1 are not as large as this is.
         Box::pin(async move {
             let (cx, forward, progress) = (self.cx, self.forward, self.progress);
@@ -156,6 +158,7 @@ impl Attempt for Http1Request<'_> {
                 cx,
                 forward,
                 progress,
+                sending,
                 gate: &Gate {
                     forward,
                     tries,
@@ -210,7 +213,7 @@ fn take_received_body(
         copies.add(received);
     }
     input.drain(..take);
-    progress.received.set(take as u64);
+    progress.moved.received.set(take as u64);
     match length - take as u64 {
         0 => BodyLength::None,
         left => BodyLength::Length(left),
@@ -226,14 +229,16 @@ async fn attempt(
     gate: &Gate<'_>,
     taken: &Taken<'_>,
 ) -> End {
-    let progress = taken.progress;
+    let Taken {
+        progress, sending, ..
+    } = *taken;
     let operations = gate.forward.changes.levels();
     stream::behind_others().await;
     let rest = match stream::write_now(upstream, out) {
         None if body == BodyLength::None => {
             // Pinned here: handed on by value it would be in the connection once for each hand.
             let down = pin!(download(cx, &operations, upstream, out, gate, progress));
-            return one_way(cx, down, progress).await;
+            return one_way(cx, down, progress, sending).await;
         }
         // Apart, as `out` is for the response once that begins: maybe before the endpoint takes this.
         rest => rest.map(<[u8]>::to_vec),
@@ -246,14 +251,14 @@ async fn attempt(
         let down = pin!(download(cx, &operations, upstream, out, gate, progress));
         let up = pin!(async {
             if let Some(rest) = rest {
-                let written = stream::write_watched(upstream, &rest, &progress.unsent);
+                let written = stream::write_watched(upstream, &rest, &sending.unsent);
                 if written.await.is_err() {
                     return Err(Cut::Sink);
                 }
             }
             upload(cx.client, upstream, cx.shard, body, input, taken).await
         });
-        both_ways(cx, up, down, gate.forward, progress).await
+        both_ways(cx, up, down, gate.forward, progress, sending).await
     })
     .await
 }
@@ -285,9 +290,17 @@ pub(super) async fn one_way(
     cx: &Context<'_>,
     down: Pin<&mut impl Future<Output = Download>>,
     progress: &Progress,
+    sending: &Sending,
 ) -> End {
     progress.taken.set(true);
-    let end = watched(cx, progress, || cx.shard.settings.timeouts.response.0, down).await;
+    let end = watched(
+        cx,
+        progress,
+        Some(sending),
+        || cx.shard.settings.timeouts.response.0,
+        down,
+    )
+    .await;
     match end {
         Ok(end) => finish(cx, end, true, progress),
         Err(stall) => stall.end(cx, progress, local::RESPONSE_IDLE),
@@ -302,15 +315,16 @@ pub(super) async fn both_ways(
     mut down: Pin<&mut impl Future<Output = Download>>,
     forward: &Forward,
     progress: &Progress,
+    sending: &Sending,
 ) -> End {
     let copies = forward.copies.as_deref();
     let uploaded = Cell::new(false);
-    let sent = || uploaded.get() || progress.whole.get();
+    let sent = || uploaded.get() || sending.whole.get();
     let held_back =
-        || forward.facts.expects && !progress.asked.get() && progress.received.get() == 0;
+        || forward.facts.expects && !progress.asked.get() && progress.moved.received.get() == 0;
     let waits_for_client = || {
         let owes = !(sent() || forward.is_open() || held_back());
-        owes && !progress.answering.get() && progress.unsent.get() == 0
+        owes && !progress.answering.get() && sending.unsent.get() == 0
     };
     let end = {
         // Nobody takes more of the body, or no more of it comes.
@@ -319,7 +333,11 @@ pub(super) async fn both_ways(
         let access = &cx.access;
         let both = poll_fn(|cx| {
             if !uploaded.get() && !over {
-                match up.as_mut().poll(cx) {
+                let polled = up.as_mut().poll(cx);
+                if sending.whole.get() {
+                    progress.complete.set(true);
+                }
+                match polled {
                     Poll::Ready(Ok(())) => {
                         uploaded.set(true);
                         progress.taken.set(true);
@@ -351,14 +369,14 @@ pub(super) async fn both_ways(
             true => timeouts.request_body.0,
             false => timeouts.response.0,
         };
-        watched(cx, progress, limit, both).await
+        watched(cx, progress, Some(sending), limit, both).await
     };
     match end {
         Ok(Ok(end)) => {
             // Answered before the stream of a body that is there whole has ended.
             if let Some(copies) = copies
                 && !uploaded.get()
-                && forward.facts.body == BodyLength::Length(progress.received.get())
+                && forward.facts.body == BodyLength::Length(progress.moved.received.get())
                 && matches!(end, Download::Done { .. })
             {
                 copies.pieces_end();

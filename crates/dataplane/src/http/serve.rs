@@ -9,12 +9,11 @@ use super::{
     grpc,
     linger::{self, Patience, linger},
     local::{self, Local, Refused},
+    progress::Progress,
     watched::{awaited, watched},
     websocket,
 };
-use crate::{
-    access::pending::Ending, shard::registry::IdleEnd, stream, tunnel::Progress, turn::Turn,
-};
+use crate::{access::pending::Ending, shard::registry::IdleEnd, stream, turn::Turn};
 use pointsman_telemetry::{ClusterStats, Flags, RequestProtocol};
 use pointsman_wire::http1::{BodyLength, first_line_ends, head_may_be_complete, make_last};
 use std::{
@@ -418,7 +417,7 @@ async fn proxy(
             let keep = facts.keep_alive && whole && !cx.lease.is_draining();
             out.clear();
             local.write_changed(out, &forward.changes, facts, keep);
-            progress.sent.set(body_of(out));
+            progress.moved.sent.set(body_of(out));
             let (status, grpc) = grpc::told(local.status, facts);
             progress.grpc_status.set(grpc);
             record(status, local.flags, local.details);
@@ -434,7 +433,7 @@ async fn proxy(
             let refused = Refused::routed(refusal, facts);
             out.clear();
             refused.write(out);
-            progress.sent.set(body_of(out));
+            progress.moved.sent.set(body_of(out));
             let (status, grpc) = refused.told();
             progress.grpc_status.set(grpc);
             record(status, Flags::DPE, refusal.reason.as_str());
@@ -484,7 +483,7 @@ pub(super) fn record_exchange(
     flags: Flags,
     details: &'static str,
 ) {
-    let bytes = (progress.received.get(), progress.sent.get());
+    let bytes = (progress.moved.received.get(), progress.moved.sent.get());
     let ending = Ending {
         status,
         flags,
@@ -662,7 +661,7 @@ async fn answer_rest(cx: &Context<'_>, rest: &[u8]) -> Result<(), Unsent> {
     let write = cx
         .lease
         .unless_cut(stream::write_watched(cx.client, rest, left));
-    let flags = match watched(cx, &progress, || Duration::ZERO, write).await {
+    let flags = match watched(cx, &progress, None, || Duration::ZERO, write).await {
         Ok(Some(Ok(()))) => return Ok(()),
         Ok(Some(Err(_)) | None) => Flags::DC,
         Err(stall) => stall.cut(cx),

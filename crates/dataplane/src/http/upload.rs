@@ -4,6 +4,7 @@ use super::{
     download::FRAMING,
     kept::Kept,
     mirror::Copies,
+    progress::{Progress, Sending},
 };
 use crate::{
     shard::{
@@ -12,7 +13,7 @@ use crate::{
     },
     socket::Socket,
     stream,
-    tunnel::{Progress, splice},
+    tunnel::splice,
     turn::Turn,
 };
 use pointsman_wire::http1::{
@@ -26,6 +27,7 @@ pub(crate) struct Taken<'a> {
     /// Another try.
     pub(crate) kept: &'a Kept,
     pub(crate) progress: &'a Progress,
+    pub(crate) sending: &'a Sending,
 }
 
 /// Streams a body. `input` holds what was received behind the head, and afterwards what was
@@ -68,7 +70,15 @@ async fn spliced(
     let left = length - there as u64;
     // What never comes to memory cannot be sent again.
     taken.kept.lose();
-    match splice::exactly(buffers, client, upstream, left, taken.progress.up()).await {
+    match splice::exactly(
+        buffers,
+        client,
+        upstream,
+        left,
+        taken.progress.up(taken.sending),
+    )
+    .await
+    {
         Some(Ok(true)) => Ok(()),
         Some(Ok(false)) => Err(Broken::Ended.into()),
         Some(Err(side)) => Err(side.into()),
@@ -89,6 +99,7 @@ async fn fixed(
         copies,
         kept,
         progress,
+        sending,
     } = taken;
     let large = left > SMALL as u64;
     if large {
@@ -112,11 +123,14 @@ async fn fixed(
         if kept.still() == BodyLength::None {
             progress.complete.set(true);
         }
-        stream::write_watched(upstream, piece, &progress.unsent)
+        stream::write_watched(upstream, piece, &sending.unsent)
             .await
             .map_err(|_| Cut::Sink)?;
         left -= take as u64;
-        progress.received.set(progress.received.get() + take as u64);
+        progress
+            .moved
+            .received
+            .set(progress.moved.received.get() + take as u64);
         input.drain(..take);
         kept.sent();
     }
@@ -134,14 +148,15 @@ async fn chunked(
         copies,
         kept,
         progress,
+        sending,
     } = taken;
     let mut out = buffers.small();
     let mut turn = Turn::default();
     let end = loop {
         out.clear();
-        let (there, received) = (input.len(), progress.received.get());
+        let (there, received) = (input.len(), progress.moved.received.get());
         let done = anew(kept, input, &mut out, progress)?;
-        let contents = progress.received.get() - received;
+        let contents = progress.moved.received.get() - received;
         let used = there - input.len();
         turn.framing(used.saturating_sub(usize::try_from(contents).unwrap_or(used)));
         buffers.narrow(input, used, contents);
@@ -152,7 +167,7 @@ async fn chunked(
             copies.add(&out);
         }
         kept.add(&out);
-        if stream::write_watched(upstream, &out, &progress.unsent)
+        if stream::write_watched(upstream, &out, &sending.unsent)
             .await
             .is_err()
         {
@@ -195,8 +210,8 @@ fn anew(
                 write_chunk_header(out, data.len());
                 out.extend_from_slice(data);
                 out.extend_from_slice(b"\r\n");
-                let received = progress.received.get() + data.len() as u64;
-                progress.received.set(received);
+                let received = progress.moved.received.get() + data.len() as u64;
+                progress.moved.received.set(received);
             }
             ChunkEvent::TrailersEnd => {
                 write_last_chunk(out, decoder.trailers());
@@ -222,10 +237,11 @@ mod tests {
             copies: None,
             kept: &kept,
             progress: &progress,
+            sending: &Sending::default(),
         };
         let mut input = buffers.small();
         let body = chunked(&client, &upstream, &buffers, &mut input, &taken);
-        let most = longest_turn(body, || progress.received.get()).await;
+        let most = longest_turn(body, || progress.moved.received.get()).await;
         assert!(most <= CHUNKS, "{most}");
     }
 }

@@ -3,8 +3,9 @@ use super::{
     Context,
     attempts::{End, Outcome},
     local::{self, Local},
+    progress::{Progress, Sending},
 };
-use crate::{shard::registry, stream, tunnel::Progress};
+use crate::{shard::registry, stream};
 use pointsman_telemetry::Flags;
 use std::{
     future::Future,
@@ -125,22 +126,24 @@ pub(super) async fn awaited<T>(
 }
 
 /// Runs `future` as long as bytes move: given up after `limit` without any, or after
-/// `timeouts.write` in which the client took none of what was written to it.
+/// `timeouts.write` in which the client took none of what was written to it. `sending`: of
+/// the try that it is, if it is one.
 pub(crate) async fn watched<T>(
     cx: &Context<'_>,
     progress: &Progress,
+    sending: Option<&Sending>,
     limit: impl Fn() -> Duration,
     future: impl Future<Output = T>,
 ) -> Result<T, Stall> {
     let mut future = pin!(future);
     let timeouts = &cx.shard.settings.timeouts;
     let moved = || {
-        let (received, sent) = (progress.received.get(), progress.sent.get());
+        let (received, sent) = (progress.moved.received.get(), progress.moved.sent.get());
         (
             received,
             sent,
             progress.unwritten.get(),
-            progress.unsent.get(),
+            sending.map(|it| it.unsent.get()),
             progress.interims.get(),
         )
     };

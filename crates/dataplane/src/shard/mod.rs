@@ -12,7 +12,7 @@ pub mod view;
 
 use crate::{
     access::Ring, capture::Capture, extension::Extensions, message::InstallSnapshot,
-    settings::Settings, tunnel::Progress,
+    settings::Settings, tunnel::Moved,
 };
 use buffers::Buffers;
 use cluster_state::ClusterState;
@@ -228,7 +228,7 @@ impl Counts {
 
 /// A running tunnel.
 struct Live {
-    bytes: Progress,
+    bytes: Moved,
     /// Sent and received bytes already counted.
     told: Cell<(u64, u64)>,
     stats: Rc<ClusterStats>,
@@ -253,14 +253,14 @@ pub(crate) struct LiveTunnel {
 
 impl LiveTunnel {
     /// The byte counts the tunnel writes.
-    pub(crate) fn bytes(&self) -> &Progress {
+    pub(crate) fn bytes(&self) -> &Moved {
         &self.live.bytes
     }
 
     /// It counts elsewhere, and has come this far.
-    pub(crate) fn follow(&self, progress: &Progress) {
-        self.live.bytes.received.set(progress.received.get());
-        self.live.bytes.sent.set(progress.sent.get());
+    pub(crate) fn follow(&self, moved: &Moved) {
+        self.live.bytes.received.set(moved.received.get());
+        self.live.bytes.sent.set(moved.sent.get());
     }
 }
 
@@ -483,7 +483,7 @@ impl Shard {
     /// Registers a tunnel whose bytes are to be counted while it runs.
     pub(crate) fn live(self: &Rc<Self>, stats: &Rc<ClusterStats>) -> LiveTunnel {
         let live = Rc::new(Live {
-            bytes: Progress::default(),
+            bytes: Moved::default(),
             told: Cell::new((0, 0)),
             stats: stats.clone(),
         });

@@ -79,60 +79,11 @@ pub struct Summary {
 
 /// Live byte counts, read by telemetry on its tick while the tunnel runs.
 #[derive(Debug, Default)]
-pub struct Progress {
+pub struct Moved {
     /// Bytes from the client, delivered upstream.
     pub received: Cell<u64>,
     /// Bytes from the upstream, delivered to the client.
     pub sent: Cell<u64>,
-    /// All of the request has been read from the client. What was read last may not have left us yet.
-    pub complete: Cell<bool>,
-    /// All of the request's body has been read from the client, and sent on.
-    pub taken: Cell<bool>,
-    /// Interim heads of the response so far.
-    pub interims: Cell<u32>,
-    /// The endpoint has asked for a body that was held back (RFC 9110 section 10.1.1).
-    pub asked: Cell<bool>,
-    /// The head of a response is on its way to the client: from here on only a cut can tell it of
-    /// a failure.
-    pub answering: Cell<bool>,
-    /// The end of the response's body is that of the client's connection (HTTP/1.0).
-    pub bare: Cell<bool>,
-    /// Of the response that is on its way to the client; 0 until it is known, which is earlier.
-    pub status: Cell<u16>,
-    /// Bytes the client has not taken yet of the write under way; 0 when there is none. Whoever
-    /// waits meanwhile waits for the client.
-    pub unwritten: Cell<usize>,
-    /// The same for the endpoint, of a request body.
-    pub unsent: Cell<usize>,
-    /// The endpoint of this try has all that it was told of a request's body, by its length. The stream
-    /// it comes from may not have ended yet, which is nothing to the endpoint.
-    pub whole: Cell<bool>,
-    /// The protocol is switched: what moves from now on is no body, and no time is set for it.
-    pub switched: Cell<bool>,
-    /// The client was told the end of what its tunnel sends it: it gets what comes before that of the kernel,
-    /// however slowly.
-    pub ended: Cell<bool>,
-    /// An HTTP/1 client has sent bytes before it saw that the protocol is switched.
-    pub early: Cell<bool>,
-    /// With which code the endpoint cut its response, if it did.
-    pub cut: Cell<Option<h2::Reason>>,
-    /// What the response to a gRPC call said in `grpc-status`.
-    pub grpc_status: Cell<Option<u8>>,
-}
-
-impl Progress {
-    /// Is there nothing of the request that an endpoint could still wait for?
-    pub(crate) fn is_complete(&self) -> bool {
-        self.complete.get() || self.taken.get() || self.whole.get()
-    }
-
-    /// The endpoint has sent an interim head.
-    pub(crate) fn note_interim(&self, status: u16) {
-        self.interims.set(self.interims.get() + 1);
-        if status == 100 {
-            self.asked.set(true);
-        }
-    }
 }
 
 /// Runs a tunnel to its end. `first` are bytes already read from the client, `reply` bytes already
@@ -143,19 +94,19 @@ pub(crate) async fn run(
     first: Vec<u8>,
     reply: Vec<u8>,
     patience: Patience,
-    progress: &Progress,
+    moved: &Moved,
 ) -> Summary {
     let (client, buffers, settings) = (cx.client, &cx.shard.buffers, &cx.shard.settings);
     let bulk = settings.limits.splice_after;
-    let mut up = Direction::new(first, bulk, &progress.received);
-    let mut down = Direction::new(reply, bulk, &progress.sent);
+    let mut up = Direction::new(first, bulk, &moved.received);
+    let mut down = Direction::new(reply, bulk, &moved.sent);
     let Patience { idle, total } = patience;
     let begun = total.map(|_| Instant::now());
     let left = || total.map(|total| total.saturating_sub(begun.map_or(total, |it| it.elapsed())));
     let (mut to_client, mut to_upstream) = (Backlog::of(client), Backlog::of(upstream));
 
     let end = loop {
-        let before = (progress.received.get(), progress.sent.get());
+        let before = (moved.received.get(), moved.sent.get());
         let lease = cx.lease;
         let both = poll_fn(|cx| {
             let one = up.poll(cx, client, upstream, buffers, down.is_done());
@@ -181,12 +132,12 @@ pub(crate) async fn run(
             Err(_) => {
                 // The limit is re-armed as long as anything moved since: cheaper than re-arming per byte,
                 // and a tunnel is cut after one to two limits of silence.
-                let moved = before != (progress.received.get(), progress.sent.get());
+                let still = before == (moved.received.get(), moved.sent.get());
                 let backlogs = [(&mut to_client, &down), (&mut to_upstream, &up)];
                 let waits = backlogs.map(|(backlog, direction)| {
-                    backlog.is_left_to_kernel(!moved && !direction.is_done(), idle)
+                    backlog.is_left_to_kernel(still && !direction.is_done(), idle)
                 });
-                if !moved && waits == [false; 2] {
+                if still && waits == [false; 2] {
                     break End::Idle;
                 }
             }
@@ -213,8 +164,8 @@ pub(crate) async fn run(
     down.release(buffers);
     Summary {
         end,
-        received: progress.received.get(),
-        sent: progress.sent.get(),
+        received: moved.received.get(),
+        sent: moved.sent.get(),
     }
 }
 

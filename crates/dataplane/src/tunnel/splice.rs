@@ -4,7 +4,7 @@
 //! descriptors, and its set-up system calls that a short exchange never earns back.
 //!
 //! While the sink is full, what arrives at the source wakes nobody (`Socket::look_away`).
-use super::{Progress, Side, is_would_block};
+use super::{Side, is_would_block};
 use crate::{
     shard::buffers::{Buffers, Pipe},
     socket::Socket,
@@ -161,24 +161,6 @@ pub(crate) async fn exactly(
     let all = splice.left() == 0;
     splice.release(buffers);
     Some(end.map(|()| all))
-}
-
-impl Progress {
-    /// For a body to the client.
-    pub(crate) fn down(&self) -> Counts<'_> {
-        Counts {
-            moved: &self.sent,
-            waiting: Some(&self.unwritten),
-        }
-    }
-
-    /// For a body from the client.
-    pub(crate) fn up(&self) -> Counts<'_> {
-        Counts {
-            moved: &self.received,
-            waiting: Some(&self.unsent),
-        }
-    }
 }
 
 fn splice(from: impl AsFd, to: impl AsFd, bytes: usize) -> io::Result<usize> {

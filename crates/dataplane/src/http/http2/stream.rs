@@ -12,6 +12,7 @@ use super::{
         grpc,
         kept::{Kept, Pieces},
         local::Refused,
+        progress::{Progress, Sending},
         serve::{details_of_cut, record, record_exchange},
         watched::watched,
     },
@@ -24,7 +25,6 @@ use crate::{
     context::Context,
     shard::{http2_pool::Http2Lease, registry::Lease},
     socket::Socket,
-    tunnel::Progress,
 };
 use h2::{Reason, RecvStream};
 use http::request::Parts;
@@ -178,7 +178,7 @@ impl Stream<'_> {
         let wait = gathering(|cx| body.poll_gather(cx), tokio::time::sleep(delay));
         let wait = cx.lease.unless_cut(wait);
         // Nothing is to move, so nothing can stall.
-        let waited = watched(cx, &Progress::default(), || Duration::ZERO, wait).await;
+        let waited = watched(cx, &Progress::default(), None, || Duration::ZERO, wait).await;
         !matches!(waited, Ok(None))
     }
 
@@ -313,7 +313,7 @@ impl Stream<'_> {
                 out.clear();
                 local.write_changed(out, &forward.changes, &forward.facts, true);
                 let (sent, cut) = self.answer(out, None).await;
-                progress.sent.set(sent);
+                progress.moved.sent.set(sent);
                 let (status, grpc) = grpc::told(local.status, &forward.facts);
                 progress.grpc_status.set(grpc);
                 record(status, local.flags | cut, local.details);
@@ -330,7 +330,7 @@ impl Stream<'_> {
                 out.clear();
                 refused.write(out);
                 let (sent, cut) = self.answer(out, None).await;
-                progress.sent.set(sent);
+                progress.moved.sent.set(sent);
                 let (status, grpc) = refused.told();
                 progress.grpc_status.set(grpc);
                 record(status, Flags::DPE | cut, refusal.reason.as_str());
@@ -393,12 +393,13 @@ impl Attempt for Http2Request<'_> {
         }
     }
 
-    async fn http1(&mut self, upstream: &Socket, tries: &Tries<'_>) -> End {
+    async fn http1(&mut self, upstream: &Socket, tries: &Tries<'_>, sending: &Sending) -> End {
         let mut client = Client::Http2(self.answering);
         let crossing = Crossing {
             cx: self.cx,
             forward: self.forward,
             progress: self.progress,
+            sending,
             gate: &Gate {
                 forward: self.forward,
                 tries,
@@ -411,12 +412,13 @@ impl Attempt for Http2Request<'_> {
         crossing.to_http1(head, body, &mut client, upstream).await
     }
 
-    async fn http2(&mut self, upstream: Http2Lease, tries: &Tries<'_>) -> End {
+    async fn http2(&mut self, upstream: Http2Lease, tries: &Tries<'_>, sending: &Sending) -> End {
         let mut client = Client::Http2(self.answering);
         let crossing = Crossing {
             cx: self.cx,
             forward: self.forward,
             progress: self.progress,
+            sending,
             gate: &Gate {
                 forward: self.forward,
                 tries,

@@ -8,11 +8,12 @@ use crate::{
         body::{Accounts, Cut, Framing, Http1Sink, Http2Sink, Sink, Source, begin, carry},
         client::Client,
         crossing::Crossing,
+        progress::Progress,
         watched::{Stall, watched},
     },
     socket::Socket,
     stream,
-    tunnel::{self, Backlog, Patience, Progress},
+    tunnel::{self, Backlog, Patience},
 };
 use pointsman_telemetry::{ClusterStats, Flags};
 use pointsman_wire::http1::Version;
@@ -36,7 +37,7 @@ pub(in crate::http) async fn run(
     // No limits of the policy's: those of bytes are for TCP.
     let patience = Patience::of(None, &cx.shard.settings);
     let tunnel = async {
-        let tunnel = tunnel::run(cx, upstream, first, reply, patience, progress);
+        let tunnel = tunnel::run(cx, upstream, first, reply, patience, &progress.moved);
         match tunnel.await.end {
             tunnel::End::Closed => Ok(()),
             tunnel::End::ClientReset | tunnel::End::Cut => Err(Flags::DC),
@@ -61,7 +62,7 @@ async fn counted(
     let mut tunnel = pin!(tunnel);
     let end = poll_fn(|cx| {
         let end = tunnel.as_mut().poll(cx);
-        live.follow(progress);
+        live.follow(&progress.moved);
         end
     });
     let end = end.await;
@@ -131,7 +132,7 @@ impl Crossing<'_> {
         let idle = self.cx.shard.settings.timeouts.tunnel_idle.0;
         let up_ended = Cell::new(false);
         let both = async {
-            let (sent, received) = (&progress.sent, &progress.received);
+            let (sent, received) = (&progress.moved.sent, &progress.moved.received);
             let up = async {
                 let carried = whole(from_client, &mut up, received).await;
                 up_ended.set(carried.is_ok());
@@ -158,7 +159,15 @@ impl Crossing<'_> {
         let tunnel = async {
             let mut both = Box::pin(both);
             let limit = loop {
-                match watched(self.cx, progress, || idle, both.as_mut()).await {
+                match watched(
+                    self.cx,
+                    progress,
+                    Some(self.sending),
+                    || idle,
+                    both.as_mut(),
+                )
+                .await
+                {
                     Ok(Ok(_)) => return Ok(()),
                     Ok(Err(client_gone)) if client_gone => return Err(Flags::DC),
                     Ok(Err(_)) => return Err(Flags::UC),
