@@ -3,7 +3,7 @@ use super::{
     Context, Date,
     body::Closed,
     changes::{self, Response},
-    download::{Download, Gate, MAX_INTERIM},
+    download::{Download, Gate},
     grpc,
 };
 use crate::socket::Socket;
@@ -37,8 +37,6 @@ pub(super) struct Answering {
     body: RefCell<Option<SendStream<Bytes>>>,
     /// A head that is about to be sent, and whether it is all.
     begun: Cell<Option<(Outgoing<http::Response<()>>, bool)>>,
-    /// Interim heads so far.
-    interims: Cell<u32>,
 }
 
 impl Answering {
@@ -47,7 +45,6 @@ impl Answering {
             respond: RefCell::new(respond),
             body: RefCell::default(),
             begun: Cell::default(),
-            interims: Cell::new(0),
         }
     }
 
@@ -55,12 +52,6 @@ impl Answering {
     pub(super) fn head(&self, response: http::Response<()>, end: bool) -> Result<(), Closed> {
         let mut respond = self.respond.borrow_mut();
         if response.status().is_informational() {
-            // Beyond that it is a flood, of which the client is told when its response is given up.
-            let number = self.interims.get() + 1;
-            self.interims.set(number);
-            if number > MAX_INTERIM {
-                return Ok(());
-            }
             return respond.send_informational(response).map_err(|_| Closed);
         }
         let stream = respond.send_response(response, end).map_err(|_| Closed)?;
@@ -111,6 +102,7 @@ impl Answering {
 pub(super) struct Head {
     pub(super) len: usize,
     pub(super) status: u16,
+    /// Another one follows.
     pub(super) interim: bool,
     pub(super) upgraded: bool,
     pub(super) body: ResponseBody,
@@ -166,6 +158,9 @@ pub(super) fn pass_head(
     }
     if gate.rejects(&head) {
         return Err(Download::Rejected);
+    }
+    if interim && !gate.progress.interim(head.status) {
+        return Err(Download::Malformed("too_many_interim_responses"));
     }
     let to_client = head.body.towards(facts.version);
     let bare = to_client == ResponseBody::UntilClose;

@@ -8,15 +8,14 @@ use super::{
     },
     client::{Client, Head, pass_head},
     decide::Forward,
-    download::{Download, Gate, MAX_INTERIM, read_head},
+    download::{Download, Gate, read_head},
     exchange::{both_ways, one_way, send_head},
-    local,
+    interim, local,
     progress::{Progress, Sending},
 };
 use crate::{
     shard::http2_pool::{Http2Lease, StreamFault},
     socket::Socket,
-    stream,
 };
 use h2::{RecvStream, client::ResponseFuture};
 use pointsman_telemetry::Flags;
@@ -26,9 +25,7 @@ use pointsman_wire::{
 };
 use std::{
     cell::{Cell, RefCell},
-    future::poll_fn,
-    pin::{Pin, pin},
-    task::Poll,
+    pin::pin,
     time::Duration,
 };
 
@@ -228,33 +225,19 @@ impl Crossing<'_> {
     ) -> Download {
         let operations = self.forward.changes.levels();
         let limits = self.cx.shard.settings.limits.of_heads();
-        let mut interims = 0;
-        let head = loop {
-            let head = read_head(
-                self.cx,
-                &operations,
-                upstream,
-                input,
-                client,
-                self.gate,
-                &limits,
-            );
-            let head = match head.await {
-                Ok(head) => head,
-                // The endpoint has begun to act, and the client knows: nothing is sent again.
-                Err(Download::Silent) if interims > 0 => return Download::CutHead,
-                Err(end) => return end,
-            };
-            input.drain(..head.len.min(input.len()));
-            if !head.interim {
-                break head;
-            }
-            interims += 1;
-            if let Err(end) = self.interim(interims, head.status, client).await {
-                return end;
-            }
+        let head = read_head(
+            self.cx,
+            &operations,
+            upstream,
+            input,
+            client,
+            self.gate,
+            &limits,
+        );
+        let head = match head.await {
+            Ok(head) => head,
+            Err(end) => return end,
         };
-        self.cx.access.answered(!self.progress.is_complete());
         if head.upgraded {
             return Download::Upgraded(Vec::new());
         }
@@ -290,28 +273,17 @@ impl Crossing<'_> {
         client: &mut Client<'_>,
         behind: &RefCell<Option<RecvStream>>,
     ) -> Download {
-        let mut interims = 0;
         let (head, body, web) = loop {
-            let next = poll_fn(|cx| match response.poll_informational(cx) {
-                Poll::Ready(Some(interim)) => Poll::Ready(interim.map(|head| (head, None))),
-                // There is none, or its end is at hand.
-                Poll::Ready(None) => Pin::new(&mut response).poll(cx).map_ok(|response| {
-                    let (parts, body) = response.into_parts();
-                    (http::Response::from_parts(parts, ()), Some(body))
-                }),
-                // Then there is no response either, and who comes is told to this task.
-                Poll::Pending => Poll::Pending,
-            });
-            let (mut response, body) = match next.await {
+            let (mut response, body) = match interim::next_http2(&mut response).await {
                 Ok(next) => next,
                 Err(error) => {
                     return match lease.fault(&error) {
-                        // As above.
+                        // Behind an interim head, as it is over HTTP/1.
                         StreamFault::Refused
                         | StreamFault::GoneAway
                         | StreamFault::Unsent
                         | StreamFault::Closed
-                            if interims > 0 =>
+                            if self.progress.interims.number() > 0 =>
                         {
                             Download::CutHead
                         }
@@ -319,20 +291,20 @@ impl Crossing<'_> {
                     };
                 }
             };
-            let interim = body.is_none();
-            let web = self.forward.grpc_web().filter(|_| !interim);
+            let web = self.forward.grpc_web().filter(|_| body.is_some());
             let web = web.filter(|web| web.response(response.headers_mut()));
-            match self.pass(lease, response, body.as_ref(), limits, client) {
+            let head = match self.pass(lease, response, body.as_ref(), limits, client) {
+                Ok(head) => head,
                 Err(end) => return end,
-                Ok(head) => match body {
-                    Some(body) => break (head, body, web),
-                    None => {
-                        interims += 1;
-                        if let Err(end) = self.interim(interims, head.status, client).await {
-                            return end;
-                        }
-                    }
-                },
+            };
+            if let Some(body) = body {
+                break (head, body, web);
+            }
+            // Boxed, as it is rare.
+            let version = self.forward.facts.version;
+            let sent = Box::pin(interim::send(self.cx, client, version, self.progress));
+            if let Err(end) = sent.await {
+                return end;
             }
         };
         self.cx.access.answered(!self.progress.is_complete());
@@ -393,31 +365,6 @@ impl Crossing<'_> {
             answering.complete(|| response.into_parts().0.headers);
         }
         Ok(passed)
-    }
-
-    /// An interim head was passed on as far as the client's version goes.
-    async fn interim(
-        &self,
-        number: u32,
-        status: u16,
-        client: &mut Client<'_>,
-    ) -> Result<(), Download> {
-        if number > MAX_INTERIM {
-            return Err(Download::Malformed("too_many_interim_responses"));
-        }
-        self.progress.note_interim(status);
-        let Client::Http1(out) = client else {
-            return Ok(());
-        };
-        // HTTP/1.0 knows no interim responses (RFC 9110 section 15.2).
-        if self.forward.facts.version == Version::Http10 {
-            return Ok(());
-        }
-        // While it is under way only a cut is possible; between two heads a reply is.
-        self.progress.answering.set(true);
-        let written = stream::write_watched(self.cx.client, out, &self.progress.unwritten).await;
-        self.progress.answering.set(false);
-        written.map_err(|_| Download::Cut(Flags::DC))
     }
 
     /// The body of a response whose head is passed on.

@@ -5,7 +5,7 @@ use super::{
     body::{Broken, Cut, reason_of},
     client::{Client, Head, pass_head},
     decide::Forward,
-    grpc,
+    grpc, interim,
     kept::{Kept, Pieces},
     progress::Progress,
 };
@@ -26,9 +26,6 @@ use pointsman_wire::http1::{
     Version, field_slots, head_may_be_complete, parse_response, write_chunk_header,
     write_last_chunk,
 };
-
-/// Interim responses passed on for one request; more is a flood.
-pub(super) const MAX_INTERIM: u32 = 32;
 
 /// Bytes that the framing of what one read brings hardly exceeds.
 pub(super) const FRAMING: usize = 64;
@@ -150,37 +147,11 @@ async fn receive(
 ) -> Download {
     let facts = &gate.forward.facts;
     let limits = cx.shard.settings.limits.of_heads();
-    let mut interims = 0;
-    let head = loop {
-        let mut client = Client::Http1(out);
-        let head = read_head(cx, operations, upstream, input, &mut client, gate, &limits);
-        let head = match head.await {
-            Ok(head) => head,
-            // An interim response has taken the place of the request in `out`: nothing is there to
-            // be replayed, and the endpoint has begun to act.
-            Err(Download::Silent) if interims > 0 => return Download::CutHead,
-            Err(end) => return end,
-        };
-        input.drain(..head.len.min(input.len()));
-        if !head.interim {
-            cx.access.answered(!progress.is_complete());
-            break head;
-        }
-        interims += 1;
-        if interims > MAX_INTERIM {
-            return Download::Malformed("too_many_interim_responses");
-        }
-        progress.note_interim(head.status);
-        // HTTP/1.0 knows no interim responses (RFC 9110 section 15.2).
-        if facts.version == Version::Http11 {
-            // While it is under way only a cut is possible; between two heads a reply is.
-            progress.answering.set(true);
-            let written = stream::write_watched(cx.client, out, &progress.unwritten).await;
-            if written.is_err() {
-                return Download::Cut(Flags::DC);
-            }
-            progress.answering.set(false);
-        }
+    let mut client = Client::Http1(out);
+    let head = read_head(cx, operations, upstream, input, &mut client, gate, &limits);
+    let head = match head.await {
+        Ok(head) => head,
+        Err(end) => return end,
     };
     progress.status.set(head.status);
     if head.upgraded {
@@ -223,7 +194,8 @@ async fn receive(
     }
 }
 
-/// Reads a head and passes it on to the client, as far as its side of the exchange goes.
+/// Reads heads up to that of the response, and passes each on to the client, as far as its side of the
+/// exchange goes. What follows them is left in `input`.
 pub(super) async fn read_head(
     cx: &Context<'_>,
     operations: &Levels<'_>,
@@ -233,15 +205,24 @@ pub(super) async fn read_head(
     gate: &Gate<'_>,
     limits: &HeadLimits,
 ) -> Result<Head, Download> {
+    let progress = gate.progress;
     let mut scanned = 0;
     loop {
         // Most heads come in one piece: parsing the first is cheaper than looking for its end.
         let first = scanned == 0 && !input.is_empty();
-        if first || head_may_be_complete(input, scanned) || input.len() >= limits.max_bytes {
-            let head = parse_head(cx, operations, upstream, input, client, gate, limits);
-            if let Some(head) = head? {
+        if (first || head_may_be_complete(input, scanned) || input.len() >= limits.max_bytes)
+            && let Some(head) = parse_head(cx, operations, upstream, input, client, gate, limits)?
+        {
+            input.drain(..head.len.min(input.len()));
+            if !head.interim {
+                cx.access.answered(!progress.is_complete());
                 return Ok(head);
             }
+            // Boxed, as it is rare.
+            let version = gate.forward.facts.version;
+            Box::pin(interim::send(cx, client, version, progress)).await?;
+            scanned = 0;
+            continue;
         }
         scanned = input.len();
         if input.capacity() == 0 {
@@ -250,7 +231,10 @@ pub(super) async fn read_head(
             *input = cx.shard.buffers.small();
         }
         match stream::read(upstream, input).await {
-            Ok(0) | Err(_) if input.is_empty() => return Err(Download::Silent),
+            // Behind an interim head nothing is there to be sent again, and the endpoint has begun to act.
+            Ok(0) | Err(_) if input.is_empty() && progress.interims.number() == 0 => {
+                return Err(Download::Silent);
+            }
             Ok(0) | Err(_) => return Err(Download::CutHead),
             Ok(_) => {}
         }

@@ -6,7 +6,7 @@
 //! endpoint and a connection to it (`connecting`), and tries again what is safe to try again (`again`;
 //! `kept` is what is sent again). A try is `exchange` from HTTP/1 to HTTP/1, with `upload` for the body of
 //! the request and `download` for the response, or `crossing` where a version changes or streams run on
-//! both sides, with `body` for both directions (`grpc_web` in what coding); `progress` is how far it has come, `watched` says for how long.
+//! both sides, with `body` for both directions (`grpc_web` in what coding); `progress` is how far it has come, `watched` for how long it is waited for, `interim` what may come before the response.
 //! `client` writes the heads of responses, in which `changes` says what the rule alters.
 //!
 //! `local` and `answer` make the replies that no upstream made, at what `date` (`grpc` in what shape to its clients,
@@ -33,6 +33,7 @@ mod fields;
 mod grpc;
 mod grpc_web;
 mod http2;
+mod interim;
 mod kept;
 mod linger;
 mod local;

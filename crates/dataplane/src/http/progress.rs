@@ -1,5 +1,6 @@
 //! How far a request and its response have come: noted by those who carry them, and asked by those who
 //! wait.
+use super::interim::Interims;
 use crate::tunnel::{Moved, splice::Counts};
 use std::cell::Cell;
 
@@ -14,8 +15,7 @@ pub(crate) struct Progress {
     pub(crate) complete: Cell<bool>,
     /// All of the request's body has been read from the client, and sent on.
     pub(crate) taken: Cell<bool>,
-    /// Interim heads of the response so far.
-    pub(crate) interims: Cell<u32>,
+    pub(super) interims: Interims,
     /// The endpoint has asked for a body that was held back (RFC 9110 section 10.1.1).
     pub(crate) asked: Cell<bool>,
     /// The head of a response is on its way to the client: from here on only a cut can tell it of
@@ -57,12 +57,13 @@ impl Progress {
         self.complete.get() || self.taken.get()
     }
 
-    /// The endpoint has sent an interim head.
-    pub(crate) fn note_interim(&self, status: u16) {
-        self.interims.set(self.interims.get() + 1);
+    /// The endpoint has sent an interim head; `false`: one too many.
+    #[must_use]
+    pub(crate) fn interim(&self, status: u16) -> bool {
         if status == 100 {
             self.asked.set(true);
         }
+        self.interims.another()
     }
 
     /// For a body to the client that is spliced.

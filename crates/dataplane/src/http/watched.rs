@@ -144,7 +144,7 @@ pub(crate) async fn watched<T>(
             sent,
             progress.unwritten.get(),
             sending.map(|it| it.unsent.get()),
-            progress.interims.get(),
+            progress.interims.number(),
         )
     };
     let mut seen = moved();
@@ -168,8 +168,8 @@ pub(crate) async fn watched<T>(
             seen = moved();
             since = cx.lease.now();
         }
-        if progress.interims.get() != interims {
-            interims = progress.interims.get();
+        if progress.interims.number() != interims {
+            interims = progress.interims.number();
             // It has got something.
             looks = Looks::default();
         }

@@ -1,6 +1,6 @@
 //! To a mirror that speaks HTTP/1.
 use crate::{
-    http::{discard::Rest, download::MAX_INTERIM},
+    http::{discard::Rest, interim::Interims},
     shard::{
         Shard, cluster_state::ClusterState, endpoint_state::EndpointState, pool_limits::PoolLimits,
         upstream::Upstream,
@@ -63,7 +63,7 @@ async fn read_away(
     input: &mut Vec<u8>,
 ) -> Option<bool> {
     let limits = shard.settings.limits.of_heads();
-    let (mut scanned, mut interims) = (0, 0);
+    let (mut scanned, interims) = (0, Interims::default());
     let mut rest = loop {
         let mut head = None;
         if head_may_be_complete(input, scanned) || input.len() >= limits.max_bytes {
@@ -84,8 +84,7 @@ async fn read_away(
             Some((length, true, ..)) => {
                 input.drain(..length.min(input.len()));
                 scanned = 0;
-                interims += 1;
-                if interims > MAX_INTERIM {
+                if !interims.another() {
                     return None;
                 }
             }

@@ -2,7 +2,7 @@
 use crate::{
     http::{
         body::{Http2Sink, Sink},
-        download::MAX_INTERIM,
+        interim::{Interims, next_http2},
     },
     shard::{
         Shard, cluster_state::ClusterState, endpoint_state::EndpointState,
@@ -17,13 +17,7 @@ use pointsman_wire::{
     http1::{ChunkDecoder, ChunkEvent, ChunkLimits},
     http2::trailers_to_map,
 };
-use std::{
-    cell::Cell,
-    future::{pending, poll_fn},
-    pin::{Pin, pin},
-    rc::Rc,
-    task::Poll,
-};
+use std::{cell::Cell, future::pending, pin::pin, rc::Rc};
 use tokio::task::coop::consume_budget;
 
 /// What follows the head.
@@ -144,19 +138,14 @@ async fn read_away(response: ResponseFuture, mut most: usize) -> &'static str {
 
 /// Reads heads up to that of the response; what follows it.
 async fn head(mut response: ResponseFuture) -> Option<RecvStream> {
-    let mut interims = 0;
-    let response = poll_fn(|cx| {
-        loop {
-            match response.poll_informational(cx) {
-                Poll::Ready(Some(Ok(_))) if interims < MAX_INTERIM => interims += 1,
-                Poll::Ready(Some(_)) => return Poll::Ready(None),
-                Poll::Ready(None) => return Pin::new(&mut response).poll(cx).map(Result::ok),
-                // Then there is no response either, and who comes is told to this task.
-                Poll::Pending => return Poll::Pending,
-            }
+    let interims = Interims::default();
+    loop {
+        match next_http2(&mut response).await.ok()? {
+            (_, Some(body)) => return Some(body),
+            (_, None) if interims.another() => {}
+            (_, None) => return None,
         }
-    });
-    Some(response.await?.into_body())
+    }
 }
 
 #[cfg(test)]
