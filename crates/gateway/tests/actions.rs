@@ -413,7 +413,9 @@ async fn errors_of_routed_requests_are_changed_as_responses_are() {
             .expect("an answer");
         assert_eq!(reply.status, status, "{target}");
         assert_eq!(reply.field("x-rule"), Some("r"), "{target}");
-        assert_eq!(reply.field("content-type"), None, "{target}");
+        // A body stays typed, whatever is removed (VS-H-51).
+        let kind = (target != "/nowhere").then_some("text/plain");
+        assert_eq!(reply.field("content-type"), kind, "{target}");
         assert_eq!(
             reply.field("access-control-allow-origin"),
             origin,
@@ -523,6 +525,38 @@ async fn answers_of_rules_without_content_have_no_body() {
             assert_eq!((got.status, &*got.text()), (status, ""), "{what}");
             let length = got.field("content-length");
             assert!(matches!(length, None | Some("0")), "{what}");
+        }
+    }
+}
+
+/// VS-H-51: a rule that says what its text is, by `set` or by `add`, says it alone.
+#[tokio::test]
+async fn a_direct_response_has_one_content_type() {
+    let upstream = identity().await;
+    let respond = "directResponse: {status: 200, body: {string: <p>tea</p>}}";
+    let (_gateway, web) = web(
+        &upstream,
+        &format!(
+            "- match: [{{uri: {{exact: /add}}}}]\n  {respond}\n  \
+               headers: {{response: {{add: {{content-type: text/html}}}}}}\n\
+             - match: [{{uri: {{exact: /set}}}}]\n  {respond}\n  \
+               headers: {{response: {{set: {{content-type: text/html}}}}}}\n\
+             - {respond}\n  headers: {{response: {{remove: [content-type]}}}}\n"
+        ),
+    )
+    .await;
+    for (path, kind) in [
+        ("/add", "text/html"),
+        ("/set", "text/html"),
+        ("/removed", "text/plain"),
+    ] {
+        for speaks in [Speaks::Http1, Speaks::Http2] {
+            let got = ask(speaks, web, "web", &Ask::new("GET", path)).await;
+            let got = got.expect("an answer");
+            let fields = got.fields.iter();
+            let kinds = fields.filter(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+            let kinds: Vec<_> = kinds.map(|(_, value)| &**value).collect();
+            assert_eq!(kinds, [kind], "{path} {speaks:?}");
         }
     }
 }

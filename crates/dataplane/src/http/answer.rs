@@ -2,7 +2,7 @@
 //! (VS-H-50..52), aborts (VS-H-83), preflights (VS-H-92).
 use super::{
     Date, RequestFacts,
-    changes::{self, Changes, Response},
+    changes::{Changes, Response},
     grpc,
 };
 use pointsman_model::action::{DirectResponse, Redirect};
@@ -107,26 +107,16 @@ impl Answer<'_> {
         if levels.is_empty() {
             return response(self.fields, out);
         }
-        let names = self.fields.iter().map(|&(name, _)| name);
-        let (drop, extra) = changes::operations(
-            &levels,
-            names,
-            &Response {
-                status: self.status,
-                flags: self.flags | facts.injected,
-                details: self.details,
-                from: None,
-            },
-        );
-        let kept = self
-            .fields
-            .iter()
-            .enumerate()
-            .filter(|&(index, _)| !drop.contains(index))
-            .map(|(_, &field)| field);
-        let added = extra
-            .iter()
-            .filter_map(|(name, value)| Some((*name, std::str::from_utf8(value).ok()?)));
-        response(&kept.chain(added).collect::<Vec<_>>(), out);
+        let facts = Response {
+            status: self.status,
+            flags: self.flags | facts.injected,
+            details: self.details,
+            from: None,
+        };
+        let fields = action::answered(self.fields, &levels, &facts);
+        let fields = fields.iter();
+        let fields =
+            fields.filter_map(|(name, value)| Some((*name, std::str::from_utf8(value).ok()?)));
+        response(&fields.collect::<Vec<_>>(), out);
     }
 }

@@ -1,6 +1,7 @@
 //! What a rule does to a request once it was taken, as values: no head is written here, and no
 //! clock or random number is asked. The data path and `explain` both run this code, so that what
 //! is told of a rewrite or a redirect is what happens.
+mod answered;
 mod cors;
 mod effects;
 mod fault;
@@ -11,6 +12,7 @@ mod redirect;
 mod rewrite;
 mod substitution;
 
+pub use answered::answered;
 pub use cors::{Cors, Verdict};
 pub use effects::Effects;
 pub use fault::{Aborted, Injected, aborted, drawn, inject};

@@ -12,7 +12,7 @@ use pointsman_route::{
 };
 use pointsman_wire::{
     forwarded::{FieldList, Forwarded, request_id},
-    grpc::{answered_in, call},
+    grpc::{Dialect, answered_in, call},
     http1::{Reason, Refusal, RequestHead, field_slots, parse_request},
     path,
     sniff::{Verdict, sniff},
@@ -69,6 +69,9 @@ pub(crate) fn answer(table: &Table, question: &Question, traced: bool) -> anyhow
         // Of a failure the call gets trailers and no body (VS-H-144).
         if made.is_failure() {
             made.body = made.body.map(|_| String::new());
+            if let Some(kind) = made.response_headers.get_mut("content-type") {
+                *kind = Dialect::Grpc.content_type_of_none().into();
+            }
         }
     }
     Ok(made)
