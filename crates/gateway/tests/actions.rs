@@ -58,7 +58,7 @@ async fn an_abort_is_answered_without_asking_the_backend() {
         assert_eq!(reply.status, 503);
         assert_eq!(reply.field("content-type"), Some("text/plain"));
         assert_eq!(reply.field("content-length"), Some("18"));
-        assert_eq!(reply.field("x-rule"), None);
+        assert_eq!(reply.field("x-rule"), Some("r")); // VS-H-106
         let expected = if method == "HEAD" {
             ""
         } else {
@@ -79,13 +79,43 @@ async fn a_grpc_abort_is_200_with_the_status_in_a_field() {
         &format!("- fault: {{abort: {{grpcStatus: UNAVAILABLE, percentage: {{value: 100}}}}}}\n  {TO_WEB}\n"),
     )
     .await;
-    let reply = connect(web).await.get("web", "/").await.expect("an answer");
+    let mut client = connect(web).await;
+    let call = [("content-type", "application/grpc")];
+    let reply = client.request("POST", "web", "/", &call, Some(b"")).await;
+    let reply = reply.expect("an answer");
     assert_eq!(
         (reply.status, reply.field("grpc-status")),
         (200, Some("14"))
     );
     assert_eq!(reply.field("grpc-message"), Some("fault filter abort"));
+    assert_eq!(reply.field("content-type"), Some("application/grpc"));
+    // Others are not told in words that are not theirs.
+    let reply = client.get("web", "/").await.expect("an answer");
+    assert_eq!((reply.status, &*reply.text()), (200, "fault filter abort"));
+    assert_eq!(reply.field("content-type"), Some("text/plain"));
+    assert_eq!(reply.field("grpc-status"), None);
     assert_eq!(upstream.requests(), 0);
+}
+
+/// VS-H-106: the operations of the rule, and of the destination that was drawn, over either version of HTTP.
+#[tokio::test]
+async fn an_abort_has_the_fields_of_its_rule() {
+    let upstream = identity().await;
+    let (_gateway, web) = web(
+        &upstream,
+        "- fault: {abort: {httpStatus: 503, percentage: {value: 100}}}\n  \
+           headers: {response: {set: {x-code: '%RESPONSE_CODE% %RESPONSE_FLAGS%', content-type: text/html}}}\n  \
+           route: [{destination: {host: web}, headers: {response: {add: {x-to: web}}}}]\n",
+    )
+    .await;
+    for speaks in [Speaks::Http1, Speaks::Http2] {
+        let got = ask(speaks, web, "web", &Ask::new("GET", "/")).await;
+        let got = got.expect("an answer");
+        assert_eq!((got.status, &*got.text()), (503, "fault filter abort"));
+        assert_eq!(got.field("x-code"), Some("503 FI"));
+        assert_eq!(got.field("x-to"), Some("web"));
+        assert_eq!(got.field("content-type"), Some("text/html"));
+    }
 }
 
 /// VS-H-80, VS-H-81, T-H-121: without a percentage nothing is injected.

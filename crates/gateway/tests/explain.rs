@@ -64,7 +64,7 @@ spec:
     fault:
       delay: {fixedDelay: 2s, percentage: {value: 100}}
       abort: {httpStatus: 503, percentage: {value: 100}}
-    route: [{destination: {host: shop}}]
+    route: [{destination: {host: shop}, headers: {response: {set: {x-abort: told}}}}]
   - match: [{uri: {prefix: /chance}}]
     fault:
       delay: {fixedDelay: 100ms, percentage: {value: 0.5}}
@@ -669,6 +669,7 @@ fn faults_cors_and_made_values_are_told() {
     );
     assert_eq!(abort["body"], "fault filter abort");
     assert_eq!(abort["destination"], Value::Null);
+    assert_eq!(abort["response_headers"]["x-abort"], "told"); // VS-H-106
     assert_eq!(
         (&chance["kind"], &chance["delay"]),
         (&json!("forward"), &json!("0.1s"))

@@ -12,10 +12,10 @@ use super::{
     mirror::{Copies, Original},
 };
 use crate::shard::{cluster_state::ClusterState, view::View};
-use pointsman_model::action::FieldOps;
+use pointsman_model::action::{Abort, FieldOps};
 use pointsman_route::{
     Action, Matched, Request, Split,
-    action::{self, Aborted, Asked, Cors, Effects, Incoming, Verdict},
+    action::{self, Asked, Cors, Effects, Incoming, Verdict},
 };
 use pointsman_telemetry::{ClusterStats, Flags};
 use pointsman_wire::{
@@ -137,7 +137,7 @@ impl Routed<'_, '_> {
             self.facts.injected |= Flags::DI;
         }
         let step = match injected.abort {
-            Some(aborted) => self.aborted(&chosen, aborted, out),
+            Some(abort) => self.aborted(&chosen, abort, out),
             None => self.cross_origin(chosen, effects.cors.as_ref(), out),
         };
         match injected.delay {
@@ -146,8 +146,9 @@ impl Routed<'_, '_> {
         }
     }
 
-    fn aborted(&mut self, chosen: &Chosen, aborted: Aborted, out: &mut Vec<u8>) -> Step {
+    fn aborted(&mut self, chosen: &Chosen, abort: &Abort, out: &mut Vec<u8>) -> Step {
         self.facts.injected |= Flags::FI;
+        let aborted = action::aborted(abort, self.facts.grpc.is_some());
         let answer = Answer {
             status: aborted.status,
             flags: Flags::EMPTY,
@@ -156,7 +157,11 @@ impl Routed<'_, '_> {
             body: aborted.body.as_bytes(),
         };
         let stats = chosen.stats(self.cx);
-        self.answered(&answer, &Changes::Nothing, stats, out)
+        let rule = self.matched.rule;
+        let changes = self.facts_for(chosen.cluster.as_deref(), |facts| {
+            Changes::new(rule, Some(chosen.index), None, facts)
+        });
+        self.answered(&answer, &changes, stats, out)
     }
 
     fn cross_origin(&self, chosen: Chosen, cors: Option<&Cors>, out: &mut Vec<u8>) -> Step {

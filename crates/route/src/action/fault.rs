@@ -4,11 +4,11 @@ use std::time::Duration;
 
 /// What was drawn for one request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Injected {
+pub struct Injected<'a> {
     /// Wait this long first.
     pub delay: Option<Duration>,
     /// Then answer with this instead of asking the destination.
-    pub abort: Option<Aborted>,
+    pub abort: Option<&'a Abort>,
 }
 
 /// The answer to a request that is aborted (VS-H-83).
@@ -27,7 +27,7 @@ const BODY: &str = "fault filter abort";
 
 /// Draws delay and abort, independently of each other (VS-H-82). `draw` gives uniformly random
 /// numbers.
-pub fn inject(fault: &Fault, mut draw: impl FnMut() -> u32) -> Injected {
+pub fn inject(fault: &Fault, mut draw: impl FnMut() -> u32) -> Injected<'_> {
     let (delay, abort) = (&fault.delay, &fault.abort);
     Injected {
         delay: delay
@@ -36,7 +36,7 @@ pub fn inject(fault: &Fault, mut draw: impl FnMut() -> u32) -> Injected {
         abort: abort
             .as_ref()
             .filter(|(_, share)| drawn(*share, &mut draw))
-            .map(|(abort, _)| aborted(abort)),
+            .map(|(abort, _)| abort),
     }
 }
 
@@ -50,15 +50,17 @@ pub fn drawn(share: PartsPerMillion, mut draw: impl FnMut() -> u32) -> bool {
     }
 }
 
-/// The answer of an abort. A gRPC abort is HTTP 200 whatever the client speaks: its status is in a
-/// field, as in a response of trailers only.
-pub fn aborted(abort: &Abort) -> Aborted {
+/// The answer of an abort, to a `call` of gRPC or to another request. A gRPC abort is HTTP 200 to both: a
+/// call reads its status in a field, as in a response of trailers only, others see the body alone.
+pub fn aborted(abort: &Abort, call: bool) -> Aborted {
+    let text = |status| Aborted {
+        status,
+        fields: &[("content-type", "text/plain")],
+        body: BODY,
+    };
     match abort {
-        Abort::Http(status) => Aborted {
-            status: *status,
-            fields: &[("content-type", "text/plain")],
-            body: BODY,
-        },
+        Abort::Http(status) => text(*status),
+        Abort::Grpc(_) if !call => text(200),
         Abort::Grpc(number) => Aborted {
             status: 200,
             fields: GRPC.get(usize::from(*number)).unwrap_or(&GRPC[2]),
@@ -131,9 +133,12 @@ mod tests {
     /// VS-H-83, T-H-120, T-H-124.
     #[test]
     fn aborts_are_answered_as_asked() {
-        let http = aborted(&Abort::Http(418));
+        let http = aborted(&Abort::Http(418), true);
         assert_eq!((http.status, http.body), (418, "fault filter abort"));
-        let grpc = aborted(&Abort::Grpc(14));
+        let plain = aborted(&Abort::Grpc(14), false);
+        assert_eq!((plain.status, plain.body), (200, "fault filter abort"));
+        assert_eq!(plain.fields, [("content-type", "text/plain")]);
+        let grpc = aborted(&Abort::Grpc(14), true);
         assert_eq!((grpc.status, grpc.body), (200, ""));
         assert!(grpc.fields.contains(&("grpc-status", "14")));
         assert!(
@@ -141,7 +146,7 @@ mod tests {
                 .contains(&("grpc-message", "fault filter abort"))
         );
         assert!(
-            aborted(&Abort::Grpc(99))
+            aborted(&Abort::Grpc(99), true)
                 .fields
                 .contains(&("grpc-status", "2"))
         );

@@ -245,10 +245,10 @@ impl Answer {
     }
 
     /// What a call of gRPC is told of this answer of the gateway's own (VS-H-144).
-    pub(super) fn status_of_call(&self) -> Option<u8> {
+    pub(super) fn status_of_call(&self, fields: &Map<String, Value>) -> Option<u8> {
         match self.status? {
             200..=299 => {
-                let written = self.response_headers.get("grpc-status")?;
+                let written = fields.get("grpc-status")?;
                 written.as_str()?.parse().ok()
             }
             status => Some(status_of(status)),

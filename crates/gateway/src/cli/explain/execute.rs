@@ -79,6 +79,15 @@ pub(super) fn response(levels: &Levels<'_>, facts: &impl Facts) -> Map<String, V
     ))
 }
 
+/// The fields of an answer of the gateway's own that has these by itself, after these operations.
+pub(super) fn answered<'a>(
+    own: &[(&'a str, &'a str)],
+    levels: &Levels<'a>,
+    facts: &impl Facts,
+) -> Map<String, Value> {
+    collect(&action::answered(own, levels, facts))
+}
+
 fn write(head: &RequestHead<'_>, outgoing: &Outgoing<'_>, drop: FieldSet) -> Sent {
     let rewrite = RequestRewrite {
         target: outgoing.target.as_deref(),

@@ -14,10 +14,10 @@ use pointsman_model::{
 };
 use pointsman_route::{
     Action, Matched, Request, Split, Table, Target,
-    action::{self, Asked, Facts, Injected, Nothing, Received, Verdict, location},
+    action::{self, Asked, Facts, Injected, Nothing, Received, Verdict, aborted, location},
 };
 use pointsman_wire::{
-    grpc::{answered_in, call},
+    grpc::{Dialect, answered_in, call},
     http1::{Reason, Refusal, RequestHead, Version},
 };
 use serde_json::{Map, Value};
@@ -79,12 +79,15 @@ impl Taken<'_, '_> {
         let cors = effects.and_then(|it| it.cors.as_ref());
         let verdict = cors.map_or(Verdict::Untouched, |cors| cors.ask(self.request));
         let mut made = match (certain.abort, verdict) {
-            (Some(aborted), _) => Answer {
-                status: Some(aborted.status),
-                body: Some(aborted.body.to_owned()),
-                response_headers: fields(aborted.fields.iter().copied()),
-                ..Answer::new(Kind::Respond, Some("fault"))
-            },
+            (Some(abort), _) => {
+                let calls = |target| self.dialect(target).is_some();
+                let aborted = aborted(abort, split.targets().iter().all(calls));
+                Answer {
+                    status: Some(aborted.status),
+                    body: Some(aborted.body.to_owned()),
+                    ..Answer::new(Kind::Respond, Some("fault"))
+                }
+            }
             (None, Verdict::Preflight(answer)) => Answer {
                 status: Some(200),
                 body: Some(String::new()),
@@ -94,7 +97,7 @@ impl Taken<'_, '_> {
             (None, Verdict::Allowed(last)) => self.sent(split, Some(&last)),
             (None, Verdict::Untouched) => self.sent(split, None),
         };
-        self.tell(&mut made, split);
+        self.tell(&mut made, split, certain.abort);
         if let Some(fault) = fault {
             made.delay = fault.delay.map(|(delay, _)| seconds(delay));
             made.fault = Some(Faults {
@@ -121,11 +124,18 @@ impl Taken<'_, '_> {
     /// What the client of a call is told of an answer of the gateway's own, where that is for the
     /// destination to say that was drawn: one of gRPC-Web reads gRPC's status only of those to whom it
     /// is translated (PS-4, VS-H-144).
-    fn tell(&self, made: &mut Answer, split: &Split) {
+    fn tell(&self, made: &mut Answer, split: &Split, abort: Option<&Abort>) {
         if made.status.is_none() {
             return;
         }
-        let told = split.targets().iter().map(|target| self.told(made, target));
+        let told = split.targets().iter().enumerate();
+        let told = told.map(|(index, target)| {
+            let fields = match abort {
+                Some(abort) => self.fields_of(abort, split, index, target),
+                None => made.response_headers.clone(),
+            };
+            self.told(made, fields, target)
+        });
         let mut told: Vec<_> = told.collect();
         if is_one(&told) {
             if let Some((grpc_status, response_headers)) = told.pop() {
@@ -145,28 +155,49 @@ impl Taken<'_, '_> {
         made.told = each.collect();
     }
 
-    /// gRPC's status and the fields of the answer, to a call that goes to this destination.
-    fn told(&self, made: &Answer, target: &Target) -> (Option<u8>, Map<String, Value>) {
+    /// The fields of an abort in place of this destination, with the operations of both (VS-H-106).
+    fn fields_of(
+        &self,
+        abort: &Abort,
+        split: &Split,
+        index: usize,
+        target: &Target,
+    ) -> Map<String, Value> {
+        let rule = self.matched.rule;
+        let levels = action::levels(rule, Some(index), |headers| &headers.response);
+        let aborted = aborted(abort, self.dialect(target).is_some());
+        execute::answered(aborted.fields, &levels, &self.facts(split, index))
+    }
+
+    /// In which dialect of gRPC the client reads an answer of the gateway's own in place of this destination.
+    fn dialect(&self, target: &Target) -> Option<Dialect> {
         let head = self.head;
         let cluster = target.cluster.map(|id| self.table.cluster(id));
         let client_http2 = head.version == Version::Http2;
         let translated = cluster.is_ok_and(|cluster| cluster.translates_grpc_web(client_http2));
-        let mut fields = made.response_headers.clone();
-        match answered_in(call(head.method, head.values("content-type")), translated) {
-            None => (None, fields),
-            Some(dialect) => {
-                for (name, value) in &mut fields {
-                    if let Value::String(text) = value {
-                        *text = match name.as_str() {
-                            "content-type" if made.is_failure() => dialect.content_type_of_none(),
-                            name => dialect.field(name, text),
-                        }
-                        .to_owned();
-                    }
+        answered_in(call(head.method, head.values("content-type")), translated)
+    }
+
+    /// gRPC's status and these fields of the answer, to a call that goes to this destination.
+    fn told(
+        &self,
+        made: &Answer,
+        mut fields: Map<String, Value>,
+        target: &Target,
+    ) -> (Option<u8>, Map<String, Value>) {
+        let Some(dialect) = self.dialect(target) else {
+            return (None, fields);
+        };
+        for (name, value) in &mut fields {
+            if let Value::String(text) = value {
+                *text = match name.as_str() {
+                    "content-type" if made.is_failure() => dialect.content_type_of_none(),
+                    name => dialect.field(name, text),
                 }
-                (made.status_of_call(), fields)
+                .to_owned();
             }
         }
+        (made.status_of_call(&fields), fields)
     }
 
     fn sent(&self, split: &Split, last: Option<&FieldOps>) -> Answer {
