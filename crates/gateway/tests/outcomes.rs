@@ -125,11 +125,16 @@ async fn a_stream_whose_client_is_gone_says_how() {
         (":path", b"/caf\xe9"),
     ];
     let broken = Frame::headers(3, Block::of(&no_text)).end_stream();
+    let nothing = vec![[Frame::data(3, "abc"), Frame::data(3, "")]; 101].concat();
+    let post = Frame::headers(3, Block::request("POST", "web", "/later"));
+    let nothings = [vec![post], nothing].concat();
     for (number, (frames, flags, details)) in [
         (vec![], "DC", "downstream_remote_disconnect"),
         (vec![Frame::reset(1, 8)], "DR", "http2.remote_reset"),
         (vec![broken], "DPE", "http2_protocol"),
         (vec![Frame::ping([7; 8]); 1000], "DPE", "ping_flood"),
+        // The library's own count, which nothing gives back.
+        (nothings, "DPE", "http2_flood"),
     ]
     .into_iter()
     .enumerate()
@@ -603,6 +608,10 @@ async fn breaking() -> FrameUpstream {
                     let trailers = Block::new().literal("x-end", "no");
                     vec![head(ok()), data(), Frame::headers(stream, trailers)]
                 }
+                "/body-nothings" => {
+                    let nothings = vec![[data(), Frame::data(stream, "")]; 101].concat();
+                    [vec![head(ok())], nothings].concat()
+                }
                 _ => {
                     peer.send(&[head(ok()), data()]).await?;
                     return Ok(());
@@ -621,7 +630,7 @@ async fn the_log_says_how_an_answer_was_cut() {
     let web = SocketAddr::new(fresh_ip(), free_port());
     let documents = http2("web", web.ip(), web.port(), endpoint.addr());
     let notes = Notes::default();
-    let _gateway = notes.serve(settings(), &documents).await;
+    let gateway = notes.serve(settings(), &documents).await;
     let after = "upstream_reset_after_response_started";
     for (path, flags, why) in [
         ("/body-short", "UPE", "protocol_error"),
@@ -630,6 +639,7 @@ async fn the_log_says_how_an_answer_was_cut() {
         ("/body-refuse", "UR", "remote_reset"),
         ("/body-reset", "UR", "remote_reset"),
         ("/body-close", "UC", "connection_termination"),
+        ("/body-nothings", "UPE", "protocol_error"),
     ] {
         let (stream, own) = dial(web).await;
         let mut client = FrameClient::over(stream).with_deadline(SOON);
@@ -644,6 +654,10 @@ async fn the_log_says_how_an_answer_was_cut() {
         };
         assert_eq!(notes.of(own, 1).await, [told], "{path}");
     }
+    let flood = [("reason", "http2_flood")];
+    gateway
+        .metrics_until(|it| it.sum("pointsman_refused_bytes_total", &flood) == 1.0)
+        .await;
 }
 
 /// What breaks in one burst with its head is an answer to a client of HTTP/1 that has no byte of it.
