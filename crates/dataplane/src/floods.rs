@@ -12,8 +12,7 @@ use std::{
 /// the socket shows it the bytes.
 #[derive(Debug)]
 pub(crate) struct Floods {
-    /// `None` when there are no budgets.
-    watch: Option<RefCell<FrameWatch>>,
+    watch: RefCell<FrameWatch>,
     /// Up to when time has been told.
     told: Cell<Instant>,
     found: Cell<Option<Flood>>,
@@ -45,10 +44,12 @@ impl Floods {
         limits: &FloodLimits,
         watch: impl FnOnce(&FloodLimits) -> FrameWatch,
     ) -> Self {
-        let percent = settings.flood_budget_percent;
-        let watch = (percent > 0).then(|| watch(&limits.scaled(percent)));
+        let limits = match settings.flood_budget_percent {
+            0 => FloodLimits::none(),
+            percent => limits.scaled(percent),
+        };
         Self {
-            watch: watch.map(RefCell::new),
+            watch: RefCell::new(watch(&limits)),
             told: Cell::new(now),
             found: Cell::new(None),
             over: Cell::new(false),
@@ -57,12 +58,9 @@ impl Floods {
     }
 
     /// These bytes came from the peer, and are the library's next, see [`FrameWatch::see_for_h2`]. Returns how many
-    /// frames there are in them; nobody counts when there are no budgets.
+    /// frames there are in them.
     pub(crate) fn received(&self, bytes: &mut [u8], now: Instant) -> usize {
-        let Some(watch) = &self.watch else {
-            return 0;
-        };
-        let mut watch = watch.borrow_mut();
+        let mut watch = self.watch.borrow_mut();
         let before = watch.frames();
         let seconds = now.saturating_duration_since(self.told.get()).as_secs();
         if seconds > 0 {
@@ -91,17 +89,12 @@ impl Floods {
 
     /// So many streams are open at once.
     pub(crate) fn open_at_once(&self, streams: u32) {
-        if let Some(watch) = &self.watch {
-            watch.borrow_mut().open_at_once(streams);
-        }
+        self.watch.borrow_mut().open_at_once(streams);
     }
 
     /// The first `length` of these bytes went to the peer.
     pub(crate) fn sent(&self, pieces: &[IoSlice<'_>], length: usize) {
-        let Some(watch) = &self.watch else {
-            return;
-        };
-        let mut watch = watch.borrow_mut();
+        let mut watch = self.watch.borrow_mut();
         let mut left = length;
         for piece in pieces {
             let sent = piece.get(..left).unwrap_or(piece);
@@ -113,30 +106,24 @@ impl Floods {
         }
     }
 
-    /// Streams that were reset because of what the peer did; nobody counts when there are no budgets.
+    /// Streams that were reset because of what the peer did.
     pub(crate) fn faults(&self) -> u32 {
-        let watch = self.watch.as_ref();
-        watch.map_or(0, |watch| watch.borrow().faults())
+        self.watch.borrow().faults()
     }
 
     /// The client has given up a stream that had its time.
     pub(crate) fn forgive_reset(&self) {
-        if let Some(watch) = &self.watch {
-            watch.borrow_mut().forgive_reset();
-        }
+        self.watch.borrow_mut().forgive_reset();
     }
 
     /// All handles of a stream were dropped before the peer has ended it: the library has reset it.
     pub(crate) fn left(&self, stream: u32) {
-        if let Some(watch) = &self.watch {
-            watch.borrow_mut().leave(stream);
-        }
+        self.watch.borrow_mut().leave(stream);
     }
 
     /// Is the last frame to the peer whole, as far as it was sent?
     pub(crate) fn is_between_frames(&self) -> bool {
-        let watch = self.watch.as_ref();
-        watch.is_some_and(|watch| watch.borrow().is_between_frames())
+        self.watch.borrow().is_between_frames()
     }
 
     /// A flood that was found; once.

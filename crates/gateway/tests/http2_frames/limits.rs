@@ -299,24 +299,28 @@ async fn late_small_frames_are_not_counted_as_kept() {
   directResponse: {status: 403, body: {string: denied}}
 - route: [{destination: {host: web}}]",
         );
-    let mut settings = settings();
-    settings.http2.small_frames_bytes = 64 * 1024;
-    let _gateway = Gateway::serve_with(settings, &text).await;
-    let at: SocketAddr = (vip, port).into();
-    let mut client = FrameClient::begin(at).await.expect("HTTP/2");
-    for round in 0..20 {
-        let stream = 1 + 2 * round;
-        let ask = Frame::headers(stream, Block::request("POST", "web", "/no"));
-        client.send(&[ask]).await;
-        let over = |heard: &pointsman_testkit::frames::Heard| {
-            let stream = heard.streams.get(&stream);
-            stream.is_some_and(|it| it.reset.is_some())
-        };
-        assert!(client.until(over).await, "{round}: {:?}", client.heard);
-        client.send(&vec![Frame::data(stream, *b"x"); 100]).await;
+    // Nor where frames have no budgets.
+    for percent in [100, 0] {
+        let mut settings = settings();
+        settings.http2.small_frames_bytes = 64 * 1024;
+        settings.http2.flood_budget_percent = percent;
+        let _gateway = Gateway::serve_with(settings, &text).await;
+        let at: SocketAddr = (vip, port).into();
+        let mut client = FrameClient::begin(at).await.expect("HTTP/2");
+        for round in 0..20 {
+            let stream = 1 + 2 * round;
+            let ask = Frame::headers(stream, Block::request("POST", "web", "/no"));
+            client.send(&[ask]).await;
+            let over = |heard: &pointsman_testkit::frames::Heard| {
+                let stream = heard.streams.get(&stream);
+                stream.is_some_and(|it| it.reset.is_some())
+            };
+            assert!(client.until(over).await, "{round}: {:?}", client.heard);
+            client.send(&vec![Frame::data(stream, *b"x"); 100]).await;
+        }
+        let told = client.ask(9001, Block::request("GET", "web", "/")).await;
+        assert_eq!(told, Fate::Status(200), "{:?}", client.heard.goaways);
     }
-    let told = client.ask(9001, Block::request("GET", "web", "/")).await;
-    assert_eq!(told, Fate::Status(200), "{:?}", client.heard.goaways);
 }
 
 /// RFC 9113 section 5.4.2: what is under way of a stream that was reset here is no fault of its

@@ -155,6 +155,23 @@ impl FloodLimits {
         }
     }
 
+    /// No frame is one too many: nobody sends so many in a second.
+    #[must_use]
+    pub const fn none() -> Self {
+        const WITHOUT_END: Budget = Budget::new(u32::MAX, [u32::MAX, 0, 0, 0]);
+        Self {
+            ping: WITHOUT_END,
+            settings: WITHOUT_END,
+            priority: WITHOUT_END,
+            window_update: WITHOUT_END,
+            reset: WITHOUT_END,
+            empty_data: WITHOUT_END,
+            continuation: WITHOUT_END,
+            other: WITHOUT_END,
+            fault: WITHOUT_END,
+        }
+    }
+
     /// All budgets times `percent` hundredths, rounded up.
     #[must_use]
     pub fn scaled(mut self, percent: u32) -> Self {
