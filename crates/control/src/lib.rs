@@ -20,5 +20,5 @@ pub use catalogue::{Catalogue, CatalogueSettings, CatalogueSpec, Progress, Statu
 pub use message::{GetFindings, GetSnapshot, GetStatus, Resync, SourceStarted};
 pub use names::{NameSource, Names, NamesSettings, names};
 pub use source::{
-    FileSource, Files, FilesSettings, HostedSource, Once, Root, files, hosted, read_once,
+    FileSource, Files, FilesSettings, HostedSource, Once, Root, files, hosted, read_once, read_text,
 };

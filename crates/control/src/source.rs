@@ -8,5 +8,5 @@
 pub mod files;
 pub mod hosted;
 
-pub use files::{FileSource, Files, FilesSettings, Once, Root, files, read_once};
+pub use files::{FileSource, Files, FilesSettings, Once, Root, files, read_once, read_text};
 pub use hosted::{HostedSource, hosted};

@@ -74,3 +74,18 @@ fn validate_looks_at_one_document_at_a_time() {
         "{told:?}"
     );
 }
+
+/// What has no end is read no further for an excerpt than for its documents.
+#[test]
+fn a_file_without_end_is_a_finding() {
+    for command in ["analyze", "validate"] {
+        let output = Command::new("timeout")
+            .args(["20", env!("CARGO_BIN_EXE_pointsman"), command])
+            .args(["-f", "/dev/zero"])
+            .output()
+            .expect("runs");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(1), "{command}: {said}");
+        assert!(said.contains("/dev/zero cannot be read: it is larger than"));
+    }
+}

@@ -341,3 +341,17 @@ fn the_demo_passes_its_own_cases() {
         .expect("it runs");
     assert!(output.status.success(), "{}", text(&output.stdout));
 }
+
+#[test]
+fn cases_without_end_are_wrong_use() {
+    let dir = folder("");
+    let output = Command::new("timeout")
+        .args(["20", env!("CARGO_BIN_EXE_pointsman"), "test", "-f"])
+        .arg(dir.path())
+        .arg("/dev/zero")
+        .output()
+        .expect("it runs");
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("/dev/zero: it is larger than"), "{said}");
+}

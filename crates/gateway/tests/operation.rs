@@ -642,6 +642,23 @@ async fn findings_that_nobody_reads_hold_up_nothing() {
     assert_eq!(status.code(), Some(0));
 }
 
+/// A pipe has no second writer whom the excerpts could wait for.
+#[tokio::test]
+async fn findings_about_what_came_by_a_pipe_are_shown() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let pipe = dir.path().join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo runs").success());
+    let bad = "apiVersion: v1\nkind: Service\nmetadata: {name: broken}\nspec: {ports: [{port: ninety}]}\n";
+    let (path, written) = (pipe.clone(), bad.to_owned());
+    let writer = std::thread::spawn(move || std::fs::write(path, written));
+    let pipe = pipe.to_string_lossy().into_owned();
+    let process = Process::start("", &["-f", &pipe]).await;
+    writer.join().expect("ends").expect("written");
+    let shown = "= effect: the document is set aside";
+    eventually(SOON, || async { process.log().contains(shown) }).await;
+}
+
 /// A process whose standard output is a pipe that holds less than it has logged, and what is read from
 /// that once it is told to.
 async fn behind_a_pipe(

@@ -20,5 +20,6 @@ mod state_tests;
 pub use actor::{FileSource, Files, files};
 pub use once::{Once, read_once};
 pub(crate) use read::panic_message;
+pub use read::text as read_text;
 pub use scan::Root;
 pub use settings::FilesSettings;

@@ -1,8 +1,10 @@
 //! What people and scripts get to see.
 use super::{args, exit};
+use pointsman_control::{FilesSettings, read_text};
 use pointsman_model::{Finding, Level, codes};
 use std::{
     collections::HashMap,
+    fs,
     io::{IsTerminal, Write},
 };
 
@@ -136,7 +138,7 @@ impl Renderer {
         for name in file.iter().chain(&related) {
             self.texts
                 .entry(name.clone())
-                .or_insert_with(|| std::fs::read_to_string(name).ok());
+                .or_insert_with(|| again(name).ok());
         }
         let text = |name: &Option<String>| {
             name.as_ref()
@@ -145,6 +147,18 @@ impl Renderer {
         };
         pointsman_manifest::render(finding, text(&file), text(&related), self.color)
     }
+}
+
+/// The text of a file, as it is read for its documents. What is no file at all may have no end, or
+/// nobody any more who writes it.
+fn again(name: &str) -> std::io::Result<String> {
+    if !fs::metadata(name)?.is_file() {
+        return Err(std::io::ErrorKind::Unsupported.into());
+    }
+    read_text(
+        fs::File::open(name)?,
+        FilesSettings::default().max_file_bytes,
+    )
 }
 
 /// Excerpts shown at the start of `run`; the rest is one command away.

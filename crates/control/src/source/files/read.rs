@@ -21,7 +21,10 @@ pub(super) struct Content {
 }
 
 /// Reads at most `max_bytes` of text.
-pub(super) fn text(from: impl Read, max_bytes: u64) -> io::Result<String> {
+///
+/// # Errors
+/// When it cannot be read, is larger, or is not UTF-8.
+pub fn text(from: impl Read, max_bytes: u64) -> io::Result<String> {
     let mut bytes = Vec::new();
     from.take(max_bytes.saturating_add(1))
         .read_to_end(&mut bytes)?;

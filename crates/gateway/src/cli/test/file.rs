@@ -3,6 +3,7 @@ use crate::cli::explain::{
     Asked, Kind, Protocol, Retries, Source, Target, TargetTraffic, Tls, Values, Via, split_port,
 };
 use anyhow::{Context, anyhow, bail};
+use pointsman_control::{FilesSettings, read_text};
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 use std::{
@@ -126,7 +127,9 @@ impl Suite {
     /// When it cannot be read, or holds what no case can mean: with the place.
     pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
         let file = path.display().to_string();
-        let text = std::fs::read_to_string(path).with_context(|| file.clone())?;
+        let text = std::fs::File::open(path)
+            .and_then(|open| read_text(open, FilesSettings::default().max_file_bytes))
+            .with_context(|| file.clone())?;
         let cases = parse(&text, &file)?;
         Ok(Self { file, cases })
     }
