@@ -4,6 +4,7 @@ use super::{
     Date, RequestFacts,
     changes::{Changes, Response},
     grpc,
+    told::Told,
 };
 use pointsman_model::action::{DirectResponse, Redirect};
 use pointsman_route::{
@@ -58,28 +59,29 @@ pub(crate) fn direct(response: &DirectResponse) -> Answer<'_> {
 }
 
 impl Answer<'_> {
-    /// What its client and the metrics are told: HTTP's status, and gRPC's to a gRPC call.
-    pub(crate) fn told(&self, facts: &RequestFacts) -> (u16, Option<u8>) {
-        let (status, grpc) = grpc::told(self.status, facts);
-        let written = || {
-            let mut fields = self.fields.iter().filter(|_| facts.grpc.is_some());
-            let (_, value) = fields.find(|(name, _)| *name == "grpc-status")?;
-            Some(grpc::status(value.as_bytes()))
-        };
-        (status, grpc.or_else(written))
-    }
-
-    /// Appends the reply, changed.
+    /// Appends the reply, changed; what is told with it.
     pub(crate) fn write(
         &self,
         out: &mut Vec<u8>,
         changes: &Changes,
         facts: &RequestFacts,
         keep_alive: bool,
-    ) {
+    ) -> Told {
         grpc::shaped(self, facts, |answer| {
             answer.write_shaped(out, changes, facts, keep_alive);
         });
+        let (status, grpc) = grpc::told(self.status, facts);
+        let written = || {
+            let mut fields = self.fields.iter().filter(|_| facts.grpc.is_some());
+            let (_, value) = fields.find(|(name, _)| *name == "grpc-status")?;
+            Some(grpc::status(value.as_bytes()))
+        };
+        Told {
+            status,
+            grpc: grpc.or_else(written),
+            flags: self.flags,
+            details: self.details,
+        }
     }
 
     fn write_shaped(

@@ -9,6 +9,7 @@ use super::{
     local::{self, Local, Refused},
     mirror::Copies,
     routed::Routed,
+    told::Told,
     websocket::{self, Accept},
 };
 use crate::shard::{cluster_state::ClusterState, endpoint_state::EndpointState, view::View};
@@ -65,7 +66,7 @@ impl Step {
         match self {
             Self::Reply(reply) => Some((&reply.stats, &reply.facts)),
             Self::Answered(answered) => Some((&answered.stats, &answered.facts)),
-            Self::Forward(forward) => Some((forward.stats(), &forward.facts)),
+            Self::Forward(forward) => Some(forward.routed()),
             Self::After(_, step) => step.routed(),
             Self::NeedMore | Self::Refuse(_) => None,
         }
@@ -84,11 +85,7 @@ impl Step {
 /// An answer that a rule made.
 pub(crate) struct Answered {
     pub(crate) facts: RequestFacts,
-    pub(crate) status: u16,
-    /// Of the answer to a gRPC call.
-    pub(crate) grpc: Option<u8>,
-    /// As in [`Local`].
-    pub(crate) details: &'static str,
+    pub(crate) told: Told,
     pub(crate) stats: Rc<ClusterStats>,
 }
 
@@ -140,6 +137,11 @@ impl Forward {
     pub(super) fn is_open(&self) -> bool {
         let facts = &self.facts;
         self.http2.is_some() && facts.version == Version::Http2 && facts.body == BodyLength::Chunked
+    }
+
+    /// Whom it counts for.
+    pub(super) fn routed(&self) -> (&ClusterStats, &RequestFacts) {
+        (self.stats(), &self.facts)
     }
 
     /// The counters of the backend.
@@ -326,13 +328,9 @@ pub(crate) fn decide_head(
                 body: &[],
             };
             let keep_alive = facts.keeps_discarding(cx.shard.settings.limits.discarded_body_bytes);
-            answer.write(out, &Changes::Nothing, &facts, keep_alive);
-            let (status, grpc) = answer.told(&facts);
             Step::Answered(Answered {
                 facts,
-                status,
-                grpc,
-                details: answer.details,
+                told: answer.write(out, &Changes::Nothing, &facts, keep_alive),
                 stats: cx.shard.local.clone(),
             })
         }

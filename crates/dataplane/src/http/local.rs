@@ -1,5 +1,6 @@
 //! Replies that no upstream made. One place says what each of them is.
-use super::{Date, RequestFacts, answer::Answer, changes::Changes, grpc};
+use super::{Date, RequestFacts, answer::Answer, changes::Changes, grpc, told::Told};
+use crate::shard::Counts;
 use pointsman_telemetry::Flags;
 use pointsman_wire::{
     grpc::{Dialect, status_of},
@@ -165,14 +166,15 @@ pub(crate) const CONNECT_REFUSED: Local = local(
     "CONNECT is not allowed here\n",
 );
 impl Local {
-    /// Appends the reply to a routed request, with the operations of its rule (VS-H-106).
+    /// Appends the reply to a routed request, with the operations of its rule (VS-H-106); what is told with
+    /// it.
     pub(crate) fn write_changed(
         &self,
         out: &mut Vec<u8>,
         changes: &Changes,
         facts: &RequestFacts,
         keep_alive: bool,
-    ) {
+    ) -> Told {
         let answer = Answer {
             status: self.status,
             flags: self.flags,
@@ -180,7 +182,7 @@ impl Local {
             fields: self.fields(),
             body: self.body.as_bytes(),
         };
-        answer.write(out, changes, facts, keep_alive);
+        answer.write(out, changes, facts, keep_alive)
     }
 
     const fn fields(&self) -> &'static [(&'static str, &'static str)] {
@@ -196,8 +198,8 @@ impl Local {
         }
     }
 
-    /// Appends the reply to `out`.
-    pub(crate) fn write(&self, out: &mut Vec<u8>, facts: Option<&RequestFacts>, keep_alive: bool) {
+    /// Appends the reply to a request whose head is not there: behind it the connection is closed.
+    pub(crate) fn write_unread(&self, out: &mut Vec<u8>) -> Told {
         write_local_response(
             out,
             &LocalResponse {
@@ -205,11 +207,17 @@ impl Local {
                 fields: self.fields(),
                 date: Date::now().text(),
                 body: self.body.as_bytes(),
-                keep_alive,
-                to: facts.map_or(Version::Http11, |facts| facts.version),
-                head_only: facts.is_some_and(|facts| facts.kind == RequestKind::Head),
+                keep_alive: false,
+                to: Version::Http11,
+                head_only: false,
             },
         );
+        Told {
+            status: self.status,
+            grpc: None,
+            flags: self.flags,
+            details: self.details,
+        }
     }
 }
 
@@ -244,17 +252,10 @@ impl Refused {
         }
     }
 
-    /// What the client and the metrics are told: HTTP's status, and gRPC's to a gRPC call
+    /// Counts it, and appends the reply; what is told with it: HTTP's status, and gRPC's to a gRPC call
     /// (VS-H-144).
-    pub(crate) fn told(&self) -> (u16, Option<u8>) {
-        match self.grpc {
-            Some(_) => (200, Some(status_of(self.refusal.status))),
-            None => (self.refusal.status, None),
-        }
-    }
-
-    /// Appends the reply.
-    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, counts: &Counts, out: &mut Vec<u8>) -> Told {
+        counts.refuse_for(self.refusal.reason);
         let text = format!("{}\n", self.refusal.reason.sentence());
         let answer = Answer {
             status: self.refusal.status,
@@ -277,11 +278,22 @@ impl Refused {
                 },
             );
         };
-        match (self.grpc, self.told()) {
-            (Some(dialect), (_, Some(status))) => {
+        let (status, grpc) = match self.grpc {
+            Some(dialect) => {
+                let status = status_of(self.refusal.status);
                 grpc::trailers_only(&answer, status, dialect, hand_on);
+                (200, Some(status))
             }
-            _ => hand_on(&answer),
+            None => {
+                hand_on(&answer);
+                (self.refusal.status, None)
+            }
+        };
+        Told {
+            status,
+            grpc,
+            flags: answer.flags,
+            details: answer.details,
         }
     }
 }

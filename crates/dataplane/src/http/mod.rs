@@ -10,7 +10,7 @@
 //! `client` writes the heads of responses, in which `changes` says what the rule alters.
 //!
 //! `local` and `answer` make the replies that no upstream made, at what `date` (`grpc` in what shape to its clients,
-//! `answer_head` to streams), behind which `discard` reads what is left of the request, and `linger` what
+//! `answer_head` to streams, `told` what is recorded of them), behind which `discard` reads what is left of the request, and `linger` what
 //! comes until a connection is closed. After a 101 it is `websocket`. `mirror` sends copies, which nobody
 //! waits for.
 mod again;
@@ -41,6 +41,7 @@ mod mirror;
 mod progress;
 mod routed;
 mod serve;
+mod told;
 mod upload;
 mod watched;
 mod websocket;

@@ -114,13 +114,9 @@ impl Routed<'_, '_> {
     ) -> Step {
         let most = self.cx.shard.settings.limits.discarded_body_bytes;
         let keep_alive = self.facts.keeps_discarding(most);
-        answer.write(out, changes, &self.facts, keep_alive);
-        let (status, grpc) = answer.told(&self.facts);
         Step::Answered(Answered {
             facts: self.facts,
-            status,
-            grpc,
-            details: answer.details,
+            told: answer.write(out, changes, &self.facts, keep_alive),
             stats,
         })
     }

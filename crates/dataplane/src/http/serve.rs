@@ -6,15 +6,15 @@ use super::{
     decide::{Answered, Forward, Reply, Step, TableCache, decide},
     discard::{self, discard},
     exchange::Http1Request,
-    grpc,
     linger::{self, Patience, linger},
-    local::{self, Local, Refused},
+    local::{self, Refused},
     progress::Progress,
+    told::{Told, details_of_cut, record, record_exchange},
     watched::{awaited, watched},
     websocket,
 };
-use crate::{access::pending::Ending, shard::registry::IdleEnd, stream, turn::Turn};
-use pointsman_telemetry::{ClusterStats, Flags, RequestProtocol};
+use crate::{shard::registry::IdleEnd, stream, turn::Turn};
+use pointsman_telemetry::{ClusterStats, Flags};
 use pointsman_wire::http1::{BodyLength, first_line_ends, head_may_be_complete, make_last};
 use std::{
     cell::Cell,
@@ -99,12 +99,9 @@ async fn requests(cx: &Context<'_>, connection: &mut Connection, input: &mut Vec
         let step = match next_head(cx, cache, blank, input, &mut out, &last).await {
             Ok(step) => step,
             Err(NoHead::Late) => {
-                local::HEAD_TIMEOUT.write(&mut out, None, false);
+                let told = local::HEAD_TIMEOUT.write_unread(&mut out);
                 cx.shard.counts.limit("timeouts.request_head");
-                cx.access.finish(&Ending {
-                    bytes: (0, body_of(&out)),
-                    ..Ending::of(&local::HEAD_TIMEOUT)
-                });
+                record(cx, None, told, (0, body_of(&out)));
                 return match answer(cx, &out).await {
                     Ok(()) => End::Close { unread: true },
                     Err(_) => End::Gone,
@@ -242,7 +239,7 @@ async fn next_head(
             Ok(Some(Ok(0) | Err(_))) => return Err(NoHead::Other(End::Gone)),
             Ok(Some(Ok(_))) => {}
             Ok(None) => {
-                cx.access.finish(&Ending::gone(cx));
+                record(cx, None, Told::gone(cx), (0, 0));
                 stream::reset_on_close(cx.client);
                 return Err(NoHead::Other(End::Gone));
             }
@@ -279,12 +276,9 @@ async fn handle(cx: &Context<'_>, step: &Step, input: &mut Vec<u8>, out: &mut Ve
     match step {
         Step::NeedMore => Then::Break(End::Gone),
         Step::Refuse(refused) => {
-            let reason = refused.refusal.reason;
-            cx.shard.counts.refuse_for(reason);
-            tracing::debug!(reason = reason.as_str(), "request refused");
-            refused.write(out);
-            cx.access
-                .finish(&Ending::refused(refused, (0, body_of(out))));
+            tracing::debug!(reason = refused.refusal.reason.as_str(), "request refused");
+            let told = refused.write(&cx.shard.counts, out);
+            record(cx, None, told, (0, body_of(out)));
             End::behind(answer(cx, out).await.is_ok(), false)
         }
         Step::Reply(Reply {
@@ -296,35 +290,16 @@ async fn handle(cx: &Context<'_>, step: &Step, input: &mut Vec<u8>, out: &mut Ve
             input.drain(..facts.head_len.min(input.len()));
             let most = cx.shard.settings.limits.discarded_body_bytes;
             let keep = facts.keeps_discarding(most) && !cx.lease.is_draining();
-            local.write_changed(out, changes, facts, keep);
-            let (status, grpc) = grpc::told(local.status, facts);
             let unread = Unread {
                 facts,
                 stats,
-                ending: Ending {
-                    status,
-                    bytes: (0, body_of(out)),
-                    ..Ending::of(local)
-                },
-                grpc,
+                told: local.write_changed(out, changes, facts, keep),
                 keep,
             };
             unread.answer(cx, input, out).await
         }
-        Step::Answered(Answered {
-            facts,
-            status,
-            grpc,
-            details,
-            stats,
-        }) => {
+        Step::Answered(Answered { facts, told, stats }) => {
             input.drain(..facts.head_len.min(input.len()));
-            let ending = Ending {
-                status: *status,
-                flags: Flags::EMPTY,
-                details,
-                bytes: (0, body_of(out)),
-            };
             let most = cx.shard.settings.limits.discarded_body_bytes;
             let mut keep = facts.keeps_discarding(most);
             if keep && cx.lease.is_draining() {
@@ -335,8 +310,7 @@ async fn handle(cx: &Context<'_>, step: &Step, input: &mut Vec<u8>, out: &mut Ve
             let unread = Unread {
                 facts,
                 stats,
-                ending,
-                grpc: *grpc,
+                told: *told,
                 keep,
             };
             unread.answer(cx, input, out).await
@@ -370,8 +344,8 @@ async fn handle_after(
         cx.access.complete();
         return handle(cx, step, input, out).await;
     }
-    if let Some((stats, facts)) = step.routed() {
-        record(cx, stats, facts, Ending::gone(cx), None);
+    if let Some(whose) = step.routed() {
+        record(cx, Some(whose), Told::gone(cx), (0, 0));
     }
     if waited.is_ok() {
         stream::reset_on_close(cx.client);
@@ -393,56 +367,46 @@ async fn proxy(
         outcome
     };
     let facts = &forward.facts;
-    let record = |status, flags, details| {
+    let over = |status, flags, details| {
         record_exchange(cx, forward, &progress, status, flags, details);
     };
-    match outcome {
+    let (told, keep) = match outcome {
         Outcome::Answered {
             status,
             keep,
             flags,
         } => {
-            record(status, flags, "via_upstream");
-            match keep {
+            over(status, flags, "via_upstream");
+            return match keep {
                 true => Then::Continue(()),
                 // The body may not have been read to its end.
                 false => Then::Break(End::Close {
                     unread: facts.has_body(),
                 }),
-            }
+            };
         }
         Outcome::Reply(local) => {
             // In the middle of a body it is not known where the next request begins.
             let whole = progress.complete.get() || progress.taken.get();
             let keep = facts.keep_alive && whole && !cx.lease.is_draining();
             out.clear();
-            local.write_changed(out, &forward.changes, facts, keep);
-            progress.moved.sent.set(body_of(out));
-            let (status, grpc) = grpc::told(local.status, facts);
-            progress.grpc_status.set(grpc);
-            record(status, local.flags, local.details);
-            End::behind(answer(cx, out).await.is_ok(), keep)
+            let told = local.write_changed(out, &forward.changes, facts, keep);
+            (told, keep)
         }
         Outcome::Refused(refusal) if progress.answering.get() => {
             cx.shard.counts.refuse_for(refusal.reason);
             let (status, details) = (progress.status.get(), refusal.reason.as_str());
-            record(status, Flags::DPE, details);
-            Then::Break(End::behind_broken(cx, &progress, Flags::DPE))
+            over(status, Flags::DPE, details);
+            return Then::Break(End::behind_broken(cx, &progress, Flags::DPE));
         }
         Outcome::Refused(refusal) => {
-            let refused = Refused::routed(refusal, facts);
             out.clear();
-            refused.write(out);
-            progress.moved.sent.set(body_of(out));
-            let (status, grpc) = refused.told();
-            progress.grpc_status.set(grpc);
-            record(status, Flags::DPE, refusal.reason.as_str());
-            cx.shard.counts.refuse_for(refusal.reason);
-            End::behind(answer(cx, out).await.is_ok(), false)
+            let refused = Refused::routed(refusal, facts);
+            (refused.write(&cx.shard.counts, out), false)
         }
         Outcome::Abort { status, flags } => {
-            record(status, flags, details_of_cut(cx, flags));
-            Then::Break(End::behind_broken(cx, &progress, flags))
+            over(status, flags, details_of_cut(cx, flags));
+            return Then::Break(End::behind_broken(cx, &progress, flags));
         }
         Outcome::Upgraded {
             upstream,
@@ -454,73 +418,15 @@ async fn proxy(
             let end = websocket::run(cx, forward.stats(), &upstream, first, reply, &progress).await;
             drop((in_flight, request));
             match end {
-                Ok(()) => record(101, Flags::EMPTY, "via_upstream"),
-                Err(flags) => record(101, flags, details_of_cut(cx, flags)),
+                Ok(()) => over(101, Flags::EMPTY, "via_upstream"),
+                Err(flags) => over(101, flags, details_of_cut(cx, flags)),
             }
-            Then::Break(End::Gone)
+            return Then::Break(End::Gone);
         }
-    }
-}
-
-/// `grpc` is the status in the answer to a gRPC call, if it has one.
-pub(super) fn record(
-    cx: &Context<'_>,
-    stats: &ClusterStats,
-    facts: &RequestFacts,
-    ending: Ending,
-    grpc: Option<u8>,
-) {
-    let bodies = ending.bytes;
-    record_bodies(cx, stats, facts, ending, grpc, bodies);
-}
-
-/// The end of a request that went to an endpoint.
-pub(super) fn record_exchange(
-    cx: &Context<'_>,
-    forward: &Forward,
-    progress: &Progress,
-    status: u16,
-    flags: Flags,
-    details: &'static str,
-) {
-    let bytes = (progress.moved.received.get(), progress.moved.sent.get());
-    let ending = Ending {
-        status,
-        flags,
-        details,
-        bytes,
     };
-    // What moved behind a switch of protocols is counted as TCP's already, and was no body.
-    let bodies = match progress.switched.get() {
-        true => (0, 0),
-        false => bytes,
-    };
-    let grpc = progress.grpc_status.get();
-    record_bodies(cx, forward.stats(), &forward.facts, ending, grpc, bodies);
-}
-
-fn record_bodies(
-    cx: &Context<'_>,
-    stats: &ClusterStats,
-    facts: &RequestFacts,
-    mut ending: Ending,
-    grpc: Option<u8>,
-    bodies: (u64, u64),
-) {
-    ending.flags |= facts.injected;
-    let micros = u64::try_from(facts.started.elapsed().as_micros()).unwrap_or(u64::MAX);
-    stats.request(
-        ending.status,
-        ending.flags,
-        match facts.grpc {
-            Some(_) => RequestProtocol::Grpc(grpc::counted(grpc, ending.status)),
-            None => RequestProtocol::Http,
-        },
-        micros,
-        bodies.0,
-        bodies.1,
-    );
-    cx.access.finish(&ending);
+    let bytes = (progress.moved.received.get(), body_of(out));
+    record(cx, Some(forward.routed()), told, bytes);
+    End::behind(answer(cx, out).await.is_ok(), keep)
 }
 
 /// Bytes of the body of a reply of our own.
@@ -530,59 +436,11 @@ fn body_of(reply: &[u8]) -> u64 {
     (reply.len() - head) as u64
 }
 
-/// Envoy's words for a response that was cut.
-pub(super) fn details_of_cut(cx: &Context<'_>, flags: Flags) -> &'static str {
-    match flags {
-        Flags::DC if cx.lease.is_cut() => "downstream_local_disconnect",
-        Flags::DC => "downstream_remote_disconnect",
-        Flags::UT => "response_timeout",
-        Flags::SI => "stream_idle_timeout",
-        Flags::UR => "upstream_reset_after_response_started{remote_reset}",
-        Flags::UPE => "upstream_reset_after_response_started{protocol_error}",
-        // The one thing that a client can do wrong behind the head of its response.
-        Flags::DPE => "bytes_before_upgrade",
-        _ => "upstream_reset_after_response_started{connection_termination}",
-    }
-}
-
-impl Ending {
-    pub(super) fn of(local: &Local) -> Self {
-        Self {
-            status: local.status,
-            flags: local.flags,
-            details: local.details,
-            bytes: (0, 0),
-        }
-    }
-
-    /// Of a request whose client went before it was answered, or which was cut then.
-    pub(super) fn gone(cx: &Context<'_>) -> Self {
-        Self {
-            status: 0,
-            flags: Flags::DC,
-            details: details_of_cut(cx, Flags::DC),
-            bytes: (0, 0),
-        }
-    }
-
-    pub(super) fn refused(refused: &Refused, bytes: (u64, u64)) -> Self {
-        Self {
-            status: refused.told().0,
-            flags: Flags::DPE,
-            details: refused.refusal.reason.as_str(),
-            bytes,
-        }
-    }
-}
-
 /// An answer that was made without looking at the request's body.
 struct Unread<'a> {
     facts: &'a RequestFacts,
     stats: &'a ClusterStats,
-    /// Without what has come of the body.
-    ending: Ending,
-    /// The status in the answer to a gRPC call, if it has one.
-    grpc: Option<u8>,
+    told: Told,
     keep: bool,
 }
 
@@ -596,7 +454,7 @@ impl Unread<'_> {
         }
         if !keep || !self.facts.has_body() {
             let sent = answer(cx, out).await;
-            self.record(cx, discard::received(body, input), sent);
+            self.record(cx, discard::received(body, input), out, sent);
             return End::behind(sent.is_ok(), keep);
         }
         // At the same time: a client may send all of its request before it reads. Each waits by a lease of
@@ -613,7 +471,7 @@ impl Unread<'_> {
                 .lease
                 .unless_cut(async { tokio::try_join!(sent, discarded) });
             let end = end.await;
-            self.record(cx, received.get(), whole.get());
+            self.record(cx, received.get(), out, whole.get());
             end
         };
         match Box::pin(both).await {
@@ -622,15 +480,14 @@ impl Unread<'_> {
         }
     }
 
-    fn record(self, cx: &Context<'_>, received: u64, sent: Result<(), Unsent>) {
-        let mut ending = self.ending;
-        ending.bytes.0 = received;
-        if let Err(Unsent { flags, bytes }) = sent {
-            ending.bytes.1 = ending.bytes.1.saturating_sub(bytes as u64);
-            ending.flags |= flags;
-            ending.details = details_of_cut(cx, flags);
+    fn record(self, cx: &Context<'_>, received: u64, out: &[u8], sent: Result<(), Unsent>) {
+        let (mut told, mut bytes) = (self.told, body_of(out));
+        if let Err(unsent) = sent {
+            bytes = bytes.saturating_sub(unsent.bytes as u64);
+            told.flags |= unsent.flags;
+            told.details = details_of_cut(cx, unsent.flags);
         }
-        record(cx, self.stats, self.facts, ending, self.grpc);
+        record(cx, Some((self.stats, self.facts)), told, (received, bytes));
     }
 }
 

@@ -1,6 +1,7 @@
 //! One stream of an HTTP/2 client: one request, from its head to the end of its response.
 use super::{
     super::{
+        RequestFacts,
         again::Tries,
         answer_head::{self, Unsent},
         attempts::{self, Attempt, End, Outcome},
@@ -13,7 +14,7 @@ use super::{
         kept::{Kept, Pieces},
         local::Refused,
         progress::{Progress, Sending},
-        serve::{details_of_cut, record, record_exchange},
+        told::{Told, details_of_cut, record, record_exchange},
         watched::watched,
     },
     goodbye::GOODBYE,
@@ -21,14 +22,14 @@ use super::{
     workers::{Opened, Workers},
 };
 use crate::{
-    access::pending::{Ending, Pending},
+    access::pending::Pending,
     context::Context,
     shard::{http2_pool::Http2Lease, registry::Lease},
     socket::Socket,
 };
 use h2::{Reason, RecvStream};
 use http::request::Parts;
-use pointsman_telemetry::Flags;
+use pointsman_telemetry::{ClusterStats, Flags};
 use pointsman_wire::{http1::BodyLength, http2};
 use std::{
     cell::Cell,
@@ -124,52 +125,29 @@ impl Stream<'_> {
             }
         }
         let cx = self.cx;
-        match step {
-            Step::NeedMore | Step::After(..) => {}
+        let (told, received) = match step {
+            Step::NeedMore | Step::After(..) => return,
             Step::Refuse(refused) => {
-                let reason = refused.refusal.reason;
-                cx.shard.counts.refuse_for(reason);
-                tracing::debug!(reason = reason.as_str(), "request refused");
+                tracing::debug!(reason = refused.refusal.reason.as_str(), "request refused");
                 out.clear();
-                refused.write(out);
-                let (sent, cut) = self.answer(out, Some(body)).await;
-                let mut ending = Ending::refused(refused, (0, sent));
-                ending.flags |= cut;
-                cx.access.finish(&ending);
+                (refused.write(&cx.shard.counts, out), 0)
             }
             Step::Reply(reply) => {
                 out.clear();
-                let (facts, local) = (&reply.facts, &reply.local);
-                local.write_changed(out, &reply.changes, facts, true);
-                let (status, grpc) = grpc::told(local.status, facts);
-                let received = body.discard();
-                let (sent, cut) = self.answer(out, Some(body)).await;
-                let ending = Ending {
-                    status,
-                    flags: local.flags | cut,
-                    bytes: (received, sent),
-                    ..Ending::of(local)
-                };
-                record(cx, &reply.stats, facts, ending, grpc);
+                let (local, changes) = (&reply.local, &reply.changes);
+                let told = local.write_changed(out, changes, &reply.facts, true);
+                (told, body.discard())
             }
-            Step::Answered(answered) => {
-                let received = body.discard();
-                let (sent, cut) = self.answer(out, Some(body)).await;
-                let ending = Ending {
-                    status: answered.status,
-                    flags: cut,
-                    details: answered.details,
-                    bytes: (received, sent),
-                };
-                record(cx, &answered.stats, &answered.facts, ending, answered.grpc);
-            }
+            Step::Answered(answered) => (answered.told, body.discard()),
             Step::Forward(forward) => {
                 // Pinned where it is made: awaited as it stands it would be moved twice, and that
                 // is most of what a stream is.
                 let proxied = pin!(self.proxy(forward, out, body));
-                proxied.await;
+                return proxied.await;
             }
-        }
+        };
+        self.answer(step.routed(), told, received, out, Some(body))
+            .await;
     }
 
     /// Waits, unless nothing is to be waited for; `false`: it was cut.
@@ -188,14 +166,14 @@ impl Stream<'_> {
             true => self.answering.reset(Reason::INTERNAL_ERROR),
             false => self.serving.given_up(),
         }
-        if let Some((stats, facts)) = step.routed() {
+        if let Some(whose) = step.routed() {
             let (flags, details) = self.gone();
-            let ending = Ending {
+            let told = Told {
                 flags,
                 details,
-                ..Ending::gone(self.cx)
+                ..Told::gone(self.cx)
             };
-            record(self.cx, stats, facts, ending, None);
+            record(self.cx, Some(whose), told, (0, 0));
         }
     }
 
@@ -222,10 +200,24 @@ impl Stream<'_> {
         .await
     }
 
+    /// Sends a whole reply of our own, and records it.
+    async fn answer(
+        &self,
+        whose: Option<(&ClusterStats, &RequestFacts)>,
+        mut told: Told,
+        received: u64,
+        out: &[u8],
+        body: Option<Http2Source>,
+    ) {
+        let (sent, cut) = self.send(out, body).await;
+        told.flags |= cut;
+        record(self.cx, whose, told, (received, sent));
+    }
+
     /// Sends a whole reply of our own, written in `out` as HTTP/1: one place writes them. Returns
     /// the bytes of its body that were sent, and why these are not all. What comes of the `body` meanwhile
     /// is thrown away here: the library would do so too, and count it for ever.
-    async fn answer(&self, out: &[u8], body: Option<Http2Source>) -> (u64, Flags) {
+    async fn send(&self, out: &[u8], body: Option<Http2Source>) -> (u64, Flags) {
         let long = match answer_head::send(self.answering, out) {
             Ok(sent) => return (sent, Flags::EMPTY),
             Err(Unsent::Long(long)) => long,
@@ -304,36 +296,26 @@ impl Stream<'_> {
         if progress.is_complete() {
             self.serving.whole();
         }
-        let record = |status, flags, details| {
+        let over = |status, flags, details| {
             record_exchange(cx, forward, &progress, status, flags, details);
         };
-        match outcome {
-            Outcome::Answered { status, flags, .. } => record(status, flags, "via_upstream"),
+        let told = match outcome {
+            Outcome::Answered { status, flags, .. } => {
+                return over(status, flags, "via_upstream");
+            }
             Outcome::Reply(local) => {
                 out.clear();
-                local.write_changed(out, &forward.changes, &forward.facts, true);
-                let (sent, cut) = self.answer(out, None).await;
-                progress.moved.sent.set(sent);
-                let (status, grpc) = grpc::told(local.status, &forward.facts);
-                progress.grpc_status.set(grpc);
-                record(status, local.flags | cut, local.details);
+                local.write_changed(out, &forward.changes, &forward.facts, true)
             }
             Outcome::Refused(refusal) if progress.answering.get() => {
                 cx.shard.counts.refuse_for(refusal.reason);
                 self.answering.reset(Reason::PROTOCOL_ERROR);
                 let (status, details) = (progress.status.get(), refusal.reason.as_str());
-                record(status, Flags::DPE, details);
+                return over(status, Flags::DPE, details);
             }
             Outcome::Refused(refusal) => {
-                cx.shard.counts.refuse_for(refusal.reason);
-                let refused = Refused::routed(refusal, &forward.facts);
                 out.clear();
-                refused.write(out);
-                let (sent, cut) = self.answer(out, None).await;
-                progress.moved.sent.set(sent);
-                let (status, grpc) = refused.told();
-                progress.grpc_status.set(grpc);
-                record(status, Flags::DPE | cut, refusal.reason.as_str());
+                Refused::routed(refusal, &forward.facts).write(&cx.shard.counts, out)
             }
             Outcome::Abort { status, flags } => {
                 let (flags, details) = match flags {
@@ -357,11 +339,14 @@ impl Stream<'_> {
                     let _ = Box::pin(cx.lease.within(GOODBYE, taken)).await;
                 }
                 self.answering.reset(reason);
-                record(status, flags, details);
+                return over(status, flags, details);
             }
             // Only HTTP/1 clients switch protocols; this stream's upgrade is a tunnel of pieces.
-            Outcome::Upgraded { .. } => self.answering.reset(Reason::INTERNAL_ERROR),
-        }
+            Outcome::Upgraded { .. } => return self.answering.reset(Reason::INTERNAL_ERROR),
+        };
+        let received = progress.moved.received.get();
+        self.answer(Some(forward.routed()), told, received, out, None)
+            .await;
     }
 }
 
