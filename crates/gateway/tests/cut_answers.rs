@@ -28,6 +28,15 @@ fn small_endpoint() -> (TcpListener, SocketAddr) {
     (endpoint, at)
 }
 
+/// A gateway before this endpoint, where it takes requests, and what it notes of them.
+async fn before(endpoint: SocketAddr) -> (Gateway, SocketAddr, Notes) {
+    let web = SocketAddr::from((fresh_ip(), free_port()));
+    let notes = Notes::default();
+    let documents = http("web", web.ip(), web.port(), endpoint);
+    let gateway = notes.serve(settings(), &documents).await;
+    (gateway, web, notes)
+}
+
 /// Dials from an address of its own, with a kernel that takes little that is not read.
 async fn dial_small(to: SocketAddr) -> (TcpStream, IpAddr) {
     let own = fresh_ip();
@@ -150,10 +159,7 @@ async fn what_was_answered_before_a_cut_answer_arrives() {
     const LENGTH: usize = 200_000;
     let endpoint = TcpListener::bind((fresh_ip(), 0)).await.expect("binds");
     let at = endpoint.local_addr().expect("an address");
-    let web = SocketAddr::from((fresh_ip(), free_port()));
-    let notes = Notes::default();
-    let documents = http("web", web.ip(), web.port(), at);
-    let _gateway = notes.serve(settings(), &documents).await;
+    let (_gateway, web, notes) = before(at).await;
     let post = "POST /pay HTTP/1.1\r\nHost: web\r\nContent-Length: 2\r\n\r\nhi";
     for cut in [
         "Content-Length: 100\r\n\r\nabc",
@@ -202,10 +208,7 @@ async fn a_stream_of_events_arrives_as_far_as_its_endpoint_came() {
     const EVENTS: usize = 700;
     let endpoint = TcpListener::bind((fresh_ip(), 0)).await.expect("binds");
     let at = endpoint.local_addr().expect("an address");
-    let web = SocketAddr::from((fresh_ip(), free_port()));
-    let notes = Notes::default();
-    let documents = http("web", web.ip(), web.port(), at);
-    let _gateway = notes.serve(settings(), &documents).await;
+    let (_gateway, web, notes) = before(at).await;
     for version in ["1.1", "1.0"] {
         let answering = async {
             let mut stream = accepted(&endpoint).await;
@@ -238,10 +241,7 @@ async fn a_stream_of_events_arrives_as_far_as_its_endpoint_came() {
 async fn an_early_answer_goes_on_though_its_client_ends_its_side() {
     const LENGTH: usize = 3_000_000;
     let (endpoint, at) = small_endpoint();
-    let web = SocketAddr::from((fresh_ip(), free_port()));
-    let notes = Notes::default();
-    let documents = http("web", web.ip(), web.port(), at);
-    let _gateway = notes.serve(settings(), &documents).await;
+    let (_gateway, web, notes) = before(at).await;
     for (framing, begun) in [
         ("Content-Length: 50000000", "abc"),
         ("Content-Length: 50", "abc"),

@@ -155,6 +155,18 @@ pub(crate) fn write_set(labels: &str, out: &mut impl Write) -> fmt::Result {
     }
 }
 
+/// One value of a series, on a line of its own.
+fn write_sample(
+    name: &str,
+    labels: &str,
+    value: impl fmt::Display,
+    out: &mut impl Write,
+) -> fmt::Result {
+    out.write_str(name)?;
+    write_set(labels, out)?;
+    writeln!(out, " {value}")
+}
+
 /// A counter.
 #[derive(Default)]
 pub(crate) struct Count(AtomicU64);
@@ -173,9 +185,7 @@ impl Value for Count {
     const TYPE: &'static str = "counter";
 
     fn write(&self, name: &str, labels: &str, out: &mut impl Write) -> fmt::Result {
-        out.write_str(name)?;
-        write_set(labels, out)?;
-        writeln!(out, " {}", self.0.load(Relaxed))
+        write_sample(name, labels, self.0.load(Relaxed), out)
     }
 }
 
@@ -201,8 +211,6 @@ impl Value for Reading {
     const TYPE: &'static str = "gauge";
 
     fn write(&self, name: &str, labels: &str, out: &mut impl Write) -> fmt::Result {
-        out.write_str(name)?;
-        write_set(labels, out)?;
-        writeln!(out, " {}", f64::from_bits(self.0.load(Relaxed)))
+        write_sample(name, labels, f64::from_bits(self.0.load(Relaxed)), out)
     }
 }

@@ -453,19 +453,28 @@ mod tests {
     use super::*;
     use crate::turn::tests::{CHUNK, CHUNKS, longest_turn, reader, sender};
 
-    #[tokio::test]
-    async fn a_large_piece_is_framed_in_as_much_memory_as_it_has() {
-        let (upstream, client, buffers) = (sender(CHUNK), reader(), Buffers::default());
-        let body = Body {
-            client: &client,
-            upstream: &upstream,
-            buffers: &buffers,
+    fn body<'a>(
+        (upstream, client): &'a (Socket, Socket),
+        buffers: &'a Buffers,
+        progress: &'a Progress,
+    ) -> Body<'a> {
+        Body {
+            client,
+            upstream,
+            buffers,
             splice_after: 0,
             chunk_out: true,
             grpc: false,
-            progress: &Progress::default(),
+            progress,
             turn: Turn::default(),
-        };
+        }
+    }
+
+    #[tokio::test]
+    async fn a_large_piece_is_framed_in_as_much_memory_as_it_has() {
+        let (sockets, buffers) = ((sender(CHUNK), reader()), Buffers::default());
+        let progress = Progress::default();
+        let body = body(&sockets, &buffers, &progress);
         let data = buffers.bulk();
         let data = vec![b'x'; data.capacity()];
         let mut out = buffers.small();
@@ -475,18 +484,9 @@ mod tests {
 
     #[tokio::test]
     async fn others_have_a_turn_though_small_chunks_do_not_end() {
-        let (upstream, client, buffers) = (sender(CHUNK), reader(), Buffers::default());
+        let (sockets, buffers) = ((sender(CHUNK), reader()), Buffers::default());
         let progress = Progress::default();
-        let mut body = Body {
-            client: &client,
-            upstream: &upstream,
-            buffers: &buffers,
-            splice_after: 0,
-            chunk_out: true,
-            grpc: false,
-            progress: &progress,
-            turn: Turn::default(),
-        };
+        let mut body = body(&sockets, &buffers, &progress);
         let (mut input, mut out) = (buffers.small(), buffers.small());
         let body = body.chunked(&mut input, &mut out);
         let most = longest_turn(body, || progress.moved.sent.get()).await;

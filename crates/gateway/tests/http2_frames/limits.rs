@@ -248,21 +248,27 @@ async fn faults_of_endpoints_are_not_counted_for_their_clients() {
     assert_eq!(counts.sum(refused, &[("reason", "http2_stream")]), 0.0);
 }
 
+/// Where a gateway takes requests for this endpoint, and its documents: what is for `/no` is answered
+/// without a look at its body.
+fn denying(upstream: SocketAddr) -> (SocketAddr, String) {
+    let (vip, port) = (fresh_ip(), free_port());
+    let rules = rules(
+        "web",
+        "- match: [{uri: {prefix: /no}}]
+  directResponse: {status: 403, body: {string: denied}}
+- route: [{destination: {host: web}}]",
+    );
+    let text = http("web", vip, port, upstream) + &rules;
+    ((vip, port).into(), text)
+}
+
 /// RFC 9113 section 5.1: bodies that are under way when their streams are answered and reset are no
 /// fault of the client, however many there are.
 #[tokio::test]
 async fn late_frames_of_many_streams_are_no_fault() {
     let upstream = HttpUpstream::named("web").start().await;
-    let (vip, port) = (fresh_ip(), free_port());
-    let text = http("web", vip, port, upstream.addr())
-        + &rules(
-            "web",
-            "- match: [{uri: {prefix: /no}}]
-  directResponse: {status: 403, body: {string: denied}}
-- route: [{destination: {host: web}}]",
-        );
+    let (at, text) = denying(upstream.addr());
     let _gateway = Gateway::serve(&text).await;
-    let at: SocketAddr = (vip, port).into();
     let mut client = FrameClient::begin(at).await.expect("HTTP/2");
     // Some more than are remembered.
     for round in 0..30 {
@@ -291,21 +297,13 @@ async fn late_frames_of_many_streams_are_no_fault() {
 #[tokio::test]
 async fn late_small_frames_are_not_counted_as_kept() {
     let upstream = HttpUpstream::named("web").start().await;
-    let (vip, port) = (fresh_ip(), free_port());
-    let text = http("web", vip, port, upstream.addr())
-        + &rules(
-            "web",
-            "- match: [{uri: {prefix: /no}}]
-  directResponse: {status: 403, body: {string: denied}}
-- route: [{destination: {host: web}}]",
-        );
+    let (at, text) = denying(upstream.addr());
     // Nor where frames have no budgets.
     for percent in [100, 0] {
         let mut settings = settings();
         settings.http2.small_frames_bytes = 64 * 1024;
         settings.http2.flood_budget_percent = percent;
         let _gateway = Gateway::serve_with(settings, &text).await;
-        let at: SocketAddr = (vip, port).into();
         let mut client = FrameClient::begin(at).await.expect("HTTP/2");
         for round in 0..20 {
             let stream = 1 + 2 * round;

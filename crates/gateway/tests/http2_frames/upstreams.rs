@@ -53,6 +53,19 @@ fn good(stream: u32) -> Frame {
     head(stream, &[(":status", "200")])
 }
 
+/// A request without a body.
+fn get(stream: u32, path: &str) -> Frame {
+    Frame::headers(stream, Block::request("GET", "web", path)).end_stream()
+}
+
+/// A client whose call of `/long` has begun, and is nobody's fault.
+async fn innocent(web: SocketAddr) -> FrameClient {
+    let mut client = FrameClient::begin(web).await.expect("HTTP/2");
+    client.send(&[get(1, "/long")]).await;
+    assert!(client.until(|it| it.streams.contains_key(&1)).await);
+    client
+}
+
 /// A head with another field, and nothing behind it.
 fn with(stream: u32, name: &str, value: &str) -> Vec<u8> {
     head(stream, &[(":status", "200"), (name, value)])
@@ -463,14 +476,10 @@ async fn late_messages_of_calls_that_were_given_up_end_no_others() {
     settings.http2.small_frames_bytes = 64 * 1024;
     let _gateway = Gateway::serve_with(settings, &text).await;
     let web = (vip, port).into();
-    let ask =
-        |stream, path| Frame::headers(stream, Block::request("GET", "web", path)).end_stream();
-    let mut innocent = FrameClient::begin(web).await.expect("HTTP/2");
-    innocent.send(&[ask(1, "/long")]).await;
-    assert!(innocent.until(|it| it.streams.contains_key(&1)).await);
+    let mut innocent = innocent(web).await;
     let mut client = FrameClient::begin(web).await.expect("HTTP/2");
     for stream in (1..40).step_by(2) {
-        client.send(&[ask(stream, "/call")]).await;
+        client.send(&[get(stream, "/call")]).await;
         let begun = client.until(|it| it.streams.contains_key(&stream)).await;
         assert!(begun, "{:?}", client.heard);
         client.send(&[Frame::reset(stream, code::CANCEL)]).await;
@@ -542,11 +551,7 @@ async fn a_head_that_waits_for_its_client_ends_no_others() {
     settings.http2.small_frames_bytes = 256 * 1024;
     let _gateway = Gateway::serve_with(settings, &text).await;
     let web: SocketAddr = (vip, port).into();
-    let ask =
-        |stream, path| Frame::headers(stream, Block::request("GET", "web", path)).end_stream();
-    let mut innocent = FrameClient::begin(web).await.expect("HTTP/2");
-    innocent.send(&[ask(1, "/long")]).await;
-    assert!(innocent.until(|it| it.streams.contains_key(&1)).await);
+    let mut innocent = innocent(web).await;
     let deaf = TcpSocket::new_v4().expect("a socket");
     deaf.set_recv_buffer_size(4096).expect("a small buffer");
     let mut deaf = deaf.connect(web).await.expect("connects");
