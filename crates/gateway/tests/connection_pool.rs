@@ -70,6 +70,21 @@ async fn who_waits_for_a_connection_is_no_request_of_the_backend_yet() {
     for _ in 0..5 {
         assert_eq!(at_once(at, 8).await, [200; 8]);
     }
+    // A stream of HTTP/2 is no other thing to wait for.
+    let second = Http2Upstream::named("web")
+        .otherwise(Http2Reply::identity().after(Duration::from_millis(100)))
+        .start()
+        .await;
+    let pool = "{tcp: {maxConnections: 1}, http: {maxConcurrentStreams: 4, http1MaxPendingRequests: 8, http2MaxRequests: 4}}";
+    let at = fresh();
+    let mut settings = settings();
+    settings.process.shards = 1;
+    let text = pooled(at, "http2", &[second.addr()], pool);
+    let _gateway = Gateway::serve_with(settings, &text).await;
+    for _ in 0..5 {
+        assert_eq!(at_once(at, 8).await, [200; 8]);
+    }
+    assert_eq!(second.connections(), 1);
 }
 
 #[tokio::test]

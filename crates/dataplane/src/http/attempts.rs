@@ -204,13 +204,6 @@ async fn attempts(
         true => present(cx, forward),
         false => None,
     };
-    let backend = newer.as_deref().or(forward.backend());
-    // By HTTP/1 each try has its own, from when it has a connection.
-    let _place = match forward.http2.is_some().then(|| place(cx, backend)) {
-        Some(Err(full)) => return Outcome::Reply(full),
-        Some(Ok(place)) => place,
-        None => None,
-    };
     let tries = Tries::new(cx.shard, forward.retries(), forward.backend());
     let mut tried = Tried::new();
     // Repetitions that no policy has to grant: behind one, the others take no chances either.
@@ -241,11 +234,14 @@ async fn attempts(
                 Some(_) => None,
             };
             let (end, reused) = match (lease, time) {
-                (Some(lease), _) => {
-                    cx.access.connected(lease.socket());
-                    let reused = lease.is_reused();
-                    (attempt.http2(lease, &tries, &sending).await, reused)
-                }
+                (Some(lease), _) => match place(cx, backend) {
+                    Ok(_place) => {
+                        cx.access.connected(lease.socket());
+                        let reused = lease.is_reused();
+                        (attempt.http2(lease, &tries, &sending).await, reused)
+                    }
+                    Err(full) => (NoConnection::Full(full).end(), false),
+                },
                 // Boxed, as all that is rare.
                 (None, None) => {
                     Box::pin(by_http2(cx, backend, endpoint, attempt, &tries, &sending)).await
@@ -280,8 +276,7 @@ async fn attempts(
                     }
                 }
             };
-            // Who waits for a connection is counted by itself (BE-66). Given up before the connection
-            // is: whoever waits for that finds room.
+            // Given up before the connection is: whoever waits for that finds room.
             let (upstream, place) = match upstream.map(|it| (it, place(cx, backend))) {
                 Ok((upstream, Ok(place))) => (Ok(upstream), place),
                 Ok((unused, Err(full))) => {
@@ -403,7 +398,8 @@ fn opened<'a>(
     Box::pin(connection(cx, backend, endpoint, freed, deadline))
 }
 
-/// Its place among the requests that the backend may have at once.
+/// The place of a try among the requests that the backend may have at once, once it has a connection, or a
+/// stream: who waits for one is counted by itself (BE-66).
 fn place(cx: &Context<'_>, backend: Option<&ClusterState>) -> Result<Option<Counted>, Local> {
     let limits = backend.and_then(|it| it.limits.as_deref());
     limits
@@ -494,6 +490,10 @@ async fn by_http2(
     };
     let local = match opened {
         Ok(lease) => {
+            let _place = match place(cx, backend) {
+                Ok(place) => place,
+                Err(full) => return (NoConnection::Full(full).end(), false),
+            };
             cx.access.connected(lease.socket());
             let reused = lease.is_reused();
             return (attempt.http2(lease, tries, sending).await, reused);

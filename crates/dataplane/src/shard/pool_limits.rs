@@ -36,7 +36,7 @@ struct Counts {
     waiting: AtomicU32,
     /// Requests without a connection yet.
     pending: AtomicU32,
-    /// Requests with one; by HTTP/2 all.
+    /// Requests with one, or with a stream.
     requests: AtomicU32,
     repeating: AtomicU32,
 }
@@ -158,7 +158,7 @@ impl PoolLimits {
         self.max_connections.is_some()
     }
 
-    /// A request has a connection, or begins by HTTP/2 (BE-67). It is counted also where only a retry budget asks how many
+    /// A request has a connection, or a stream (BE-67). It is counted also where only a retry budget asks how many
     /// there are.
     pub(crate) fn request(&self) -> Result<Option<Counted>, Full> {
         let which: fn(&Counts) -> &AtomicU32 = |counts| &counts.requests;
