@@ -152,7 +152,7 @@ async fn replies_of_our_own_say_why() {
             "/down",
             503,
             // After two more tries (VS-H-138).
-            "UF,URX",
+            "URX,UF",
             "upstream_reset_before_response_started{remote_connection_failure|\
              delayed_connect_error:_Connection_refused}",
             Some("down"),

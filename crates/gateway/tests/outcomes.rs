@@ -64,8 +64,8 @@ async fn requests_that_go_nowhere_have_a_status_and_a_flag() {
         ("VS-H-126, BE-8", "web", "/subset", 503, "", "NC"),
         ("VS-H-126, BE-7", "web", "/port", 503, "", "NC"),
         ("VS-H-127", "empty", "/", 503, "no healthy upstream", "UH"),
-        ("VS-H-128", "gone", "/", 503, upstream_error, "UF,URX"),
-        ("VS-H-129", "deaf", "/", 503, upstream_error, "UF,URX"),
+        ("VS-H-128", "gone", "/", 503, upstream_error, "URX,UF"),
+        ("VS-H-129", "deaf", "/", 503, upstream_error, "URX,UF"),
     ] {
         let labels = [("response_flags", flag)];
         let before = gateway.metrics().await.sum(REQUESTS, &labels);
@@ -747,8 +747,8 @@ async fn an_endpoint_that_does_not_speak_http2_is_told_from_one_that_is_not_ther
             malformed,
         ),
         (Behaviour::EndFirst(bad), 502, "URX,UPE", malformed),
-        (Behaviour::EndFirst(Vec::new()), 503, "UC,URX", closed),
-        (Behaviour::ResetAfterRead, 503, "UC,URX", closed),
+        (Behaviour::EndFirst(Vec::new()), 503, "URX,UC", closed),
+        (Behaviour::ResetAfterRead, 503, "URX,UC", closed),
     ] {
         let what = format!("{behaviour:?}");
         let endpoint = TcpUpstream::start(behaviour).await;

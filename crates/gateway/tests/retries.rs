@@ -279,7 +279,7 @@ async fn when_all_refuse_the_client_is_told_after_the_last_try() {
             reply.text()
         );
     }
-    flagged(&gateway, "503", "UF,URX", 1.0).await;
+    flagged(&gateway, "503", "URX,UF", 1.0).await;
     flagged(&gateway, "503", "UF", 1.0).await;
     gateway
         .metrics_until(|it| it.sum(RETRIES, &[("outcome", "made")]) == 2.0)

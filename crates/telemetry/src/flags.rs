@@ -3,7 +3,7 @@ use std::{fmt, ops};
 
 /// A set of response flags (VS-H-125..150). Empty for traffic that went well.
 ///
-/// Prints as Envoy does: the short names in Envoy's order, joined by commas, `-` when empty.
+/// Prints as Envoy does: the short names in its order, joined by commas, `-` when empty.
 /// A flag is only ever set with the meaning Envoy gives it, since log parsers and alerts know it;
 /// longer reasons belong in the response code details.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -20,40 +20,42 @@ macro_rules! flags {
     };
 }
 
-// The bits follow the order of Envoy's own list, which is the order of the printed names.
+// The bits follow the order of the printed names. Envoy prints flags as they were set: what a fault did
+// first, then that tries are used up, which is known before why the last one failed. The rest are in the
+// order of its own list.
 flags! {
-    /// Local health check failed.
-    LH = 0,
-    /// No healthy upstream (VS-H-127).
-    UH = 1,
-    /// Upstream request timeout, 504 (VS-H-133).
-    UT = 2,
-    /// Connection reset locally.
-    LR = 3,
-    /// Reset by the upstream (VS-H-131).
-    UR = 4,
-    /// Connecting to the upstream failed (VS-H-128, VS-H-129).
-    UF = 5,
-    /// The upstream closed its connection before the response (VS-H-130).
-    UC = 6,
-    /// A circuit breaker refused: connections, pending or requests (VS-H-132).
-    UO = 7,
-    /// No route (VS-H-125).
-    NR = 8,
     /// A delay was injected (VS-H-139).
-    DI = 9,
+    DI = 0,
     /// An abort was injected (VS-H-139).
-    FI = 10,
-    /// Rate limited.
-    RL = 11,
-    /// Denied by external authorization.
-    UAEX = 12,
-    /// The rate limit service failed.
-    RLSE = 13,
-    /// The client went away (VS-H-136).
-    DC = 14,
+    FI = 1,
     /// Retries or connection attempts used up (VS-H-138).
-    URX = 15,
+    URX = 2,
+    /// Local health check failed.
+    LH = 3,
+    /// No healthy upstream (VS-H-127).
+    UH = 4,
+    /// Upstream request timeout, 504 (VS-H-133).
+    UT = 5,
+    /// Connection reset locally.
+    LR = 6,
+    /// Reset by the upstream (VS-H-131).
+    UR = 7,
+    /// Connecting to the upstream failed (VS-H-128, VS-H-129).
+    UF = 8,
+    /// The upstream closed its connection before the response (VS-H-130).
+    UC = 9,
+    /// A circuit breaker refused: connections, pending or requests (VS-H-132).
+    UO = 10,
+    /// No route (VS-H-125).
+    NR = 11,
+    /// Rate limited.
+    RL = 12,
+    /// Denied by external authorization.
+    UAEX = 13,
+    /// The rate limit service failed.
+    RLSE = 14,
+    /// The client went away (VS-H-136).
+    DC = 15,
     /// The stream was idle for too long (VS-H-137).
     SI = 16,
     /// A strictly checked header was invalid.
@@ -142,11 +144,11 @@ mod tests {
     fn prints_in_envoys_order_whatever_the_order_of_setting() {
         assert_eq!(Flags::EMPTY.to_string(), "-");
         assert_eq!(Flags::UH.to_string(), "UH");
-        assert_eq!((Flags::URX | Flags::UF).to_string(), "UF,URX");
-        let mut flags = Flags::DI;
-        flags |= Flags::NC;
-        flags |= Flags::UT;
-        assert_eq!(flags.to_string(), "UT,DI,NC");
+        assert_eq!((Flags::URX | Flags::UF).to_string(), "URX,UF");
+        let mut flags = Flags::UF;
+        flags |= Flags::URX;
+        flags |= Flags::DI;
+        assert_eq!(flags.to_string(), "DI,URX,UF");
     }
 
     #[test]

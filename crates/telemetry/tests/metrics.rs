@@ -97,7 +97,7 @@ fn http_series_carry_istios_labels_in_istios_order() {
         [
             series("grpc", 200, "14", "-"),
             series("grpc", 200, "2", "-"),
-            series("http", 503, "", "UF,URX"),
+            series("http", 503, "", "URX,UF"),
         ]
     );
     assert_eq!(

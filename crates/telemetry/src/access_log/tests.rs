@@ -65,7 +65,7 @@ fn tcp_line_has_dashes_for_the_request() {
     };
     assert_eq!(
         line(&record, Format::default()),
-        "[2020-11-25T23:21:01.023Z] \"- - -\" 0 UF,URX - connect_timeout \"connection refused\" \
+        "[2020-11-25T23:21:01.023Z] \"- - -\" 0 URX,UF - connect_timeout \"connection refused\" \
          1 2 3 - \"-\" \"-\" \"-\" \"-\" \"-\" outbound|3306||mysql.default.svc.cluster.local \
          - [2001:db8::1]:3306 10.44.1.23:46520 db.example.com -\n"
     );
