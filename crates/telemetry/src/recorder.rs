@@ -5,19 +5,17 @@
 //! install a clone globally and use the `metrics` macros beside ours; its histograms get
 //! [`names::ENVOY_BUCKETS`].
 use crate::{
-    labels::OTHER,
     names::{self, CounterFamily, FamilyKind, GaugeFamily, HistogramFamily},
-    series::{Count, Families, Reading},
+    series::{Count, Families, Reading, folded},
     shared_histogram::SharedHistogram,
 };
 use metrics::{
     Counter, Gauge, GaugeFn, Histogram, Key, KeyName, Label, Metadata, SharedString, Unit,
 };
 use std::{
-    borrow::Cow,
-    collections::{HashMap, HashSet},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 const METADATA: Metadata<'static> = Metadata::new("pointsman", metrics::Level::INFO, None);
@@ -28,31 +26,35 @@ pub struct Settings {
     /// Label sets kept for each family, at least 1. What comes later is folded into one more set
     /// with every label value `other`.
     pub max_label_sets: usize,
+    /// In a full family, a counter or histogram of which nobody has a handle, and that nobody has asked
+    /// for in this time, makes room.
+    pub unused: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
             max_label_sets: 10_000,
+            unused: Duration::from_secs(600),
         }
     }
 }
 
 /// All metrics of one process. Clones share them.
 ///
-/// Nothing expires by itself. A counter or histogram handle is resolved once and then cached by
-/// its user; a series that idled out would keep its cached handle counting into nowhere, and a
+/// Nothing expires while there is room. A counter or histogram handle is resolved once and then cached
+/// by its user; a series that idled out would keep its cached handle counting into nowhere, and a
 /// counter that comes back at zero reads as a restart. The bound on label sets keeps the memory
-/// finite instead. Gauges that stop to have a meaning are ended with [`Recorder::retire`].
+/// finite instead: only where it is reached, series whose users are gone make room, as those of backends
+/// that no document has any more. Gauges that stop to have a meaning are ended with
+/// [`Recorder::retire`].
 #[derive(Clone)]
 pub struct Recorder {
     inner: Arc<Inner>,
 }
 
 struct Inner {
-    max_label_sets: usize,
-    /// Label sets admitted so far, by family.
-    known: Mutex<HashMap<String, HashSet<Key>>>,
+    settings: Settings,
     counters: Mutex<Families<Count>>,
     /// Those that have not been retired.
     gauges: Mutex<Families<Reading>>,
@@ -86,8 +88,10 @@ impl Recorder {
         }
         Self {
             inner: Arc::new(Inner {
-                max_label_sets: settings.max_label_sets.max(1),
-                known: Mutex::default(),
+                settings: Settings {
+                    max_label_sets: settings.max_label_sets.max(1),
+                    ..settings.clone()
+                },
                 counters: Mutex::new(counters),
                 gauges: Mutex::new(gauges),
                 histograms: Mutex::new(histograms),
@@ -121,12 +125,7 @@ impl Recorder {
     /// A later [`Recorder::gauge`] begins anew.
     pub fn retire<const N: usize>(&self, family: &GaugeFamily<N>, values: [&str; N]) {
         let key = key(family.name, &family.labels, &values);
-        // Same order of locks as in `register_gauge`.
-        let mut gauges = lock(&self.inner.gauges);
-        if let Some(known) = lock(&self.inner.known).get_mut(family.name) {
-            known.remove(&key);
-        }
-        if let Some(gauge) = gauges.remove(&key) {
+        if let Some(gauge) = lock(&self.inner.gauges).remove(&key) {
             gauge.set(0.0); // a rendering under way may still show it
         }
     }
@@ -151,42 +150,37 @@ impl Recorder {
     }
 
     fn histogram_of(&self, key: &Key, buckets: &'static [f64]) -> Histogram {
-        let key = self.admit(key);
+        let unused = Some(self.inner.settings.unused);
         let new = || SharedHistogram::new(buckets);
-        Histogram::from_arc(lock(&self.inner.histograms).register(&key, new))
+        Histogram::from_arc(self.register(&self.inner.histograms, key, unused, new))
     }
 
     /// Counts a fold of a series of `family`.
     pub(crate) fn overflowed(&self, family: &str) {
         let overflow = &names::METRICS_OVERFLOW;
         let key = key(overflow.name, &overflow.labels, &[family]);
-        // Not through `admit`: the families are few, and the count must not fold itself.
+        // Whatever room there is: the families are few, and the count must not fold itself.
         let count = lock(&self.inner.counters).register(&key, Count::default);
         Counter::from_arc(count).increment(1);
     }
 
-    /// The key itself while its family has room, else the family's `other`.
-    fn admit<'k>(&self, key: &'k Key) -> Cow<'k, Key> {
-        let mut known = lock(&self.inner.known);
-        if !known.contains_key(key.name()) {
-            known.insert(key.name().to_owned(), HashSet::new());
+    /// The series of `key` while its family has room, else the family's `other`.
+    fn register<T>(
+        &self,
+        families: &Mutex<Families<T>>,
+        key: &Key,
+        unused: Option<Duration>,
+        make: impl FnOnce() -> T,
+    ) -> Arc<T> {
+        let most = self.inner.settings.max_label_sets;
+        let mut locked = lock(families);
+        if locked.has_room(key, most, unused) {
+            return locked.register(key, make);
         }
-        if let Some(sets) = known.get_mut(key.name()) {
-            if sets.contains(key) {
-                return Cow::Borrowed(key);
-            }
-            if sets.len() < self.inner.max_label_sets {
-                sets.insert(key.to_retained());
-                return Cow::Borrowed(key);
-            }
-        }
-        drop(known);
+        let other = locked.register(&folded(key), make);
+        drop(locked);
         self.overflowed(key.name());
-        let labels: Vec<Label> = key
-            .labels()
-            .map(|label| Label::new(label.key().to_owned(), OTHER))
-            .collect();
-        Cow::Owned(Key::from_parts(key.name().to_owned(), labels))
+        other
     }
 }
 
@@ -204,15 +198,13 @@ impl metrics::Recorder for Recorder {
     }
 
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-        let key = self.admit(key);
-        Counter::from_arc(lock(&self.inner.counters).register(&key, Count::default))
+        let unused = Some(self.inner.settings.unused);
+        Counter::from_arc(self.register(&self.inner.counters, key, unused, Count::default))
     }
 
     fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
-        // Held over both steps, as in `retire`.
-        let mut gauges = lock(&self.inner.gauges);
-        let key = self.admit(key);
-        Gauge::from_arc(gauges.register(&key, Reading::default))
+        // Whoever sets a gauge may have let go of it, and it still holds.
+        Gauge::from_arc(self.register(&self.inner.gauges, key, None, Reading::default))
     }
 
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {

@@ -2,7 +2,8 @@
 //!
 //! What is kept is copied to be rendered, handles and not their text: whoever resolves a handle waits
 //! for the copy at most, and not until megabytes are written.
-use metrics::{CounterFn, GaugeFn, Key, atomics::AtomicU64};
+use crate::labels::OTHER;
+use metrics::{CounterFn, GaugeFn, Key, Label, atomics::AtomicU64};
 use metrics_exporter_prometheus::formatting::{
     sanitize_label_key, sanitize_label_value, sanitize_metric_name, write_help_line,
     write_type_line,
@@ -11,6 +12,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     fmt::{self, Write},
     sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
 };
 
 /// What one series counts.
@@ -30,12 +32,19 @@ pub(crate) struct Families<T> {
 struct Family<T> {
     help: Option<Arc<str>>,
     series: HashMap<Key, Series<T>>,
+    /// When it was full and was looked through for series that nobody uses.
+    swept: Option<Instant>,
 }
+
+/// How often that is done: while all of them are used, each new one would look at thousands.
+const SWEEP: Duration = Duration::from_secs(1);
 
 struct Series<T> {
     /// As [`Value::write`] takes them.
     labels: Arc<str>,
     value: Arc<T>,
+    /// When somebody last asked for it; who keeps the handle may use it at any time.
+    resolved: Instant,
 }
 
 /// What there is to render.
@@ -60,6 +69,7 @@ impl<T> Default for Family<T> {
         Self {
             help: None,
             series: HashMap::new(),
+            swept: None,
         }
     }
 }
@@ -69,6 +79,7 @@ impl<T> Clone for Series<T> {
         Self {
             labels: self.labels.clone(),
             value: self.value.clone(),
+            resolved: self.resolved,
         }
     }
 }
@@ -82,16 +93,43 @@ impl<T> Families<T> {
     /// The series of `key`, made by `make` if it is new.
     pub(crate) fn register(&mut self, key: &Key, make: impl FnOnce() -> T) -> Arc<T> {
         let series = &mut self.family(key.name()).series;
-        if let Some(series) = series.get(key) {
+        let now = Instant::now();
+        if let Some(series) = series.get_mut(key) {
+            series.resolved = now;
             return series.value.clone();
         }
         let new = Series {
             labels: labels(key).into(),
             value: Arc::new(make()),
+            resolved: now,
         };
         let value = new.value.clone();
         series.insert(key.to_retained(), new);
         value
+    }
+
+    /// Is `key` one of the `most` series of its family, beside the one of what is folded, or can it be
+    /// one? A full family forgets those of which nobody has a handle, and that nobody has asked for in
+    /// the time `unused`; `None`: it forgets none.
+    pub(crate) fn has_room(&mut self, key: &Key, most: usize, unused: Option<Duration>) -> bool {
+        let Family { series, swept, .. } = self.family(key.name());
+        let others =
+            |series: &HashMap<_, _>| series.len() - usize::from(series.contains_key(&folded(key)));
+        if series.contains_key(key) || series.len() < most || others(series) < most {
+            return true;
+        }
+        let now = Instant::now();
+        let since = |then| now.saturating_duration_since(then);
+        match unused {
+            Some(unused) if swept.is_none_or(|then| since(then) >= SWEEP) => {
+                *swept = Some(now);
+                series.retain(|_, it| {
+                    Arc::strong_count(&it.value) > 1 || since(it.resolved) < unused
+                });
+                others(series) < most
+            }
+            _ => false,
+        }
     }
 
     /// Ends the series of `key`.
@@ -127,13 +165,22 @@ impl<T: Value> Copied<T> {
             }
             write_type_line(&mut head, name, None, None, T::TYPE);
             out.write_str(&head)?;
-            for Series { labels, value } in series {
+            for Series { labels, value, .. } in series {
                 value.write(name, labels, out)?;
             }
             out.write_char('\n')?;
         }
         Ok(())
     }
+}
+
+/// The one series of what has no room in the family of `key`.
+pub(crate) fn folded(key: &Key) -> Key {
+    let labels = key.labels();
+    let labels: Vec<Label> = labels
+        .map(|label| Label::new(label.key().to_owned(), OTHER))
+        .collect();
+    Key::from_parts(key.name().to_owned(), labels)
 }
 
 fn labels(key: &Key) -> String {

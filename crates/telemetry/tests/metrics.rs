@@ -5,7 +5,7 @@ use pointsman_telemetry::{
     names,
     recorder::Settings,
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 fn reviews() -> ClusterLabels {
     ClusterLabels {
@@ -203,7 +203,10 @@ fn flushes_of_several_shards_add_up_exactly() {
 
 #[test]
 fn a_full_family_folds_into_other_and_says_so() {
-    let recorder = Recorder::new(&Settings { max_label_sets: 3 });
+    let recorder = Recorder::new(&Settings {
+        max_label_sets: 3,
+        ..Settings::default()
+    });
     for actor in ["a", "b", "c", "d", "e", "a"] {
         recorder
             .counter(&names::ACTOR_RESTARTS, [actor])
@@ -230,6 +233,54 @@ fn a_full_family_folds_into_other_and_says_so() {
         ["pointsman_metrics_overflow_total{family=\"pointsman_actor_restarts_total\"} 2"]
     );
     assert_eq!(value(&text, "pointsman_mailbox_refused_total{", &[]), 6.0);
+}
+
+/// Documents come and go for weeks.
+#[test]
+fn backends_that_are_gone_make_room_in_a_full_family() {
+    let recorder = Recorder::new(&Settings {
+        max_label_sets: 3,
+        unused: Duration::ZERO,
+    });
+    let served = |name: &'static str| {
+        let stats = stats(ClusterLabels {
+            service_name: name.into(),
+            ..reviews()
+        });
+        stats.request(200, Flags::EMPTY, RequestProtocol::Http, 1, 1, 1);
+        stats.tcp_opened();
+        stats.flush(&recorder);
+        stats
+    };
+    let [old, stays, also] = ["old", "stays", "also"].map(served);
+    let told = |family: &str| {
+        let text = recorder.render();
+        let mut names: Vec<String> = lines(&text, family)
+            .iter()
+            .filter_map(|line| line.split("destination_service_name=\"").nth(1))
+            .filter_map(|rest| Some(rest.split_once('"')?.0.to_owned()))
+            .collect();
+        names.sort_unstable();
+        names
+    };
+    drop(old);
+    // It is not gone for who looks, while there is room.
+    assert_eq!(told("istio_requests_total{"), ["also", "old", "stays"]);
+    let new = served("new");
+    for family in [
+        "istio_requests_total{",
+        "istio_request_duration_milliseconds_count{",
+        "istio_tcp_connections_opened_total{",
+    ] {
+        assert_eq!(told(family), ["also", "new", "stays"]);
+    }
+    // Whose users are there makes none.
+    let more = served("more");
+    assert_eq!(
+        told("istio_requests_total{"),
+        ["also", "new", "other", "stays"]
+    );
+    drop((stays, also, new, more));
 }
 
 #[test]
