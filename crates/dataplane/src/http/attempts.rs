@@ -4,26 +4,26 @@ use super::{
     Context,
     again::Tries,
     body::gathering,
-    connecting::{self, Found, NoConnection, connection},
-    decide::{Forward, To, speaks_http2},
+    choosing::{pick, present},
+    connecting::{self, Found, NoConnection, connection, overflow},
     local::{self, Local},
+    outcome::{End, Failure, FailureKind, Outcome},
     progress::{Progress, Sending},
+    step::Forward,
+    try_time::{TryTime, in_time},
     watched::{Looks, awaited},
 };
 use crate::{
-    settings::Settings,
     shard::{
-        cluster_state::{ClusterState, Dialled, Tried},
-        endpoint_state::{EndpointState, InFlight},
+        cluster_state::{ClusterState, Tried},
+        endpoint_state::EndpointState,
         http2_pool::{ConnectionLimits, Http2Lease, Http2OpenError},
-        pool_limits::{ConnectionPermit, Counted, Full, Lifetime, PoolLimits},
+        pool_limits::{ConnectionPermit, Counted, Lifetime, PoolLimits},
         upstream::Upstream,
     },
     socket::Socket,
 };
-use pointsman_route::{Happened, RetriesInForce};
 use pointsman_telemetry::Flags;
-use pointsman_wire::http1::{BodyLength, Refusal};
 use std::{
     cell::Cell,
     future::poll_fn,
@@ -33,100 +33,6 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::task::coop::unconstrained;
-
-/// What became of a request.
-pub(crate) enum Outcome {
-    /// Answered whole.
-    Answered {
-        status: u16,
-        keep: bool,
-        /// Why the request was not tried again, if its policy would have it so.
-        flags: Flags,
-    },
-    /// The endpoint switched protocols; both sides speak HTTP/1.
-    Upgraded {
-        upstream: Upstream,
-        in_flight: InFlight,
-        /// It goes on counting as a request of its backend (BE-67).
-        request: Option<Counted>,
-        reply: Vec<u8>,
-    },
-    /// Nothing was sent to the client; this is to be.
-    Reply(Local),
-    /// As `Reply`, for a body with wrong framing; as `Abort` where the client gets a response already.
-    Refused(Refusal),
-    /// The client must see a cut.
-    Abort { status: u16, flags: Flags },
-}
-
-impl Outcome {
-    /// Its client went before there was a response.
-    pub(super) const CLIENT_GONE: Self = Self::Abort {
-        status: 0,
-        flags: Flags::DC,
-    };
-
-    /// It is cut as far as it has come.
-    pub(super) fn abort(progress: &Progress, flags: Flags) -> Self {
-        Self::Abort {
-            status: progress.status.get(),
-            flags,
-        }
-    }
-}
-
-/// How one try ended.
-pub(super) enum End {
-    /// The response was passed on.
-    Finished {
-        status: u16,
-        /// The endpoint's connection can carry another request.
-        reusable: bool,
-        keep: bool,
-    },
-    /// As [`Outcome::Upgraded`].
-    Upgraded(Vec<u8>),
-    /// Nothing was sent to the client.
-    Failed(Failure),
-    /// The response was thrown away for another try, which [`Tries`] has granted.
-    Rejected,
-    /// There is nothing to be tried again.
-    Other(Outcome),
-}
-
-/// A try that gave the client nothing.
-pub(super) struct Failure {
-    pub(super) kind: FailureKind,
-    /// What the client is told if it stays at this.
-    pub(super) local: Local,
-}
-
-/// What is known of a request whose try failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum FailureKind {
-    /// There was no connection to send it on.
-    Connect,
-    /// The endpoint has certainly not begun with it.
-    Unprocessed,
-    /// The connection ended without a byte of a response.
-    Silent,
-    /// The response was cut in its head, or reset, or was none.
-    Reset,
-    /// It did not begin in time (VS-H-75).
-    Late,
-}
-
-impl FailureKind {
-    /// In the words of policies.
-    fn happened(self) -> Happened {
-        match self {
-            Self::Connect => Happened::ConnectFailed,
-            Self::Unprocessed => Happened::Refused,
-            Self::Silent | Self::Reset => Happened::Reset,
-            Self::Late => Happened::TryTimeout,
-        }
-    }
-}
 
 /// A request as the loop sees it.
 pub(super) trait Attempt {
@@ -418,59 +324,6 @@ fn keep_idle(
     endpoint.keep(upstream, Lifetime::in_force(backend), most, cx.lease.now());
 }
 
-/// The time that one try has until its response begins (VS-H-75).
-#[derive(Clone, Copy)]
-struct TryTime {
-    limit: Duration,
-    /// Of a try that begins with all of the request: connecting counts too.
-    end: Option<Instant>,
-}
-
-/// What is waited for that is the endpoint's to do.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Owed {
-    /// To answer.
-    Response,
-    /// To take what there is of the request, of which it has so much.
-    Room(u64, usize),
-}
-
-/// An exchange that is given up if its response does not begin in the time of its try (VS-H-75). That is
-/// the endpoint's: while the client owes something of the request, none of it passes.
-async fn in_time(
-    time: TryTime,
-    progress: &Progress,
-    sending: &Sending,
-    one: impl Future<Output = End>,
-) -> End {
-    let owed = || match (progress.is_complete(), sending.unsent.get()) {
-        (true, _) => Some(Owed::Response),
-        (false, 0) => None,
-        (false, left) => Some(Owed::Room(progress.moved.received.get(), left)),
-    };
-    let mut one = pin!(one);
-    let mut since = time.end.map(|_| Owed::Response);
-    // As the time of the rule.
-    let end = time.end.map(|end| tokio::time::sleep_until(end.into()));
-    let mut late = pin!(end.map(unconstrained));
-    poll_fn(|cx| {
-        let polled = one.as_mut().poll(cx);
-        if polled.is_ready() || progress.answering.get() {
-            return polled;
-        }
-        let now = owed();
-        if now != since {
-            since = now;
-            late.set(now.map(|_| unconstrained(tokio::time::sleep(time.limit))));
-        }
-        match late.as_mut().as_pin_mut() {
-            Some(late) => late.poll(cx).map(|()| NoConnection::Late.end()),
-            None => Poll::Pending,
-        }
-    })
-    .await
-}
-
 /// Over a connection to an endpoint that speaks HTTP/2; and whether that was idle before.
 async fn by_http2(
     cx: &Context<'_>,
@@ -530,100 +383,6 @@ async fn by_http2(
         }
     };
     (NoConnection::Failed(local).end(), false)
-}
-
-/// A limit of the backend leaves no room for a request (VS-H-132). That is never tried again
-/// (VS-H-79).
-pub(super) fn overflow(cx: &Context<'_>, Full(limit): Full) -> Local {
-    cx.shard.counts.limit(limit);
-    local::OVERFLOW
-}
-
-/// The backend as the present documents have it: a try that begins later than its request is to meet
-/// the endpoints of its own time (BE-126). `None` where they have it no more, or its endpoints speak
-/// another protocol, in which the head is not written: then it stays as it was.
-#[cold]
-fn present(cx: &Context<'_>, forward: &Forward) -> Option<Rc<ClusterState>> {
-    let name = &forward.backend()?.cluster.name;
-    let view = cx.view();
-    let (id, _) = view.table().cluster_by_name(name)?;
-    let cluster = cx.shard.cluster(&view, id)?;
-    let http2 = speaks_http2(cx, &cluster, &forward.facts);
-    (http2 == forward.http2.is_some()).then_some(cluster)
-}
-
-fn pick(
-    cx: &Context<'_>,
-    forward: &Forward,
-    backend: Option<&ClusterState>,
-    tried: &Tried,
-) -> Result<InFlight, Local> {
-    let cluster = match (&forward.to, backend) {
-        (To::Original(endpoint, _), _) => return Ok(endpoint.enter()),
-        (To::Cluster(_), Some(backend)) => backend,
-        (To::Cluster(backend), None) => backend,
-    };
-    let dialled = match cluster.dialled(cx.original, cx.original_is_self) {
-        None | Some(Dialled::Any) => return choose(cx, cluster, tried),
-        Some(Dialled::Endpoint(endpoint)) => endpoint,
-        Some(Dialled::Address(address)) => cx.shard.original(address),
-        Some(Dialled::Ourselves) => {
-            cx.shard.counts.self_connect(&cluster.cluster.label);
-            return Err(local::SELF_CONNECT);
-        }
-    };
-    Ok(dialled.enter())
-}
-
-/// An endpoint that was not tried yet, else any (VS-H-77).
-fn choose(cx: &Context<'_>, cluster: &ClusterState, tried: &Tried) -> Result<InFlight, Local> {
-    let random = &cx.shard.random;
-    cluster
-        .pick(tried, random)
-        .or_else(|| {
-            let any = Tried::new();
-            (!tried.is_empty())
-                .then(|| cluster.pick(&any, random))
-                .flatten()
-        })
-        .ok_or(local::NO_ENDPOINT)
-}
-
-impl Forward {
-    /// The backend it goes to; `None`: the original destination.
-    pub(super) fn backend(&self) -> Option<&ClusterState> {
-        match &self.to {
-            To::Cluster(cluster) => Some(cluster),
-            To::Original(..) => None,
-        }
-    }
-
-    /// The retries in force.
-    pub(super) fn retries(&self) -> &RetriesInForce {
-        match &self.retries {
-            Some(retries) => retries,
-            None => RetriesInForce::built_in(),
-        }
-    }
-
-    /// Bytes of its body that are kept to be sent again.
-    pub(super) fn kept_bytes(&self, settings: &Settings) -> usize {
-        let (retries, most) = (self.retries(), settings.limits.retry_body_bytes);
-        let needed = match self.http2 {
-            None => retries.repeats_sent(),
-            // All of it is needed.
-            Some(_) if matches!(self.facts.body, BodyLength::Length(all) if all > most as u64) => {
-                false
-            }
-            Some(_) => {
-                self.backend().is_some() && (retries.repeats_sent() || retries.repeats_refused())
-            }
-        };
-        match needed {
-            true => most,
-            false => 0,
-        }
-    }
 }
 
 /// What holds for connections of HTTP/2.

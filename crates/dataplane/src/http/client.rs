@@ -3,8 +3,9 @@ use super::{
     Context, Date,
     body::Closed,
     changes::{self, Response},
-    download::{Download, Gate},
+    download::Download,
     grpc,
+    response_head::Gate,
 };
 use crate::socket::Socket;
 use bytes::Bytes;

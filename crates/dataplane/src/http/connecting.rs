@@ -2,8 +2,8 @@
 //! has as many as it may.
 use super::{
     Context,
-    attempts::{End, Failure, FailureKind, Outcome, overflow},
     local::{self, Local},
+    outcome::{End, Failure, FailureKind, Outcome},
     watched::{Stall, awaited},
 };
 use crate::{
@@ -161,6 +161,13 @@ async fn connect(
         }
     };
     Err(NoConnection::Failed(local))
+}
+
+/// A limit of the backend leaves no room for a request (VS-H-132). That is never tried again
+/// (VS-H-79).
+pub(super) fn overflow(cx: &Context<'_>, Full(limit): Full) -> Local {
+    cx.shard.counts.limit(limit);
+    local::OVERFLOW
 }
 
 /// Connecting failed: the record gets why.

@@ -4,154 +4,28 @@ use super::{
     answer::Answer,
     changes::Changes,
     fields::HeadFields,
-    grpc,
-    grpc_web::{self, GrpcWeb},
-    local::{self, Local, Refused},
-    mirror::Copies,
+    grpc, grpc_web,
+    local::{self, Refused},
+    outgoing::{Written, speaks_http2, write_plain},
     routed::Routed,
-    told::Told,
-    websocket::{self, Accept},
+    step::{Answered, Forward, Reply, Step, To},
 };
-use crate::shard::{cluster_state::ClusterState, endpoint_state::EndpointState, view::View};
+use crate::shard::view::View;
 use pointsman_route::{
-    Class, ConnectionDecision, HttpTableId, NoTrace, Request, RequestDecision, RetriesInForce,
-    Split, Via, action::https_location,
+    Class, ConnectionDecision, HttpTableId, NoTrace, Request, RequestDecision, Split, Via,
+    action::https_location,
 };
 use pointsman_telemetry::{ClusterStats, Flags};
 use pointsman_wire::{
     forwarded::{FieldList, Forwarded, request_id},
-    grpc::Dialect,
-    http1::{
-        BodyLength, ConnectionOption, FieldSet, Reason, Refusal, RequestHead, RequestKind,
-        RequestRewrite, Version, field_slots, parse_request, write_request,
-    },
-    http2::{self, Outgoing},
+    http1::{Reason, Refusal, RequestHead, RequestKind, Version, field_slots, parse_request},
     path,
 };
 use std::{
     cell::{Cell, OnceCell},
     rc::Rc,
-    sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
-
-/// What to do with the bytes received so far.
-pub(crate) enum Step {
-    /// The head is incomplete.
-    NeedMore,
-    /// Malformed: refuse and close.
-    Refuse(Refused),
-    /// Answer with this.
-    Reply(Reply),
-    /// The answer of a rule is in `out` already.
-    Answered(Answered),
-    /// Send it on; the head for the endpoint is in `out`.
-    Forward(Forward),
-    /// Wait this long first (VS-H-80).
-    After(Duration, Box<Step>),
-}
-
-impl Step {
-    /// Of a head that could be read; `grpc`: as in [`RequestFacts`].
-    pub(super) fn refused(refusal: Refusal, grpc: Option<Dialect>, method: &str) -> Self {
-        Self::Refuse(Refused {
-            refusal,
-            grpc,
-            head_only: RequestKind::of(method) == RequestKind::Head,
-        })
-    }
-
-    /// Of a routed request: whom it counts for.
-    pub(crate) fn routed(&self) -> Option<(&ClusterStats, &RequestFacts)> {
-        match self {
-            Self::Reply(reply) => Some((&reply.stats, &reply.facts)),
-            Self::Answered(answered) => Some((&answered.stats, &answered.facts)),
-            Self::Forward(forward) => Some(forward.routed()),
-            Self::After(_, step) => step.routed(),
-            Self::NeedMore | Self::Refuse(_) => None,
-        }
-    }
-
-    /// Of a request to an endpoint that speaks HTTP/2: its head.
-    pub(super) fn http2(&mut self) -> Option<&mut Outgoing<http::Request<()>>> {
-        match self {
-            Self::Forward(forward) => forward.http2.as_deref_mut(),
-            Self::After(_, step) => step.http2(),
-            _ => None,
-        }
-    }
-}
-
-/// An answer that a rule made.
-pub(crate) struct Answered {
-    pub(crate) facts: RequestFacts,
-    pub(crate) told: Told,
-    pub(crate) stats: Rc<ClusterStats>,
-}
-
-/// A reply of our own to a well-formed request.
-pub(crate) struct Reply {
-    pub(crate) facts: RequestFacts,
-    pub(crate) local: Local,
-    pub(crate) stats: Rc<ClusterStats>,
-    /// Only of a routed request (VS-H-106).
-    pub(crate) changes: Changes,
-}
-
-/// A request on its way to a backend.
-pub(crate) struct Forward {
-    pub(crate) facts: RequestFacts,
-    pub(crate) to: To,
-    /// The rule's `timeout` (VS-H-63).
-    pub(crate) timeout: Option<Duration>,
-    /// What is tried again; `None`: as nobody said otherwise.
-    pub(crate) retries: Option<Arc<RetriesInForce>>,
-    /// What is done to the response.
-    pub(crate) changes: Changes,
-    /// Copies for mirrors (VS-H-86).
-    pub(crate) copies: Option<Box<Copies>>,
-    /// The head, where the endpoint speaks HTTP/2 (PS-60); otherwise it is in `out`.
-    /// Without the fields of the client's request where they all go with it as they are: those are
-    /// given to it afterwards.
-    pub(crate) http2: Option<Box<Outgoing<http::Request<()>>>>,
-    /// What answers the key of a WebSocket whose version of HTTP changes. Boxed, as it is rare.
-    pub(super) accept: Option<Box<Accept>>,
-}
-
-/// Where a request goes.
-pub(crate) enum To {
-    /// An endpoint of a backend.
-    Cluster(Rc<ClusterState>),
-    /// The original destination: nothing recognised the request (LIS-62).
-    Original(Rc<EndpointState>, Rc<ClusterStats>),
-}
-
-impl Forward {
-    /// How the client speaks gRPC-Web, if it does, to an endpoint of gRPC.
-    pub(super) fn grpc_web(&self) -> Option<GrpcWeb> {
-        GrpcWeb::of(self.facts.grpc)
-    }
-
-    /// Does it go from stream to stream, and tells no length? Both sides speak when they have
-    /// something to say then, as in calls of gRPC: a client that sends nothing is not late (VS-H-66).
-    pub(super) fn is_open(&self) -> bool {
-        let facts = &self.facts;
-        self.http2.is_some() && facts.version == Version::Http2 && facts.body == BodyLength::Chunked
-    }
-
-    /// Whom it counts for.
-    pub(super) fn routed(&self) -> (&ClusterStats, &RequestFacts) {
-        (self.stats(), &self.facts)
-    }
-
-    /// The counters of the backend.
-    pub(crate) fn stats(&self) -> &Rc<ClusterStats> {
-        match &self.to {
-            To::Cluster(cluster) => &cluster.stats,
-            To::Original(_, stats) => stats,
-        }
-    }
-}
 
 /// How a client connection finds its host table: looked up again only when the view changes.
 #[derive(Default)]
@@ -421,109 +295,6 @@ fn forward_bytes(
             stats: cx.shard.blackhole.clone(),
             changes: Changes::Nothing,
         }),
-    }
-}
-
-/// What is spoken to the endpoints of a backend.
-pub(super) fn speaks_http2(cx: &Context<'_>, cluster: &ClusterState, facts: &RequestFacts) -> bool {
-    let client_http2 = facts.version == Version::Http2;
-    cluster.cluster.speaks_http2(cx.via, client_http2)
-}
-
-/// What there is of a head for an endpoint beside what is in `out`; see [`Forward`].
-#[derive(Default)]
-pub(super) struct Written {
-    pub(super) http2: Option<Box<Outgoing<http::Request<()>>>>,
-    pub(super) accept: Option<Box<Accept>>,
-}
-
-/// The head for an endpoint: appended to `out`, or returned for one that speaks HTTP/2.
-pub(super) fn write_head(
-    head: &RequestHead<'_>,
-    rewrite: &RequestRewrite<'_>,
-    extra: &[(&str, &[u8])],
-    to_http2: bool,
-    out: &mut Vec<u8>,
-) -> Result<Written, Refusal> {
-    let upgrade = matches!(rewrite.connection, ConnectionOption::Upgrade(_));
-    if to_http2 {
-        let mut request = http2::outgoing_request(head, rewrite, "http", head.body, extra)?;
-        let mut accept = None;
-        if upgrade {
-            let extensions = request.message_mut().extensions_mut();
-            extensions.insert(h2::ext::Protocol::from_static("websocket"));
-            if head.version != Version::Http2 {
-                accept = Accept::of(head).map(Box::new);
-            }
-        }
-        let http2 = Some(Box::new(request));
-        return Ok(Written { http2, accept });
-    }
-    if upgrade && head.version == Version::Http2 {
-        return Ok(write_opening(head, rewrite, extra, out));
-    }
-    write_request(out, head, rewrite, head.body, extra);
-    Ok(Written::default())
-}
-
-/// Opens a WebSocket in HTTP/1 for a client of HTTP/2, which has no key: a client that sends one all
-/// the same does not get it through, as there must be one (RFC 6455 section 4.1).
-fn write_opening(
-    head: &RequestHead<'_>,
-    rewrite: &RequestRewrite<'_>,
-    extra: &[(&str, &[u8])],
-    out: &mut Vec<u8>,
-) -> Written {
-    let key = websocket::key(fastrand::u128(..));
-    let mut extra = extra.to_vec();
-    extra.push(("Sec-WebSocket-Key", key.as_bytes()));
-    let mut rewrite = *rewrite;
-    for (at, field) in head.fields.iter().enumerate() {
-        if field.name.eq_ignore_ascii_case("sec-websocket-key") {
-            rewrite.drop.insert(at);
-        }
-    }
-    write_request(out, head, &rewrite, head.body, &extra);
-    Written {
-        http2: None,
-        accept: Some(Box::new(Accept::to(key.as_bytes()))),
-    }
-}
-
-fn write_plain(
-    facts: &RequestFacts,
-    head: &RequestHead<'_>,
-    path: &str,
-    to_http2: bool,
-    out: &mut Vec<u8>,
-) -> Result<Written, Refusal> {
-    let target;
-    let target = if path == head.path {
-        None
-    } else {
-        target = with_query(path, head.query);
-        Some(&*target)
-    };
-    let rewrite = RequestRewrite {
-        target,
-        host: None,
-        drop: FieldSet::default(),
-        connection: connection(facts, head),
-    };
-    write_head(head, &rewrite, &[], to_http2, out)
-}
-
-fn with_query(path: &str, query: Option<&str>) -> String {
-    match query {
-        Some(query) => format!("{path}?{query}"),
-        None => path.to_owned(),
-    }
-}
-
-pub(super) fn connection<'h>(facts: &RequestFacts, head: &RequestHead<'h>) -> ConnectionOption<'h> {
-    match head.upgrade.filter(|_| facts.upgrade) {
-        Some(upgrade) => ConnectionOption::Upgrade(upgrade.protocols),
-        None => ConnectionOption::KeepAlive,
     }
 }
 

@@ -2,17 +2,20 @@
 //!
 //! In the order a request travels: `serve` reads heads off a connection of HTTP/1, `http2` takes streams
 //! off one of HTTP/2 (`age`: until when). `decide` reads one head and finds its rule, `routed` does what
-//! that says (no await in either; `asked` is what the request itself may ask for). `attempts` finds an
-//! endpoint and a connection to it (`connecting`), and tries again what is safe to try again (`again`;
-//! `kept` is what is sent again). A try is `exchange` from HTTP/1 to HTTP/1, with `upload` for the body of
-//! the request and `download` for the response, or `crossing` where a version changes or streams run on
-//! both sides, with `body` for both directions (`grpc_web` in what coding); `progress` is how far it has come, `watched` for how long it is waited for, `interim` what may come before the response.
-//! `client` writes the heads of responses, in which `changes` says what the rule alters.
+//! that says (no await in either; `asked` is what the request itself may ask for), and `outgoing` writes the head
+//! for the endpoint. What came of that is a `step`, which `handle` carries out for HTTP/1. `attempts` finds an
+//! endpoint (`choosing`) and a connection to it (`connecting`), and tries again what is safe to try again (`again`;
+//! `kept` is what is sent again, `try_time` how long one try may take). A try is `exchange` from HTTP/1
+//! (`http1_request`) to HTTP/1, with `upload` for the body of the request, `response_head` and `download` for the
+//! response, or `crossing` where a version changes or streams run on both sides, with `body` for both directions
+//! (`grpc_web` in what coding); `progress` is how far it has come, `watched` for how long it is waited for,
+//! `interim` what may come before the response. `client` writes the heads of responses, in which `changes` says what
+//! the rule alters. How each of these ends is in `outcome`.
 //!
-//! `local` and `answer` make the replies that no upstream made, at what `date` (`grpc` in what shape to its clients,
-//! `answer_head` to streams, `told` what is recorded of them), behind which `discard` reads what is left of the request, and `linger` what
-//! comes until a connection is closed. After a 101 it is `websocket`. `mirror` sends copies, which nobody
-//! waits for.
+//! `local` and `answer` make the replies that no upstream made, at what `date` (`grpc` in what shape to its clients).
+//! `reply` sends them by HTTP/1, behind which `discard` reads what is left of the request, and `linger` what
+//! comes until a connection is closed; `answer_head` sends them to streams. `told` is what is recorded of requests.
+//! After a 101 it is `websocket`. `mirror` sends copies, which nobody waits for.
 mod again;
 mod age;
 mod answer;
@@ -21,6 +24,7 @@ mod asked;
 mod attempts;
 mod body;
 mod changes;
+mod choosing;
 mod client;
 mod connecting;
 mod crossing;
@@ -32,16 +36,24 @@ mod exchange;
 mod fields;
 mod grpc;
 mod grpc_web;
+mod handle;
+mod http1_request;
 mod http2;
 mod interim;
 mod kept;
 mod linger;
 mod local;
 mod mirror;
+mod outcome;
+mod outgoing;
 mod progress;
+mod reply;
+mod response_head;
 mod routed;
 mod serve;
+mod step;
 mod told;
+mod try_time;
 mod upload;
 mod watched;
 mod websocket;

@@ -5,11 +5,12 @@ use super::{
     answer::{self, Answer},
     asked::Wishes,
     changes::{Changes, Process},
-    decide::{Answered, Forward, Reply, Step, To, Written, connection, speaks_http2, write_head},
     fields::HeadFields,
     grpc_web,
     local::{self, Refused},
     mirror::{Copies, Original},
+    outgoing::{Written, connection, speaks_http2, write_head},
+    step::{Answered, Forward, Reply, Step, To},
 };
 use crate::shard::{cluster_state::ClusterState, view::View};
 use pointsman_model::action::{Abort, FieldOps};

@@ -1,5 +1,5 @@
 //! What is told of a request once it is over: to its client, to those who count, and in its record.
-use super::{Context, RequestFacts, decide::Forward, grpc, progress::Progress};
+use super::{Context, RequestFacts, grpc, progress::Progress, step::Forward};
 use crate::access::pending::Ending;
 use pointsman_telemetry::{ClusterStats, Flags, RequestProtocol};
 

@@ -1,8 +1,8 @@
 //! Waiting for an exchange as long as its bytes move.
 use super::{
     Context,
-    attempts::{End, Outcome},
     local::{self, Local},
+    outcome::{End, Outcome},
     progress::{Progress, Sending},
 };
 use crate::{shard::registry, stream};

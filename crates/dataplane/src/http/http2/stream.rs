@@ -2,31 +2,26 @@
 use super::{
     super::{
         RequestFacts,
-        again::Tries,
         answer_head::{self, Unsent},
-        attempts::{self, Attempt, End, Outcome},
+        attempts,
         body::{Http2Source, Source, gathering},
-        client::{Answering, Client},
-        crossing::Crossing,
-        decide::{Forward, Step, decide_head},
-        download::Gate,
+        client::Answering,
+        decide::decide_head,
         grpc,
         kept::{Kept, Pieces},
         local::Refused,
-        progress::{Progress, Sending},
+        outcome::Outcome,
+        progress::Progress,
+        step::{Forward, Step},
         told::{Told, details_of_cut, record, record_exchange},
         watched::watched,
     },
     goodbye::GOODBYE,
+    request::Http2Request,
     serve::{Peer, Serving},
     workers::{Opened, Workers},
 };
-use crate::{
-    access::pending::Pending,
-    context::Context,
-    shard::{http2_pool::Http2Lease, registry::Lease},
-    socket::Socket,
-};
+use crate::{access::pending::Pending, context::Context, shard::registry::Lease};
 use h2::{Reason, RecvStream};
 use http::request::Parts;
 use pointsman_telemetry::{ClusterStats, Flags};
@@ -347,86 +342,5 @@ impl Stream<'_> {
         let received = progress.moved.received.get();
         self.answer(Some(forward.routed()), told, received, out, None)
             .await;
-    }
-}
-
-/// The request of a stream.
-struct Http2Request<'a> {
-    cx: &'a Context<'a>,
-    forward: &'a Forward,
-    progress: &'a Progress,
-    /// The head for an endpoint that speaks HTTP/1.
-    head: &'a [u8],
-    has_body: bool,
-    copied: bool,
-    body: Source<'a>,
-    /// Lost once the client has got something of a response.
-    kept: Kept,
-    /// What was taken of the body.
-    pieces: Option<Pieces>,
-    answering: &'a Answering,
-}
-
-impl Attempt for Http2Request<'_> {
-    fn begins(&mut self) {
-        if let Some(copies) = &self.forward.copies
-            && !self.has_body
-            && !self.copied
-        {
-            self.copied = true;
-            copies.send();
-        }
-    }
-
-    async fn http1(&mut self, upstream: &Socket, tries: &Tries<'_>, sending: &Sending) -> End {
-        let mut client = Client::Http2(self.answering);
-        let crossing = Crossing {
-            cx: self.cx,
-            forward: self.forward,
-            progress: self.progress,
-            sending,
-            gate: &Gate {
-                forward: self.forward,
-                tries,
-                kept: &self.kept,
-                pieces: self.pieces.as_ref(),
-                progress: self.progress,
-            },
-        };
-        let (head, body) = (self.head, &mut self.body);
-        crossing.to_http1(head, body, &mut client, upstream).await
-    }
-
-    async fn http2(&mut self, upstream: Http2Lease, tries: &Tries<'_>, sending: &Sending) -> End {
-        let mut client = Client::Http2(self.answering);
-        let crossing = Crossing {
-            cx: self.cx,
-            forward: self.forward,
-            progress: self.progress,
-            sending,
-            gate: &Gate {
-                forward: self.forward,
-                tries,
-                kept: &self.kept,
-                pieces: self.pieces.as_ref(),
-                progress: self.progress,
-            },
-        };
-        let body = &mut self.body;
-        crossing.to_http2(body, &mut client, upstream).await
-    }
-
-    fn in_one_piece(&self) -> bool {
-        !self.has_body
-    }
-
-    fn replayable(&self) -> bool {
-        self.kept.is_whole() && self.pieces.as_ref().is_none_or(Pieces::is_whole)
-    }
-
-    fn rewind(&mut self) {}
-
-    fn gather(&mut self, cx: &mut task::Context<'_>) {
-        self.body.poll_gather(cx);
     }
 }

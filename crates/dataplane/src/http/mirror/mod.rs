@@ -11,7 +11,7 @@ mod http1;
 mod http2;
 mod original;
 
-use super::{Context, RequestFacts, decide::speaks_http2};
+use super::{Context, RequestFacts, outgoing::speaks_http2};
 use crate::shard::{Shard, cluster_state::ClusterState, view::View};
 use bytes::Bytes;
 use deliver::{Copy, deliver};

@@ -4,10 +4,10 @@
 use crate::{
     context::Context,
     http::{
-        attempts::{End, Outcome},
         body::{Accounts, Cut, Framing, Http1Sink, Http2Sink, Sink, Source, begin, carry},
         client::Client,
         crossing::Crossing,
+        outcome::{End, Outcome},
         progress::Progress,
         watched::{Stall, watched},
     },

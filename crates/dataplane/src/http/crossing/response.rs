@@ -1,17 +1,16 @@
-//! Exchanges in which a version changes, or streams run on both sides: bodies travel as pieces.
+//! The response of a crossing.
 use super::{
-    Context,
-    attempts::{End, Failure, FailureKind, Outcome},
-    body::{
-        Accounts, Begun, Cut, Framing, Http1Sink, Http1Source, Http2Sink, Http2Source, Sink,
-        Source, WebSource, begin, carry,
+    super::{
+        body::{
+            Accounts, Begun, Framing, Http1Sink, Http1Source, Http2Sink, Http2Source, Sink, Source,
+            WebSource, begin, carry,
+        },
+        client::{Client, Head, pass_head},
+        download::Download,
+        interim,
+        response_head::read_head,
     },
-    client::{Client, Head, pass_head},
-    decide::Forward,
-    download::{Download, Gate, read_head},
-    exchange::{both_ways, one_way, send_head},
-    interim, local,
-    progress::{Progress, Sending},
+    Crossing,
 };
 use crate::{
     shard::http2_pool::{Http2Lease, StreamFault},
@@ -21,203 +20,16 @@ use h2::{RecvStream, client::ResponseFuture};
 use pointsman_telemetry::Flags;
 use pointsman_wire::{
     http1::{HeadLimits, ResponseBody, Version},
-    http2::{self, Outgoing},
+    http2,
 };
 use std::{
     cell::{Cell, RefCell},
-    pin::pin,
     time::Duration,
 };
 
-/// What every crossing needs, whichever way it goes.
-pub(super) struct Crossing<'a> {
-    pub(super) cx: &'a Context<'a>,
-    pub(super) forward: &'a Forward,
-    pub(super) progress: &'a Progress,
-    pub(super) sending: &'a Sending,
-    pub(super) gate: &'a Gate<'a>,
-}
-
 impl Crossing<'_> {
-    /// To an endpoint that speaks HTTP/1. `head` is the request's as it is to be sent.
-    pub(super) async fn to_http1(
-        &self,
-        head: &[u8],
-        body: &mut Source<'_>,
-        client: &mut Client<'_>,
-        upstream: &Socket,
-    ) -> End {
-        let buffers = &self.cx.shard.buffers;
-        // Taken when there is something to read, as from clients.
-        let mut input = Vec::new();
-        let end = if self.has_body() {
-            let mut out = buffers.small();
-            out.extend_from_slice(head);
-            let mut sink = Sink::Http1(Http1Sink {
-                to: upstream,
-                out: &mut out,
-                framing: self.forward.facts.body.into(),
-                left: &self.sending.unsent,
-                whole: Some(&self.sending.whole),
-            });
-            // Boxed, so that streams whose requests have no body are not as large as this is.
-            let end = Box::pin(async {
-                let begun = self.begin(body, &mut sink);
-                let up = pin!(self.upload(begun, body, &mut sink));
-                let down = pin!(self.http1_response(upstream, &mut input, client));
-                both_ways(self.cx, up, down, self.forward, self.progress, self.sending).await
-            })
-            .await;
-            buffers.give(out);
-            end
-        } else {
-            if let Err(stall) = send_head(self.cx, upstream, head).await {
-                return stall.end(self.cx, self.progress, local::RESPONSE_IDLE);
-            }
-            let end = {
-                let down = pin!(self.http1_response(upstream, &mut input, client));
-                one_way(self.cx, down, self.progress, self.sending).await
-            };
-            match end {
-                End::Upgraded(_) => {
-                    let mut out = buffers.small();
-                    let up = Sink::Http1(Http1Sink {
-                        to: upstream,
-                        out: &mut out,
-                        framing: Framing::Tunnel,
-                        left: &self.sending.unsent,
-                        whole: None,
-                    });
-                    let body_down = ResponseBody::UntilClose;
-                    let reply = &mut input;
-                    let down = Http1Source::response(upstream, buffers, reply, body_down);
-                    // Boxed, as all that is rare: a stream is not to be as large as this.
-                    let tunnel = self.tunnel(body, up, Source::Http1(down), client);
-                    let end = Box::pin(tunnel).await;
-                    buffers.give(out);
-                    end
-                }
-                end => end,
-            }
-        };
-        buffers.give(input);
-        end
-    }
-
-    /// To an endpoint that speaks HTTP/2.
-    pub(super) async fn to_http2(
-        &self,
-        body: &mut Source<'_>,
-        client: &mut Client<'_>,
-        mut lease: Http2Lease,
-    ) -> End {
-        let Some(request) = self.forward.http2.as_deref().map(Outgoing::message) else {
-            return End::Other(Outcome::Reply(local::BAD_RESPONSE));
-        };
-        let upgrade = self.forward.facts.upgrade;
-        if upgrade && !lease.extended_connect() {
-            return End::Other(Outcome::Reply(local::NO_WEBSOCKET));
-        }
-        let has_body = self.has_body();
-        if self.forward.grpc_web().is_some_and(|web| web.text) && !matches!(body, Source::Web(_)) {
-            let inner = std::mem::replace(body, Source::Empty);
-            *body = Source::Web(Box::new(WebSource::request(inner)));
-        }
-        let (response, mut to_endpoint) = match lease.send(request.clone(), !has_body && !upgrade) {
-            Ok(begun) => begun,
-            Err(fault) => return failed(fault),
-        };
-        let limits = self.cx.shard.settings.limits.of_heads();
-        let behind = RefCell::new(None);
-        if !has_body {
-            let end = {
-                let down = self.http2_response(&lease, response, &limits, client, &behind);
-                one_way(self.cx, pin!(down), self.progress, self.sending).await
-            };
-            return match (end, behind.take()) {
-                (End::Upgraded(_), Some(stream)) => {
-                    let up = Sink::Http2(Http2Sink {
-                        to: &mut to_endpoint,
-                        left: &self.sending.unsent,
-                    });
-                    let down = Source::Http2(Http2Source::new(stream));
-                    Box::pin(self.tunnel(body, up, down, client)).await
-                }
-                (end, rest) => {
-                    see_out(lease, rest);
-                    end
-                }
-            };
-        }
-        let mut sink = Sink::Http2(Http2Sink {
-            to: &mut to_endpoint,
-            left: &self.sending.unsent,
-        });
-        let begun = self.begin(body, &mut sink);
-        if let Ok(Begun::Done) = begun {
-            if let Some(copies) = self.forward.copies.as_deref() {
-                copies.pieces_end();
-                copies.send();
-            }
-            let end = {
-                let down = pin!(self.http2_response(&lease, response, &limits, client, &behind));
-                one_way(self.cx, down, self.progress, self.sending).await
-            };
-            see_out(lease, behind.take());
-            return end;
-        }
-        // Boxed, so that streams whose bodies are here whole are not as large as this is.
-        let end = Box::pin(async {
-            let up = pin!(self.upload(begun, body, &mut sink));
-            let down = pin!(self.http2_response(&lease, response, &limits, client, &behind));
-            both_ways(self.cx, up, down, self.forward, self.progress, self.sending).await
-        })
-        .await;
-        see_out(lease, behind.take());
-        end
-    }
-
-    /// Does anything follow the head of the request? Whoever sends it has said so.
-    fn has_body(&self) -> bool {
-        self.gate.pieces.is_some()
-    }
-
-    /// Who keeps account of the request's body.
-    fn accounts(&self) -> Accounts<'_> {
-        Accounts {
-            copies: self.forward.copies.as_deref(),
-            kept: self.gate.pieces,
-            moved: &self.progress.moved.received,
-            grpc_status: None,
-            complete: Some(&self.progress.complete),
-        }
-    }
-
-    /// What of the request's body can be sent at once.
-    fn begin(&self, body: &mut Source<'_>, sink: &mut Sink<'_>) -> Result<Begun, Cut> {
-        begin(body, sink, &self.accounts())
-    }
-
-    /// The request's body, from where it has begun.
-    async fn upload(
-        &self,
-        begun: Result<Begun, Cut>,
-        body: &mut Source<'_>,
-        sink: &mut Sink<'_>,
-    ) -> Result<(), Cut> {
-        let accounts = self.accounts();
-        let carried = match begun {
-            Ok(begun) => carry(begun, body, sink, accounts).await,
-            Err(cut) => Err(cut),
-        };
-        if let (Ok(()), Some(copies)) = (carried, accounts.copies) {
-            copies.pieces_end();
-        }
-        carried
-    }
-
     /// The response of an HTTP/1 endpoint.
-    async fn http1_response(
+    pub(super) async fn http1_response(
         &self,
         upstream: &Socket,
         input: &mut Vec<u8>,
@@ -265,7 +77,7 @@ impl Crossing<'_> {
 
     /// The response of an HTTP/2 endpoint. `behind` gets its stream where a tunnel follows, or an end
     /// that the client does not wait for.
-    async fn http2_response(
+    pub(super) async fn http2_response(
         &self,
         lease: &Http2Lease,
         mut response: ResponseFuture,
@@ -435,7 +247,7 @@ impl Crossing<'_> {
 const LATE_END: Duration = Duration::from_secs(10);
 
 /// Waits for the end of a stream, if there is one: given up it would be reset, and endpoints count resets.
-fn see_out(lease: Http2Lease, stream: Option<RecvStream>) {
+pub(super) fn see_out(lease: Http2Lease, stream: Option<RecvStream>) {
     let Some(mut stream) = stream else {
         return;
     };
@@ -459,19 +271,4 @@ fn done(head: &Head) -> Download {
         upstream_reusable: head.reusable,
         client_keeps: head.client_keeps,
     }
-}
-
-/// What it means that a stream failed before its response, or was not even begun.
-pub(super) fn failed(fault: StreamFault) -> End {
-    let (kind, local) = match fault {
-        StreamFault::Refused | StreamFault::GoneAway => {
-            (FailureKind::Unprocessed, local::UPSTREAM_REFUSED)
-        }
-        StreamFault::Unsent => (FailureKind::Unprocessed, local::UPSTREAM_CLOSED),
-        StreamFault::Reset(_) => (FailureKind::Reset, local::UPSTREAM_RESET),
-        StreamFault::Closed => (FailureKind::Silent, local::UPSTREAM_CLOSED),
-        StreamFault::Protocol(_) => (FailureKind::Reset, local::BAD_RESPONSE),
-        StreamFault::Ours => (FailureKind::Reset, local::BAD_RESPONSE),
-    };
-    End::Failed(Failure { kind, local })
 }
