@@ -1,6 +1,7 @@
 //! Which VirtualService speaks for which host (VSB-1..18, VS-S-2, VS-T-2).
 use foldhash::HashMap;
 use pointsman_model::{ClientContext, Finding, HostPattern, Level, VirtualService};
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 use super::{
@@ -12,10 +13,11 @@ use super::{
 pub(crate) struct Bindings<'w> {
     /// In the order of VSB-3.
     ordered: Vec<&'w Arc<VirtualService>>,
-    /// The one that routes requests of a host. Keys are hosts as text, wildcards included.
-    http_exact: HashMap<Arc<str>, usize>,
-    /// The longest wildcard first, then in order.
-    http_wildcards: Vec<(HostPattern, usize)>,
+    /// Those that name a host, whatever their sections, in order. Keys are hosts as text, wildcards
+    /// included.
+    by_host: HashMap<Arc<str>, SmallVec<[usize; 2]>>,
+    /// Each with the first that names it; the longest wildcard first.
+    wildcards: Vec<(HostPattern, usize)>,
     /// Those with `tls` or `tcp` rules, of which all apply.
     raw_exact: HashMap<Arc<str>, Vec<usize>>,
     raw_wildcards: Vec<(HostPattern, usize)>,
@@ -36,17 +38,15 @@ impl<'w> Bindings<'w> {
     pub(crate) fn build(ordered: Vec<&'w Arc<VirtualService>>, findings: &mut Findings) -> Self {
         let mut made = Self {
             ordered: Vec::new(),
-            http_exact: HashMap::default(),
-            http_wildcards: Vec::new(),
+            by_host: HashMap::default(),
+            wildcards: Vec::new(),
             raw_exact: HashMap::default(),
             raw_wildcards: Vec::new(),
         };
         for (index, service) in ordered.iter().copied().enumerate() {
             for host in &service.hosts {
-                // A section that is not there binds nothing (VSB-14, VS-T-9).
-                if !service.http.is_empty() {
-                    made.bind_http(host, index, &ordered, findings);
-                }
+                made.bind(host, index, &ordered, findings);
+                // A section that is not there binds nothing (VS-T-9).
                 if !service.tls.is_empty() || !service.tcp.is_empty() {
                     match host {
                         HostPattern::Exact(name) => {
@@ -58,23 +58,24 @@ impl<'w> Bindings<'w> {
                 }
             }
         }
-        made.http_wildcards
-            .sort_by_key(|(pattern, index)| (std::cmp::Reverse(pattern.specificity()), *index));
+        made.wildcards
+            .sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.specificity()));
         made.ordered = ordered;
         made
     }
 
-    /// The first in order has the host alone (VSB-9).
-    fn bind_http(
+    /// Of those with http rules the first in order has the host alone (VSB-9).
+    fn bind(
         &mut self,
         host: &HostPattern,
         index: usize,
         ordered: &[&'w Arc<VirtualService>],
         findings: &mut Findings,
     ) {
-        let text = text_of(host);
-        if let Some(first) = self.http_exact.get(&text).and_then(|&at| ordered.get(at))
-            && let Some(second) = ordered.get(index)
+        let named = self.by_host.entry(text_of(host)).or_default();
+        let asked = |at: &usize| ordered.get(*at).filter(|it| !it.http.is_empty());
+        if let Some(first) = named.iter().find_map(asked)
+            && let Some(second) = asked(&index)
         {
             let (first, second) = (&first.meta, &second.meta);
             findings.push(
@@ -95,12 +96,11 @@ impl<'w> Bindings<'w> {
                     "this one is older, or private to the namespace",
                 ),
             );
-            return;
         }
-        self.http_exact.insert(text, index);
-        if host.is_wildcard() {
-            self.http_wildcards.push((host.clone(), index));
+        if named.is_empty() && host.is_wildcard() {
+            self.wildcards.push((host.clone(), index));
         }
+        named.push(index);
     }
 
     /// All of them, in order.
@@ -109,13 +109,22 @@ impl<'w> Bindings<'w> {
     }
 
     /// The one whose http rules a service has: its exact host, else the longest wildcard (VSB-7).
+    /// Whoever names the exact host keeps wildcards away, without http rules too (VSB-14).
     pub(crate) fn http_for(&self, service: &Service<'_>) -> Option<&'w Arc<VirtualService>> {
-        let index = self.http_exact.get(&service.host).copied().or_else(|| {
-            self.http_wildcards
-                .iter()
-                .find(|(pattern, _)| pattern.covers(&service.pattern))
-                .map(|(_, index)| *index)
-        })?;
+        let exact = service.pattern.exact();
+        let index = match exact.and_then(|name| self.by_host.get(name)) {
+            Some(named) => {
+                let asked =
+                    |at: &usize| self.ordered.get(*at).is_some_and(|it| !it.http.is_empty());
+                named.iter().copied().find(asked)?
+            }
+            None => {
+                let mut wildcards = self.wildcards.iter();
+                wildcards
+                    .find(|(pattern, _)| pattern.covers(&service.pattern))?
+                    .1
+            }
+        };
         self.ordered.get(index).copied()
     }
 
