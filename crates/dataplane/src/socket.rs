@@ -448,7 +448,7 @@ mod tests {
         // Nor before the poller was asked.
         poll_fn(|cx| Poll::Ready(socket.listen(cx))).await.unwrap();
         assert!(!stream::is_quiet(&socket));
-        stream::arrival(&socket).await.unwrap();
+        assert_eq!(stream::arrival(&socket).await, stream::Peer::Spoke);
         assert_eq!(stream::peek(&socket), Peer::Spoke);
     }
 

@@ -99,22 +99,29 @@ fn try_write(stream: &Socket, bytes: &[u8]) -> io::Result<usize> {
     }
 }
 
-/// Waits until there is something to read, be it the end, and leaves it there.
+/// Waits until there is something to read, be it the end, and leaves it there; but for an error, which the
+/// kernel tells once. Never [`Peer::Silent`].
 ///
 /// The kernel is asked. What the runtime believes may be a guess: it takes a socket that was just
 /// accepted for readable, so that waiting for its own notice is over at once.
-pub(crate) async fn arrival(stream: &Socket) -> io::Result<()> {
+pub(crate) async fn arrival(stream: &Socket) -> Peer {
     poll_fn(|cx| {
         loop {
             let peeked = stream.try_io(Interest::READABLE, |fd| {
-                Ok(rustix::net::recv(fd, &mut [0; 1], RecvFlags::PEEK)?)
+                let (_, got) = rustix::net::recv(fd, &mut [0; 1], RecvFlags::PEEK)?;
+                Ok(got)
             });
-            match peeked {
+            return Poll::Ready(match peeked {
+                Ok(0) => Peer::Ended,
+                Ok(_) => Peer::Spoke,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    ready!(stream.poll_read_ready(cx))?;
+                    match ready!(stream.poll_read_ready(cx)) {
+                        Ok(()) => continue,
+                        Err(_) => Peer::Gone,
+                    }
                 }
-                other => return Poll::Ready(other.map(drop)),
-            }
+                Err(_) => Peer::Gone,
+            });
         }
     })
     .await

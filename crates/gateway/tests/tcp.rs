@@ -368,6 +368,53 @@ async fn a_client_that_speaks_later_than_the_server_waits_is_routed_by_what_it_s
     }
 }
 
+/// PS-32: a reset while nobody has spoken is one for the other side, as in any tunnel.
+#[tokio::test]
+async fn a_reset_of_a_silent_connection_is_a_reset_on_the_other_side() {
+    let reset = |stream: TcpStream| {
+        let linger = Some(Duration::ZERO);
+        let socket = socket2::SockRef::from(&stream);
+        socket.set_linger(linger).expect("a socket");
+    };
+    let listener = TcpListener::bind((fresh_ip(), 0)).await.expect("listens");
+    let upstream = listener.local_addr().expect("bound");
+    let notes = Notes::default();
+    let (gateway, db) = pooled(&notes, settings(), "", upstream, "{}").await;
+    let (client, own) = dial(db).await;
+    let (mut accepted, _) = within(SOON, listener.accept()).await.expect("accepts");
+    reset(client);
+    let end = within(SOON, accepted.read(&mut [0])).await;
+    let kind = end.map_err(|error| error.kind());
+    assert_eq!(kind, Err(std::io::ErrorKind::ConnectionReset));
+    let told = notes.of(own, 1).await;
+    let told: Vec<_> = told.iter().map(|it| &*it.flags).collect();
+    assert_eq!(told, ["DC"]);
+    // On a busy machine the server may be late, and has waited for long enough then.
+    let mut told = Vec::new();
+    for _ in 0..10 {
+        let (mut client, own) = dial(db).await;
+        let (accepted, _) = within(SOON, listener.accept()).await.expect("accepts");
+        tokio::time::sleep(Duration::from_millis(100)).await; // by then it is a connection to the gateway as well
+        reset(accepted);
+        let end = tokio::time::timeout(Duration::from_secs(3), client.read(&mut [0])).await;
+        let Ok(end) = end else {
+            continue;
+        };
+        let kind = end.map_err(|error| error.kind());
+        assert_eq!(kind, Err(std::io::ErrorKind::ConnectionReset));
+        told = notes.of(own, 1).await;
+        break;
+    }
+    let told: Vec<_> = told.iter().map(|it| &*it.flags).collect();
+    assert_eq!(told, ["UR"]);
+    gateway
+        .metrics_until(|it| {
+            let outcome = |name| it.sum("pointsman_detection_outcomes_total", &[("outcome", name)]);
+            outcome("undecided") >= 2.0 && outcome("server_first") == 0.0
+        })
+        .await;
+}
+
 /// PS-32: a server that does not want a client ends its connection at once.
 #[tokio::test]
 async fn a_client_on_an_undeclared_port_is_told_that_the_server_does_not_want_it() {

@@ -60,8 +60,8 @@ pub(crate) enum Undecided {
     /// The client was silent for too long, or its ClientHello took too long.
     #[error("the client was silent for too long, or its ClientHello took too long")]
     TimedOut,
-    /// It said nothing, and the server that might have cannot be connected to.
-    #[error("it said nothing, and the server that might have cannot be connected to")]
+    /// It said nothing, and the server that might have cannot be connected to, or reset the connection.
+    #[error("it said nothing, and the server that might have does not want it")]
     NoServer,
     /// The ClientHello is malformed or too large.
     #[error("the ClientHello is refused: {0}")]
@@ -139,6 +139,7 @@ async fn run(
                     candidate.end(cx, end);
                     return Err(match end {
                         End::Idle | End::TooOld => Undecided::TimedOut,
+                        End::UpstreamReset => Undecided::NoServer,
                         _ => Undecided::ClientGone,
                     });
                 }

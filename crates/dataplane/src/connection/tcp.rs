@@ -132,24 +132,23 @@ impl Early {
         let first = async {
             tokio::select! {
                 biased;
-                _ = stream::arrival(cx.client) => First::Client,
-                _ = stream::arrival(&self.upstream) => First::Server,
-                () = self.wanted(cx) => First::Nobody,
+                come = stream::arrival(cx.client) => match come {
+                    stream::Peer::Ended => Err(End::Closed),
+                    stream::Peer::Gone => Err(End::ClientReset),
+                    stream::Peer::Silent | stream::Peer::Spoke => Ok(First::Client),
+                },
+                come = stream::arrival(&self.upstream) => match come {
+                    stream::Peer::Ended | stream::Peer::Gone if self.since.elapsed() > UNWANTED => {
+                        Ok(First::Nobody)
+                    }
+                    stream::Peer::Gone => Err(End::UpstreamReset),
+                    _ => Ok(First::Server),
+                },
+                () = self.wanted(cx) => Ok(First::Nobody),
             }
         };
         match cx.lease.within(limit, cx.lease.unless_cut(first)).await {
-            Ok(Some(First::Client)) => match stream::peek(cx.client) {
-                stream::Peer::Ended => Err(End::Closed),
-                stream::Peer::Gone => Err(End::ClientReset),
-                stream::Peer::Silent | stream::Peer::Spoke => Ok(First::Client),
-            },
-            Ok(Some(First::Server)) => match stream::peek(&self.upstream) {
-                stream::Peer::Ended | stream::Peer::Gone if self.since.elapsed() > UNWANTED => {
-                    Ok(First::Nobody)
-                }
-                _ => Ok(First::Server),
-            },
-            Ok(Some(First::Nobody)) => Ok(First::Nobody),
+            Ok(Some(first)) => first,
             Ok(None) => Err(End::Cut),
             Err(_) => Err(over),
         }
