@@ -7,6 +7,7 @@ use crate::{
         cluster_state::{ClusterState, Dialled, Tried},
         endpoint_state::{self, EndpointState, InFlight},
         pool_limits::{Full, PoolLimits},
+        registry::IdleEnd,
         view::View,
     },
     socket::Socket,
@@ -119,7 +120,7 @@ impl Early {
     }
 
     /// Waits for either side to have something to say, for as long as a tunnel of the backend's may be
-    /// silent, and no request waits for its place.
+    /// silent, no request waits for its place, and the process does not drain.
     pub(crate) async fn first(&self, cx: &Context<'_>) -> Result<First, End> {
         let Patience { idle, total } = self.patience;
         let (limit, over) = match total {
@@ -129,7 +130,7 @@ impl Early {
             }
             _ => (idle, End::Idle),
         };
-        let first = async {
+        let first = pin!(async {
             tokio::select! {
                 biased;
                 come = stream::arrival(cx.client) => match come {
@@ -146,11 +147,11 @@ impl Early {
                 },
                 () = self.wanted(cx) => Ok(First::Nobody),
             }
-        };
-        match cx.lease.within(limit, cx.lease.unless_cut(first)).await {
-            Ok(Some(first)) => first,
-            Ok(None) => Err(End::Cut),
-            Err(_) => Err(over),
+        });
+        match cx.idle(limit, first).await {
+            Ok(first) => first,
+            Err(IdleEnd::Elapsed) => Err(over),
+            Err(IdleEnd::Draining) => Err(End::Closed),
         }
     }
 
