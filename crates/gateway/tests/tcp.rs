@@ -368,6 +368,101 @@ async fn a_client_that_speaks_later_than_the_server_waits_is_routed_by_what_it_s
     }
 }
 
+/// A server that says this to its first client, a piece at a time, and waits for it to go; of others it answers
+/// requests. Tells how many have gone.
+async fn unasked(pieces: &'static [&'static [u8]]) -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("listens");
+    let (address, gone) = (listener.local_addr().expect("bound"), Arc::default());
+    let count: Arc<AtomicUsize> = Arc::clone(&gone);
+    tokio::spawn(async move {
+        let mut first = true;
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let (count, pieces) = (count.clone(), if first { pieces } else { &[] });
+            first = false;
+            tokio::spawn(async move {
+                stream.set_nodelay(true).expect("a socket");
+                for piece in pieces {
+                    stream.write_all(piece).await.expect("sent");
+                    tokio::time::sleep(Duration::from_millis(20)).await; // what comes in pieces is the test
+                }
+                let mut bytes = vec![0; 4096];
+                while let Ok(1..) = stream.read(&mut bytes).await {
+                    let reply = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+                    stream.write_all(reply).await.expect("sent");
+                }
+                count.fetch_add(1, Ordering::SeqCst);
+            });
+        }
+    });
+    (address, gone)
+}
+
+/// PS-32: what servers of HTTP say unasked is no greeting. The client would be a tunnel to one of them, past
+/// the rules.
+#[tokio::test]
+async fn servers_of_http_do_not_speak_first() {
+    const SETTINGS: &[u8] = b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64";
+    let said: [&'static [&'static [u8]]; 5] = [
+        &[SETTINGS],
+        &[b"\0", b"\0\x06\x04\0\0", b"\0\0\0", b"\0\x03\0\0\0\x64"],
+        &[b"\0\0\0\x04\0\0\0\0\0\0\0\x04\x08\0\0\0\0\0\0\x0f\0\x01"],
+        &[b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n"],
+        &[b"HT", b"TP/1", b".0 408 Request Time-out\r\n\r\n"],
+    ];
+    for pieces in said {
+        let (upstream, gone) = unasked(pieces).await;
+        let (vip, port) = (fresh_ip(), free_port());
+        let text = service("db", vip, port, "", &plain(&[upstream]))
+            + &rules(
+                "db",
+                "- match: [{uri: {prefix: /admin}}]
+  directResponse: {status: 403}
+- route: [{destination: {host: db}}]",
+            );
+        let gateway = Gateway::serve(&text).await;
+        let mut client = connect((vip, port).into()).await;
+        // Its place is free at once.
+        eventually(SOON, || async { gone.load(Ordering::SeqCst) == 1 }).await;
+        let told = tokio::time::timeout(Duration::from_millis(100), client.read_exact(1)).await;
+        assert!(told.is_err(), "{told:?}");
+        for (target, status) in [("/admin", 403), ("/", 200)] {
+            let reply = client.get("db", target).await.expect("an answer");
+            assert_eq!(reply.status, status, "{target}");
+        }
+        let outcome =
+            |it: &Scrape, name| it.sum("pointsman_detection_outcomes_total", &[("outcome", name)]);
+        gateway
+            .metrics_until(|it| outcome(it, "http1") == 1.0 && outcome(it, "server_first") == 0.0)
+            .await;
+    }
+}
+
+/// PS-32: what only begins as that is a greeting, though it is no longer.
+#[tokio::test]
+async fn what_only_begins_as_servers_of_http_do_is_a_greeting() {
+    let said: [&[u8]; 5] = [
+        b"\0",
+        b"HTTP",
+        b"HTTP/2 is not spoken here",
+        b"\0\0\x06\x04\0\0\0\0\x01of a stream",
+        b"\0\0\x05\x04\0",
+    ];
+    for greeting in said {
+        let upstream = TcpUpstream::start(Behaviour::ServerFirst(greeting.to_vec())).await;
+        let (gateway, db) = tcp(settings(), "", upstream.addr()).await;
+        let mut client = connect(db).await;
+        let got = client.read_exact(greeting.len()).await;
+        assert_eq!(got.expect("greeted"), greeting);
+        client.send("login").await.expect("sent");
+        assert_eq!(client.read_exact(5).await.expect("echoed"), b"login");
+        assert_eq!(upstream.connections(), 1);
+        let labels = &[("outcome", "server_first")];
+        gateway
+            .metrics_until(|it| it.sum("pointsman_detection_outcomes_total", labels) == 1.0)
+            .await;
+    }
+}
+
 /// PS-32: a reset while nobody has spoken is one for the other side, as in any tunnel.
 #[tokio::test]
 async fn a_reset_of_a_silent_connection_is_a_reset_on_the_other_side() {

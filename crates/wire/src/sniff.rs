@@ -125,3 +125,44 @@ fn spells(target: &[u8], word: &[u8]) -> Verdict {
         _ => Verdict::Tcp,
     }
 }
+
+/// Is this what servers of HTTP say that nobody has asked for anything? `None`: too early to tell.
+///
+/// Those of HTTP/2 may send their SETTINGS as soon as they are connected to (RFC 9113 section 3.4), those of
+/// HTTP/1 tell a client that is silent for too long so (408, RFC 9110 section 15.5.9). An answer is final, and
+/// there is one after nine bytes.
+#[must_use]
+pub fn is_unasked_http(bytes: &[u8]) -> Option<bool> {
+    const STATUS_LINE: &[u8] = b"HTTP/1.";
+    match bytes.get(..STATUS_LINE.len()) {
+        Some(begin) if begin == STATUS_LINE => Some(true),
+        None if STATUS_LINE.starts_with(bytes) => None,
+        _ => begins_with_settings(bytes),
+    }
+}
+
+/// The head of a SETTINGS frame: whole settings, no more than a frame may have at first, nothing that is
+/// reserved, and not of a stream.
+fn begins_with_settings(bytes: &[u8]) -> Option<bool> {
+    const MAX_FRAME: u32 = 16_384;
+    const SETTING: u32 = 6;
+    let length = match bytes {
+        [high, middle, low, ..] => u32::from_be_bytes([0, *high, *middle, *low]),
+        [high, ..] if *high > 0 => return Some(false),
+        _ => return None,
+    };
+    let [_, _, _, kind_flags_stream @ ..] = bytes else {
+        return None;
+    };
+    let fits = length <= MAX_FRAME
+        && length % SETTING == 0
+        && kind_flags_stream
+            .iter()
+            .zip(b"\x04\0\0\0\0\0")
+            .all(|(byte, wanted)| byte == wanted);
+    match (fits, bytes.len()) {
+        (false, _) => Some(false),
+        (true, ..9) => None,
+        (true, _) => Some(true),
+    }
+}

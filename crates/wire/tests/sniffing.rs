@@ -2,7 +2,7 @@
 
 mod support;
 
-use pointsman_wire::sniff::{MAX_SNIFF, Verdict, sniff};
+use pointsman_wire::sniff::{MAX_SNIFF, Verdict, is_unasked_http, sniff};
 use proptest::prelude::*;
 use support::Hello;
 
@@ -130,6 +130,45 @@ proptest! {
                 prop_assert_ne!(verdict, Verdict::NeedMore);
             }
             decided = verdict;
+        }
+    }
+}
+
+/// PS-32: what servers of HTTP say first, and what only looks like it.
+#[test]
+fn what_servers_say_unasked() {
+    let (http, other) = (Some(true), Some(false));
+    for (bytes, verdict) in [
+        (&b""[..], None),
+        (b"HTTP/1", None),
+        (b"HTTP/1.1 408 Request Timeout\r\n", http),
+        (b"HTTP/1.", http),
+        (b"HTTP/2", other),
+        (b"http/1.1 408", other),
+        (b"ICY 200 OK", other),
+        // A head of 9 bytes: length, type 4, no flags, stream 0 (RFC 9113 sections 4.1 and 6.5).
+        (b"\0", None),
+        (b"\0\0", None),
+        (b"\0\0\x06\x04\0\0\0\0", None),
+        (b"\0\0\x06\x04\0\0\0\0\0", http),
+        (b"\0\0\0\x04\0\0\0\0\0", http),
+        (b"\0\x3f\xfc\x04\0\0\0\0\0", http),
+        (b"\0\x40\x02", other),
+        (b"\x06", other),
+        (b"\0\0\x05", other),
+        (b"\0\0\x06\x06", other),
+        (b"\0\0\0\x04\x01", other),
+        (b"\0\0\x06\x04\0\0\0\0\x01", other),
+        (b"\0\0\x06\x04\0\x80", other),
+        // MySQL, SMTP, SSH.
+        (b"\x4a\0\0\0\x0a8.0.36", other),
+        (b"220 mail.example.com ESMTP\r\n", other),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", other),
+    ] {
+        assert_eq!(is_unasked_http(bytes), verdict, "{bytes:?}");
+        for end in 0..bytes.len() {
+            let early = is_unasked_http(&bytes[..end]);
+            assert!(early.is_none() || early == verdict, "{bytes:?} {end}");
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::{
 };
 use pointsman_route::{Class, ConnectionDecision, TcpRule};
 use pointsman_telemetry::{ClusterStats, Flags};
+use pointsman_wire::sniff::is_unasked_http;
 use std::{
     future::{Future, pending},
     pin::pin,
@@ -33,19 +34,25 @@ pub(crate) struct Early {
     patience: Patience,
     /// The server has spoken first.
     pub(crate) spoke: bool,
+    /// What was read of what it has said.
+    said: Vec<u8>,
 }
 
 /// Who has something to say.
 pub(crate) enum First {
     Client,
     Server,
-    /// Nobody, and the early connection is of no use any more.
+    /// Nobody who matters, and the early connection is of no use any more.
     Nobody,
 }
 
 /// A server that ends a connection within this time does not want it, which its client is told. One that
 /// ends it later has waited for the client to speak, as servers of HTTP do, and will take another.
 const UNWANTED: Duration = Duration::from_millis(500);
+
+/// For so long a server that has begun as those of HTTP begin may take to go on: what another says may be
+/// no longer.
+const WORD: Duration = Duration::from_millis(500);
 
 impl Early {
     /// Opens one for a connection that began at `started`. `None` where no backend is chosen, its limits
@@ -70,6 +77,7 @@ impl Early {
                     since: Instant::now(),
                     patience: target.patience,
                     spoke: false,
+                    said: Vec::new(),
                 }))
             }
             Err(Flags::DC) => {
@@ -111,17 +119,26 @@ impl Early {
             stats,
             since,
             mut patience,
+            said,
             ..
         } = *self;
         let spent = since.elapsed();
         patience.total = patience.total.map(|total| total.saturating_sub(spent));
         let open = Open::new(stats);
-        carry(cx, &upstream, in_flight, open, patience, detected).await;
+        carry(
+            cx,
+            &upstream,
+            in_flight,
+            open,
+            patience,
+            (detected.bytes, said),
+        )
+        .await;
     }
 
     /// Waits for either side to have something to say, for as long as a tunnel of the backend's may be
     /// silent, no request waits for its place, and the process does not drain.
-    pub(crate) async fn first(&self, cx: &Context<'_>) -> Result<First, End> {
+    pub(crate) async fn first(&mut self, cx: &Context<'_>) -> Result<First, End> {
         let Patience { idle, total } = self.patience;
         let (limit, over) = match total {
             // Zero would be no limit at all.
@@ -138,33 +155,14 @@ impl Early {
                     stream::Peer::Gone => Err(End::ClientReset),
                     stream::Peer::Silent | stream::Peer::Spoke => Ok(First::Client),
                 },
-                come = stream::arrival(&self.upstream) => match come {
-                    stream::Peer::Ended | stream::Peer::Gone if self.since.elapsed() > UNWANTED => {
-                        Ok(First::Nobody)
-                    }
-                    stream::Peer::Gone => Err(End::UpstreamReset),
-                    _ => Ok(First::Server),
-                },
-                () = self.wanted(cx) => Ok(First::Nobody),
+                word = first_word(cx, &self.upstream, self.since, &mut self.said) => word,
+                () = wanted(cx, &self.in_flight) => Ok(First::Nobody),
             }
         });
         match cx.idle(limit, first).await {
             Ok(first) => first,
             Err(IdleEnd::Elapsed) => Err(over),
             Err(IdleEnd::Draining) => Err(End::Closed),
-        }
-    }
-
-    /// Waits until a request, on any shard, waits for its place among the backend's connections (BE-60).
-    async fn wanted(&self, cx: &Context<'_>) {
-        let Some(permit) = self.in_flight.permit() else {
-            return pending().await;
-        };
-        let mut wanted = cx.shard.shared.wanted();
-        while permit.wanted_by() == 0 {
-            if wanted.changed().await.is_err() {
-                return pending().await;
-            }
         }
     }
 
@@ -178,6 +176,58 @@ impl Early {
             stream::reset_on_close(&self.upstream);
         }
         refuse(cx, &self.stats, flags(end));
+    }
+}
+
+/// Waits until the server of a connection that was opened at `since` has something to say, and reads so
+/// much of it that it can be told from HTTP, if that is looked for: no server of HTTP speaks first, though
+/// it may tell its SETTINGS, or that it is tired of waiting.
+async fn first_word(
+    cx: &Context<'_>,
+    upstream: &Socket,
+    since: Instant,
+    said: &mut Vec<u8>,
+) -> Result<First, End> {
+    loop {
+        let come = stream::arrival(upstream);
+        let come = if said.is_empty() {
+            come.await
+        } else {
+            let more = tokio::time::timeout(WORD, come).await;
+            more.unwrap_or(stream::Peer::Silent)
+        };
+        let tired = said.is_empty() && since.elapsed() > UNWANTED;
+        match come {
+            stream::Peer::Ended | stream::Peer::Gone if tired => return Ok(First::Nobody),
+            stream::Peer::Gone => return Err(End::UpstreamReset),
+            stream::Peer::Silent | stream::Peer::Ended => return Ok(First::Server),
+            stream::Peer::Spoke if !cx.inspection().http => return Ok(First::Server),
+            stream::Peer::Spoke => {}
+        }
+        if said.is_empty() {
+            *said = cx.shard.buffers.small();
+        }
+        // An error shows when it is waited for again.
+        let _ = stream::try_read(upstream, said);
+        match is_unasked_http(said) {
+            Some(true) => return Ok(First::Nobody),
+            Some(false) => return Ok(First::Server),
+            None => {}
+        }
+    }
+}
+
+/// Waits until a request, on any shard, waits for the place of this one among the backend's connections
+/// (BE-60).
+async fn wanted(cx: &Context<'_>, in_flight: &InFlight) {
+    let Some(permit) = in_flight.permit() else {
+        return pending().await;
+    };
+    let mut wanted = cx.shard.shared.wanted();
+    while permit.wanted_by() == 0 {
+        if wanted.changed().await.is_err() {
+            return pending().await;
+        }
     }
 }
 
@@ -388,23 +438,24 @@ async fn run(cx: &Context<'_>, chosen: Chosen, detected: Detected) {
                 stats, patience, ..
             } = chosen;
             let open = Open::new(stats);
-            carry(cx, &upstream, in_flight, open, patience, detected).await;
+            let begun = (detected.bytes, Vec::new());
+            carry(cx, &upstream, in_flight, open, patience, begun).await;
         }
         Err(flags) => refuse(cx, &chosen.stats, flags),
     }
 }
 
+/// `first` and `reply` are what was read of the client and of the server already.
 async fn carry(
     cx: &Context<'_>,
     upstream: &Socket,
     in_flight: InFlight,
     mut open: Open,
     patience: Patience,
-    detected: Detected,
+    (first, reply): (Vec<u8>, Vec<u8>),
 ) {
     cx.access.connected(upstream);
     let live = cx.shard.live(&open.stats);
-    let (first, reply) = (detected.bytes, Vec::new());
     let summary = tunnel::run(cx, upstream, first, reply, patience, live.bytes()).await;
     drop(live);
     let flags = flags(summary.end);
