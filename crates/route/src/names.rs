@@ -1,13 +1,14 @@
 //! Which names of documents must be looked up in DNS.
 use pointsman_model::{
-    ProtocolClass, Resolution, ServiceEntry, World, context::EntryCapture,
+    ProtocolClass, Resolution, ServiceEntry, World, context::EntryCapture, policy::selects,
     service_entry::EntryAddress,
 };
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 /// The names whose addresses the tables of a world depend on.
 ///
-/// Endpoints of the DNS resolutions, or the hosts of entries without endpoints (BE-94, BE-95); and
+/// Endpoints of the DNS resolutions, the WorkloadEntries they select (BE-112) among them, or the hosts of
+/// entries without endpoints (BE-94, BE-95); and
 /// for the swallow guard everything an entry without addresses can be known by: its clients reach
 /// it at what they resolved its host to.
 pub fn names_wanted(world: &World, capture: EntryCapture) -> BTreeSet<Arc<str>> {
@@ -17,13 +18,21 @@ pub fn names_wanted(world: &World, capture: EntryCapture) -> BTreeSet<Arc<str>> 
             wanted.insert(Arc::clone(name));
         }
     };
+    let workloads = world.workload_entries.values();
+    let named: Vec<_> = workloads
+        .filter_map(|workload| match &workload.endpoint.address {
+            EntryAddress::Name(name) => Some((workload, name)),
+            EntryAddress::Ip(_) | EntryAddress::Unix(_) => None,
+        })
+        .collect();
     for entry in world.service_entries.values() {
         let dns = matches!(
             entry.resolution,
             Resolution::Dns | Resolution::DnsRoundRobin
         );
         let guarded = is_guarded(entry, capture);
-        if (dns && entry.endpoints.is_empty()) || guarded {
+        let own_endpoints = !entry.endpoints.is_empty() || entry.workload_selector.is_some();
+        if (dns && !own_endpoints) || guarded {
             entry
                 .hosts
                 .iter()
@@ -36,6 +45,13 @@ pub fn names_wanted(world: &World, capture: EntryCapture) -> BTreeSet<Arc<str>> 
                     want(name);
                 }
             }
+        }
+        if dns && let Some(selector) = &entry.workload_selector {
+            let namespace = &entry.meta.key.namespace;
+            let picked = named.iter().filter(|(workload, _)| {
+                workload.meta.key.namespace == *namespace && selects(selector, workload.labels())
+            });
+            picked.for_each(|(_, name)| want(name));
         }
     }
     wanted

@@ -27,6 +27,30 @@ fn names_of_the_dns_resolutions_are_wanted() {
     assert!(of("res=static ep=10.0.0.1").is_empty());
 }
 
+/// BE-94, BE-112: what a selector picks are endpoints, and the host is none.
+#[test]
+fn names_of_selected_workloads_are_wanted() {
+    let of = |res: &str| {
+        let entry =
+            format!("se e hosts=a.example.com ports=http:80/http selector=app=vm res={res}");
+        let mut world = fixture_and(&[
+            &entry,
+            "wle one addr=one.example.com labels=app=vm",
+            "wle two addr=two.example.com labels=app=other",
+            "wle three ns=prod addr=three.example.com labels=app=vm",
+            "wle four addr=10.0.0.1 labels=app=vm",
+        ]);
+        world.service_entries.retain(|key, _| &*key.name == "e");
+        let names = names_wanted(&world, EntryCapture::Resolved);
+        names
+            .iter()
+            .map(|name| name.to_string())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(of("dns"), ["one.example.com"]);
+    assert!(of("static").is_empty());
+}
+
 /// LIS-27: what the swallow guard admits must be known by an address.
 #[test]
 fn hosts_that_the_guard_must_know_are_wanted() {
