@@ -80,6 +80,33 @@ async fn from_http2_in_text() {
     );
 }
 
+/// The log has the bytes of the client's bodies, whatever they mean.
+#[tokio::test]
+async fn text_is_recorded_as_it_was_sent() {
+    let upstream = grpc::echo_service("calls").start().await;
+    let (vip, port) = (fresh_ip(), free_port());
+    let text = service("calls", vip, port, "grpc-web", &plain(&[upstream.addr()]));
+    let notes = Notes::default();
+    let _gateway = notes.serve(settings(), &text).await;
+    let (stream, own) = dial((vip, port).into()).await;
+    let mut client = RawHttp::over(stream);
+    let fields = [("content-type", "application/grpc-web-text")];
+    let asked = client.request(
+        "POST",
+        "calls",
+        "/test.Echo/Unary",
+        &fields,
+        Some(b"AAAAAAVoZWxsbw=="),
+    );
+    let reply = within(SOON, asked).await.expect("an answer");
+    let records = notes.records(own, 1).await;
+    let bytes: Vec<_> = records
+        .iter()
+        .map(|it| (it.bytes_received, it.bytes_sent))
+        .collect();
+    assert_eq!(bytes, [(16, reply.body.len() as u64)]);
+}
+
 /// What is told in HTTP's words on other ports.
 const OWN_ANSWERS: &str = "
 - match: [{uri: {exact: /empty}}]

@@ -16,7 +16,11 @@ pub(in crate::http) struct WebSource<'a> {
 
 enum Way<'a> {
     /// A request in base64.
-    FromText(TextDecoder),
+    FromText {
+        decoder: TextDecoder,
+        /// Characters of what was not delivered yet.
+        taken: usize,
+    },
     /// A response: its trailers become the last frame of the body. The call's status is among them.
     ToClient {
         text: bool,
@@ -27,7 +31,10 @@ enum Way<'a> {
 impl<'a> WebSource<'a> {
     /// The request that a body in base64 means.
     pub(in crate::http) fn request(inner: Source<'a>) -> Self {
-        let way = Way::FromText(TextDecoder::default());
+        let way = Way::FromText {
+            decoder: TextDecoder::default(),
+            taken: 0,
+        };
         Self { inner, way }
     }
 
@@ -46,6 +53,14 @@ impl<'a> WebSource<'a> {
         self.inner.poll_gather(cx);
     }
 
+    /// As of any source; but the client has sent more than what was made of it.
+    pub(super) fn delivered(&mut self, bytes: usize) -> usize {
+        match &mut self.way {
+            Way::FromText { taken, .. } => std::mem::take(taken),
+            Way::ToClient { .. } => bytes,
+        }
+    }
+
     pub(super) async fn next(&mut self) -> Result<Piece, Broken> {
         loop {
             // Boxed: a source may hold this one.
@@ -55,7 +70,12 @@ impl<'a> WebSource<'a> {
                 self.inner.delivered(bytes.len());
             }
             let written = match &mut self.way {
-                Way::FromText(decoder) => decoded(decoder, piece)?,
+                Way::FromText { decoder, taken } => {
+                    if let Piece::Data(text, _) = &piece {
+                        *taken += text.len();
+                    }
+                    decoded(decoder, piece)?
+                }
                 Way::ToClient { text, status } => encoded(piece, *text, status),
             };
             match written {

@@ -101,11 +101,15 @@ impl Source<'_> {
         }
     }
 
-    /// This many bytes have left us: their sender may send as many more.
-    pub(super) fn delivered(&mut self, bytes: usize) {
-        if let Self::Http2(source) = self {
-            source.delivered(bytes);
+    /// This many bytes have left us: their sender may send as many more. Returns how many bytes of the
+    /// client's they are.
+    pub(super) fn delivered(&mut self, bytes: usize) -> usize {
+        match self {
+            Self::Http2(source) => source.delivered(bytes),
+            Self::Web(source) => return source.delivered(bytes),
+            Self::Empty | Self::Http1(_) => {}
         }
+        bytes
     }
 }
 
@@ -222,7 +226,7 @@ pub(super) struct Accounts<'a> {
     pub(super) copies: Option<&'a Copies>,
     /// Another try.
     pub(super) kept: Option<&'a Pieces>,
-    /// Bytes delivered.
+    /// Bytes delivered, as the client sends or gets them.
     pub(super) moved: &'a Cell<u64>,
     /// What trailers say of a call of gRPC.
     pub(super) grpc_status: Option<&'a Cell<Option<u8>>>,
@@ -276,8 +280,8 @@ impl<'a> Accounts<'a> {
     }
 
     fn delivered(&self, source: &mut Source<'_>, bytes: usize) {
-        self.moved.set(self.moved.get() + bytes as u64);
-        source.delivered(bytes);
+        let moved = source.delivered(bytes) as u64;
+        self.moved.set(self.moved.get() + moved);
         if let Some(kept) = self.kept {
             kept.delivered(bytes);
         }
