@@ -7,7 +7,8 @@ use pointsman_gateway::Settings;
 use pointsman_testkit::{
     HttpUpstream, RawHttp, Reply, TcpUpstream, eventually,
     frames::{
-        Block, Event, Fate, Frame, FrameClient, FrameUpstream, PREFACE, code, encode_all, setting,
+        Block, Event, Fate, Frame, FrameClient, FrameUpstream, PREFACE, code, encode_all, flag,
+        setting,
     },
     free_port, fresh_ip,
     tcp::{Behaviour, Deaf},
@@ -18,7 +19,7 @@ use std::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpSocket,
+    net::{TcpListener, TcpSocket},
     time::timeout,
 };
 
@@ -687,4 +688,96 @@ async fn a_client_that_reads_slowly_is_not_cut() {
         slowly(0, two("/"), LENGTH),
         slowly(0, two("/direct"), 1 << 20),
     );
+}
+
+/// A client that reads nothing until its body is sent gets there, however much it is told meanwhile.
+#[tokio::test]
+async fn interim_responses_that_are_not_read_stop_no_body() {
+    const LENGTH: usize = 16 << 20;
+    const INTERIMS: usize = 32;
+    let hint = || "h".repeat(60_000);
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("listens");
+    let first = listener.local_addr().expect("bound");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (mut from, mut to) = stream.into_split();
+            let mut head = Vec::new();
+            let end = loop {
+                from.read_buf(&mut head).await.expect("a request");
+                if let Some(end) = head.windows(4).position(|it| it == b"\r\n\r\n") {
+                    break end + 4;
+                }
+            };
+            let heads = format!("HTTP/1.1 103 Early Hints\r\nx-hint: {}\r\n\r\n", hint());
+            let heads = heads.repeat(INTERIMS);
+            let told = to.write_all(heads.as_bytes());
+            let body = async {
+                let mut bytes = vec![0; LENGTH + end - head.len()];
+                from.read_exact(&mut bytes).await
+            };
+            let (told, body) = tokio::join!(told, body);
+            told.expect("taken");
+            body.expect("sent");
+            let answer = to.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone");
+            answer.await.expect("taken");
+        }
+    });
+    let second = FrameUpstream::start(move |mut peer, _| async move {
+        let most = (1 << 31) - 1;
+        peer.accept(&[(setting::INITIAL_WINDOW_SIZE, most)]).await?;
+        peer.send(&[Frame::window_update(0, most - 65_535)]).await?;
+        let (mut asked, mut got) = (0, 0);
+        loop {
+            match peer.event().await? {
+                Event::Headers { stream, .. } => {
+                    asked = stream;
+                    let told: Vec<u8> = Block::status(103).literal("x-hint", hint()).into();
+                    let mut pieces = told.chunks(16_000).peekable();
+                    let mut frames = Vec::new();
+                    while let Some(piece) = pieces.next() {
+                        let frame = match frames.is_empty() {
+                            true => Frame::headers(stream, piece),
+                            false => Frame::continuation(stream, piece),
+                        };
+                        frames.push(match pieces.peek() {
+                            Some(_) => frame.without(flag::END_HEADERS),
+                            None => frame,
+                        });
+                    }
+                    for _ in 0..INTERIMS {
+                        peer.send(&frames).await?;
+                    }
+                }
+                Event::Data { bytes, .. } => {
+                    got += bytes.len();
+                    if got == LENGTH {
+                        peer.answer(asked, 200, b"done").await?;
+                    }
+                }
+                _ => {}
+            }
+        }
+    })
+    .await;
+    for (port_name, endpoint) in [("http", first), ("http2", second.addr())] {
+        let world = world(settings(), port_name, endpoint).await;
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4096).expect("a small buffer");
+        // Else the gateway's kernel takes all of it.
+        socket2::SockRef::from(&socket)
+            .set_tcp_mss(536)
+            .expect("small segments");
+        let mut client = socket.connect(world.web).await.expect("connects");
+        let head = format!("POST / HTTP/1.1\r\nHost: web\r\nContent-Length: {LENGTH}\r\n\r\n");
+        client.write_all(head.as_bytes()).await.expect("sent");
+        let sent = timeout(SOON, client.write_all(&vec![0; LENGTH])).await;
+        assert!(matches!(sent, Ok(Ok(()))), "{port_name}: {sent:?}");
+        let mut client = RawHttp::over(client);
+        for _ in 0..INTERIMS {
+            let head = client.read_head().await.expect("an interim head");
+            assert!(head.first_line.contains("103"), "{port_name}: {head:?}");
+        }
+        let reply = client.read_response().await.expect("an answer");
+        assert_eq!((reply.status, reply.text()), (200, "done".into()));
+    }
 }
