@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 /// When a client connection is to end, of whatever version it is (`timeouts.connection_age`).
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Age(Option<Instant>);
+pub(super) struct Age(Option<Instant>);
 
 impl Age {
     /// Of a connection that begins now.
-    pub(crate) fn new(shard: &Shard) -> Self {
+    pub(super) fn new(shard: &Shard) -> Self {
         let limit = shard.settings.timeouts.connection_age.0;
         if limit.is_zero() {
             return Self(None);
@@ -20,12 +20,12 @@ impl Age {
     }
 
     /// Is the next response to be the last?
-    pub(crate) fn is_over(self) -> bool {
+    pub(super) fn is_over(self) -> bool {
         self.0.is_some_and(|end| Instant::now() >= end)
     }
 
     /// Until then; `None`: it does not end by its age.
-    pub(crate) fn left(self) -> Option<Duration> {
+    pub(super) fn left(self) -> Option<Duration> {
         self.0
             .map(|end| end.saturating_duration_since(Instant::now()))
     }

@@ -15,17 +15,17 @@ use pointsman_telemetry::Flags;
 use pointsman_wire::http1::{LocalResponse, RequestKind, write_local_response};
 
 /// A reply without its framing.
-pub(crate) struct Answer<'a> {
-    pub(crate) status: u16,
-    pub(crate) flags: Flags,
+pub(super) struct Answer<'a> {
+    pub(super) status: u16,
+    pub(super) flags: Flags,
     /// As in [`Local`](super::local::Local).
-    pub(crate) details: &'static str,
-    pub(crate) fields: &'a [(&'a str, &'a str)],
-    pub(crate) body: &'a [u8],
+    pub(super) details: &'static str,
+    pub(super) fields: &'a [(&'a str, &'a str)],
+    pub(super) body: &'a [u8],
 }
 
 /// The `Location` of a redirect, if it has one. `port`: see [`Received::port`]. `matched` is the length of the matched prefix of `path`.
-pub(crate) fn location<F: ?Sized>(
+pub(super) fn location<F: ?Sized>(
     redirect: &Redirect,
     request: &Request<'_, F>,
     matched: usize,
@@ -45,7 +45,7 @@ pub(crate) fn location<F: ?Sized>(
 }
 
 /// A direct response.
-pub(crate) fn direct(response: &DirectResponse) -> Answer<'_> {
+pub(super) fn direct(response: &DirectResponse) -> Answer<'_> {
     Answer {
         status: response.status,
         flags: Flags::EMPTY,
@@ -60,7 +60,7 @@ pub(crate) fn direct(response: &DirectResponse) -> Answer<'_> {
 
 impl Answer<'_> {
     /// Appends the reply, changed; what is told with it.
-    pub(crate) fn write(
+    pub(super) fn write(
         &self,
         out: &mut Vec<u8>,
         changes: &Changes,

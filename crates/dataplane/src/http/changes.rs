@@ -19,7 +19,7 @@ use std::{
 
 /// What is done to the fields of the response to a routed request, whoever makes it (VS-H-106).
 #[derive(Default)]
-pub(crate) enum Changes {
+pub(super) enum Changes {
     #[default]
     Nothing,
     /// The operations of the rule and of its destination at this index, if it has any.
@@ -32,7 +32,7 @@ impl Changes {
     /// Those of the rule and its destination at `target`, then `last`. They are copied only if there
     /// is a `last`, or if a value asks for something: `facts` of the request are gone by the time
     /// there is a response.
-    pub(crate) fn new(
+    pub(super) fn new(
         rule: &Arc<Rule>,
         target: Option<usize>,
         last: Option<FieldOps>,
@@ -50,7 +50,7 @@ impl Changes {
     }
 
     /// The operations, level by level.
-    pub(crate) fn levels(&self) -> Levels<'_> {
+    pub(super) fn levels(&self) -> Levels<'_> {
         match self {
             Self::Nothing => Levels::new(),
             Self::Rule(rule, target) => levels(rule, *target, |headers| &headers.response),
@@ -60,7 +60,7 @@ impl Changes {
 }
 
 /// The received fields to leave out and the ones to append.
-pub(crate) fn operations<'a, 'n>(
+pub(super) fn operations<'a, 'n>(
     levels: &Levels<'a>,
     names: impl Iterator<Item = &'n str> + Clone,
     facts: &impl Facts,
@@ -71,10 +71,10 @@ pub(crate) fn operations<'a, 'n>(
 }
 
 /// What the process knows: the time and its machine.
-pub(crate) struct Process<'a> {
-    pub(crate) cx: &'a Context<'a>,
+pub(super) struct Process<'a> {
+    pub(super) cx: &'a Context<'a>,
     /// When the request began.
-    pub(crate) started: Instant,
+    pub(super) started: Instant,
 }
 
 impl Facts for Process<'_> {
@@ -96,12 +96,12 @@ impl Facts for Process<'_> {
 }
 
 /// What is known of a response.
-pub(crate) struct Response<'a, 'h> {
-    pub(crate) status: u16,
-    pub(crate) flags: Flags,
-    pub(crate) details: &'static str,
+pub(super) struct Response<'a, 'h> {
+    pub(super) status: u16,
+    pub(super) flags: Flags,
+    pub(super) details: &'static str,
     /// Who gave it, and what it said; `None` for one of our own.
-    pub(crate) from: Option<(&'a Socket, &'a ResponseHead<'h>)>,
+    pub(super) from: Option<(&'a Socket, &'a ResponseHead<'h>)>,
 }
 
 impl Facts for Response<'_, '_> {

@@ -29,7 +29,7 @@ use std::{
 
 /// How a client connection finds its host table: looked up again only when the view changes.
 #[derive(Default)]
-pub(crate) struct TableCache {
+pub(super) struct TableCache {
     found: Cell<Option<(u64, Found)>>,
     /// The text of the peer's address, at a gateway.
     peer: OnceCell<Box<str>>,
@@ -67,7 +67,7 @@ impl TableCache {
 
 /// Parses and routes the head at the start of `input`. What is to be sent is appended to `out`.
 /// `last`: the connection has had all the requests it may have.
-pub(crate) fn decide(
+pub(super) fn decide(
     cx: &Context<'_>,
     cache: &mut TableCache,
     input: &[u8],
@@ -86,7 +86,7 @@ pub(crate) fn decide(
 
 /// Routes a head, whichever version of HTTP it came in. What is to be sent is appended to `out`, or
 /// in the step where it is HTTP/2.
-pub(crate) fn decide_head(
+pub(super) fn decide_head(
     cx: &Context<'_>,
     cache: &mut TableCache,
     head: &RequestHead<'_>,

@@ -10,7 +10,7 @@ use tokio::task::coop::consume_budget;
 /// head, and afterwards what was received behind the body. False if the connection cannot be used
 /// any more: the body is longer, malformed, or its sender is gone or too slow. Adds to `received` what
 /// there was of the body. Waits by `lease`.
-pub(crate) async fn discard(
+pub(super) async fn discard(
     cx: &Context<'_>,
     lease: &Lease,
     body: BodyLength,

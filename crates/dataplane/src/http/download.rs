@@ -29,7 +29,7 @@ pub(super) const FRAMING: usize = 64;
 
 /// How receiving a response ended.
 #[derive(Debug)]
-pub(crate) enum Download {
+pub(super) enum Download {
     /// Passed on whole.
     Done {
         status: u16,
@@ -83,7 +83,7 @@ impl Download {
 
 /// Streams one response. `out` holds the request head until the first byte of the response is
 /// there, and is then reused for the response: until then a replay is possible.
-pub(crate) async fn download(
+pub(super) async fn download(
     cx: &Context<'_>,
     operations: &Levels<'_>,
     upstream: &Socket,

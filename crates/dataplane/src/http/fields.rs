@@ -3,7 +3,7 @@ use pointsman_route::Fields;
 use pointsman_wire::http1::{RequestHead, ResponseHead};
 
 /// The fields of a parsed head.
-pub(crate) struct HeadFields<'a, 'h>(pub(crate) &'a RequestHead<'h>);
+pub(super) struct HeadFields<'a, 'h>(pub(super) &'a RequestHead<'h>);
 
 impl Fields for HeadFields<'_, '_> {
     fn each<'s>(&'s self, name: &str, f: &mut dyn FnMut(&'s [u8])) {
@@ -16,7 +16,7 @@ impl Fields for HeadFields<'_, '_> {
 }
 
 /// The fields of a parsed response.
-pub(crate) struct ResponseFields<'a, 'h>(pub(crate) &'a ResponseHead<'h>);
+pub(super) struct ResponseFields<'a, 'h>(pub(super) &'a ResponseHead<'h>);
 
 impl Fields for ResponseFields<'_, '_> {
     fn each<'s>(&'s self, name: &str, f: &mut dyn FnMut(&'s [u8])) {

@@ -8,12 +8,12 @@ use pointsman_wire::{
 };
 
 /// How the client of a request is answered while nobody knows where it goes.
-pub(crate) fn asks(head: &RequestHead<'_>) -> Option<Dialect> {
+pub(super) fn asks(head: &RequestHead<'_>) -> Option<Dialect> {
     answered_in(call(head.method, head.values("content-type")), false)
 }
 
 /// The same of a head that only HTTP/2 has read so far.
-pub(crate) fn asks_in(head: &http::request::Parts) -> Option<Dialect> {
+pub(super) fn asks_in(head: &http::request::Parts) -> Option<Dialect> {
     let content_type = head.headers.get_all(http::header::CONTENT_TYPE);
     let content_type = content_type.iter().map(http::HeaderValue::as_bytes);
     answered_in(call(head.method.as_str(), content_type), false)
@@ -30,14 +30,14 @@ impl RequestFacts {
 }
 
 /// The status in a `grpc-status` field; what is none is 2, UNKNOWN.
-pub(crate) fn status(value: &[u8]) -> u8 {
+pub(super) fn status(value: &[u8]) -> u8 {
     let text = std::str::from_utf8(value).ok();
     text.and_then(|text| text.trim().parse().ok()).unwrap_or(2)
 }
 
 /// What the client and the metrics are told of an answer of our own: HTTP's status, and gRPC's to a
 /// gRPC request.
-pub(crate) fn told(answer: u16, facts: &RequestFacts) -> (u16, Option<u8>) {
+pub(super) fn told(answer: u16, facts: &RequestFacts) -> (u16, Option<u8>) {
     match facts.grpc.is_some() && is_failure(answer) {
         true => (200, Some(code(answer, facts))),
         false => (answer, None),
@@ -46,7 +46,7 @@ pub(crate) fn told(answer: u16, facts: &RequestFacts) -> (u16, Option<u8>) {
 
 /// By which status a call counts: by its own, else by what that of HTTP means, as with Envoy; `None`
 /// where there was no answer.
-pub(crate) fn counted(own: Option<u8>, status: u16) -> Option<u8> {
+pub(super) fn counted(own: Option<u8>, status: u16) -> Option<u8> {
     own.or_else(|| (status > 0).then(|| status_of(status)))
 }
 
@@ -69,7 +69,7 @@ const LONGEST_MESSAGE: usize = 1024;
 
 /// Hands the answer on as the client wants it: to a gRPC request a failure is a head without a body
 /// that is its own trailers. An abort that says `grpc-status` by itself is one already.
-pub(crate) fn shaped<T>(
+pub(super) fn shaped<T>(
     answer: &Answer<'_>,
     facts: &RequestFacts,
     hand_on: impl FnOnce(&Answer<'_>) -> T,
@@ -95,7 +95,7 @@ fn is_content_type(name: &str) -> bool {
 }
 
 /// Hands a failure on as a head without a body that is its own trailers.
-pub(crate) fn trailers_only<T>(
+pub(super) fn trailers_only<T>(
     answer: &Answer<'_>,
     status: u8,
     dialect: Dialect,

@@ -9,12 +9,12 @@ use pointsman_wire::{
 
 /// Why the gateway answers by itself: status, flag, details and body (VS-H-125..143).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Local {
-    pub(crate) status: u16,
-    pub(crate) flags: Flags,
+pub(super) struct Local {
+    pub(super) status: u16,
+    pub(super) flags: Flags,
     /// A stable word for the log: Envoy's response code details where it has one for the case.
-    pub(crate) details: &'static str,
-    pub(crate) body: &'static str,
+    pub(super) details: &'static str,
+    pub(super) body: &'static str,
 }
 
 const fn local(status: u16, flags: Flags, details: &'static str, body: &'static str) -> Local {
@@ -27,44 +27,44 @@ const fn local(status: u16, flags: Flags, details: &'static str, body: &'static 
 }
 
 /// A host was found, but none of its rules takes the request (VS-H-6).
-pub(crate) const NO_ROUTE: Local = local(404, Flags::NR, "route_not_found", "");
+pub(super) const NO_ROUTE: Local = local(404, Flags::NR, "route_not_found", "");
 /// Nothing recognises the request, and passing it through would connect to ourselves.
-pub(crate) const SELF_CONNECT: Local = local(
+pub(super) const SELF_CONNECT: Local = local(
     404,
     Flags::NR,
     "passthrough_to_self",
     "no route recognises this request, and its original destination is this gateway itself\n",
 );
 /// The chosen endpoint is this gateway: a Service whose endpoint has the address of a frontend.
-pub(crate) const SELF_ENDPOINT: Local = local(
+pub(super) const SELF_ENDPOINT: Local = local(
     503,
     Flags::UF,
     "endpoint_is_self",
     "the endpoint of this service is this gateway itself\n",
 );
 /// Unmatched in REGISTRY_ONLY mode (VS-H-140).
-pub(crate) const BLACKHOLE: Local = local(502, Flags::EMPTY, "direct_response", "");
+pub(super) const BLACKHOLE: Local = local(502, Flags::EMPTY, "direct_response", "");
 /// The destination names a host, port or subset that does not exist (VS-H-126).
-pub(crate) const NO_CLUSTER: Local = local(503, Flags::NC, "cluster_not_found", "");
+pub(super) const NO_CLUSTER: Local = local(503, Flags::NC, "cluster_not_found", "");
 /// No endpoint can be used (VS-H-127).
-pub(crate) const NO_ENDPOINT: Local =
+pub(super) const NO_ENDPOINT: Local =
     local(503, Flags::UH, "no_healthy_upstream", "no healthy upstream");
 /// Connecting failed (VS-H-128). The log adds the words for why.
-pub(crate) const CONNECT_FAILED: Local = local(
+pub(super) const CONNECT_FAILED: Local = local(
     503,
     Flags::UF,
     "upstream_reset_before_response_started{remote_connection_failure}",
     "upstream connect error or disconnect/reset before headers. reset reason: connection failure",
 );
 /// The same, and nobody was asked: there is no route, no port left, no file.
-pub(crate) const CONNECT_FAILED_HERE: Local = local(
+pub(super) const CONNECT_FAILED_HERE: Local = local(
     503,
     Flags::UF,
     "upstream_reset_before_response_started{local_connection_failure}",
     "upstream connect error or disconnect/reset before headers. reset reason: connection failure",
 );
 /// Connecting took too long (VS-H-129).
-pub(crate) const CONNECT_TIMEOUT: Local = local(
+pub(super) const CONNECT_TIMEOUT: Local = local(
     503,
     Flags::UF,
     "upstream_reset_before_response_started{connection_timeout}",
@@ -72,94 +72,94 @@ pub(crate) const CONNECT_TIMEOUT: Local = local(
 );
 /// The backend or its endpoint has as many connections or requests as their limits allow
 /// (VS-H-132).
-pub(crate) const OVERFLOW: Local = local(
+pub(super) const OVERFLOW: Local = local(
     503,
     Flags::UO,
     "upstream_reset_before_response_started{overflow}",
     "upstream connect error or disconnect/reset before headers. reset reason: overflow",
 );
 /// The endpoint reset the stream before it answered (VS-H-131).
-pub(crate) const UPSTREAM_RESET: Local = local(
+pub(super) const UPSTREAM_RESET: Local = local(
     503,
     Flags::UR,
     "upstream_reset_before_response_started{remote_reset}",
     "upstream connect error or disconnect/reset before headers. reset reason: remote reset",
 );
 /// The endpoint refused the stream, or left it out when it said goodbye (VS-H-131).
-pub(crate) const UPSTREAM_REFUSED: Local = local(
+pub(super) const UPSTREAM_REFUSED: Local = local(
     503,
     Flags::UR,
     "upstream_reset_before_response_started{remote_refused_stream_reset}",
     "upstream connect error or disconnect/reset before headers. reset reason: remote refused stream reset",
 );
 /// The endpoint closed before it answered (VS-H-130).
-pub(crate) const UPSTREAM_CLOSED: Local = local(
+pub(super) const UPSTREAM_CLOSED: Local = local(
     503,
     Flags::UC,
     "upstream_reset_before_response_started{connection_termination}",
     "upstream connect error or disconnect/reset before headers. reset reason: connection termination",
 );
 /// No connection of a backend that has as many as it may came free in `timeouts.pending`.
-pub(crate) const PENDING_TIMEOUT: Local = local(
+pub(super) const PENDING_TIMEOUT: Local = local(
     503,
     Flags::UO,
     "pending_timeout",
     "upstream connect error or disconnect/reset before headers. reset reason: overflow",
 );
 /// One try took longer than `perTryTimeout`, and there is no other (VS-H-75).
-pub(crate) const TRY_TIMEOUT: Local = local(
+pub(super) const TRY_TIMEOUT: Local = local(
     504,
     Flags::UT,
     "upstream_per_try_timeout",
     "upstream request timeout",
 );
 /// The endpoint's response is malformed (VS-H-134).
-pub(crate) const BAD_RESPONSE: Local = local(
+pub(super) const BAD_RESPONSE: Local = local(
     502,
     Flags::UPE,
     "upstream_reset_before_response_started{protocol_error}",
     "the upstream's response is malformed\n",
 );
 /// The endpoint was to speak HTTP/2, and speaks something else (VS-H-134).
-pub(crate) const NO_HTTP2: Local = local(
+pub(super) const NO_HTTP2: Local = local(
     502,
     Flags::UPE,
     "upstream_reset_before_response_started{protocol_error}",
     "the upstream does not speak HTTP/2\n",
 );
 /// The rule's timeout passed (VS-H-133).
-pub(crate) const TIMEOUT: Local = local(
+pub(super) const TIMEOUT: Local = local(
     504,
     Flags::UT,
     "response_timeout",
     "upstream request timeout",
 );
 /// No byte of the response for `timeouts.response`.
-pub(crate) const RESPONSE_IDLE: Local =
+pub(super) const RESPONSE_IDLE: Local =
     local(504, Flags::SI, "stream_idle_timeout", "stream timeout");
 /// No byte of the request body for `timeouts.request_body`.
-pub(crate) const BODY_IDLE: Local = local(
+pub(super) const BODY_IDLE: Local = local(
     408,
     Flags::SI,
     "request_body_timeout",
     "the request body took too long\n",
 );
 /// The head did not arrive within `timeouts.request_head`.
-pub(crate) const HEAD_TIMEOUT: Local = local(
+pub(super) const HEAD_TIMEOUT: Local = local(
     408,
     Flags::DPE,
     "request_header_timeout",
     "the request head took too long\n",
 );
 /// A WebSocket for an endpoint whose HTTP/2 has none (RFC 8441 section 3).
-pub(crate) const NO_WEBSOCKET: Local = local(
+pub(super) const NO_WEBSOCKET: Local = local(
     502,
     Flags::UPE,
     "websocket_not_supported",
     "the upstream's HTTP/2 takes no WebSocket\n",
 );
 /// CONNECT, which no rule can allow yet.
-pub(crate) const CONNECT_REFUSED: Local = local(
+pub(super) const CONNECT_REFUSED: Local = local(
     405,
     Flags::NR,
     "connect_not_allowed",
@@ -168,7 +168,7 @@ pub(crate) const CONNECT_REFUSED: Local = local(
 impl Local {
     /// Appends the reply to a routed request, with the operations of its rule (VS-H-106); what is told with
     /// it.
-    pub(crate) fn write_changed(
+    pub(super) fn write_changed(
         &self,
         out: &mut Vec<u8>,
         changes: &Changes,
@@ -199,7 +199,7 @@ impl Local {
     }
 
     /// Appends the reply to a request whose head is not there: behind it the connection is closed.
-    pub(crate) fn write_unread(&self, out: &mut Vec<u8>) -> Told {
+    pub(super) fn write_unread(&self, out: &mut Vec<u8>) -> Told {
         write_local_response(
             out,
             &LocalResponse {
@@ -224,17 +224,17 @@ impl Local {
 /// A refused request. A connection of HTTP/1 is always closed behind the answer: where the next
 /// request would begin is not known.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Refused {
-    pub(crate) refusal: Refusal,
+pub(super) struct Refused {
+    pub(super) refusal: Refusal,
     /// As in [`RequestFacts`]; its head could be read then.
-    pub(crate) grpc: Option<Dialect>,
+    pub(super) grpc: Option<Dialect>,
     /// It is HEAD, to which no body is an answer (RFC 9110 section 9.3.2).
-    pub(crate) head_only: bool,
+    pub(super) head_only: bool,
 }
 
 impl Refused {
     /// Of a head that could not be read: in what words its client expects the answer is not known.
-    pub(crate) fn unread(refusal: Refusal, head: &[u8]) -> Self {
+    pub(super) fn unread(refusal: Refusal, head: &[u8]) -> Self {
         let head = head.strip_prefix(b"\r\n").unwrap_or(head);
         Self {
             refusal,
@@ -244,7 +244,7 @@ impl Refused {
     }
 
     /// Of a routed request.
-    pub(crate) fn routed(refusal: Refusal, facts: &RequestFacts) -> Self {
+    pub(super) fn routed(refusal: Refusal, facts: &RequestFacts) -> Self {
         Self {
             refusal,
             grpc: facts.grpc,
@@ -254,7 +254,7 @@ impl Refused {
 
     /// Counts it, and appends the reply; what is told with it: HTTP's status, and gRPC's to a gRPC call
     /// (VS-H-144).
-    pub(crate) fn write(&self, counts: &Counts, out: &mut Vec<u8>) -> Told {
+    pub(super) fn write(&self, counts: &Counts, out: &mut Vec<u8>) -> Told {
         counts.refuse_for(self.refusal.reason);
         let text = format!("{}\n", self.refusal.reason.sentence());
         let answer = Answer {

@@ -71,40 +71,40 @@ use std::time::Instant;
 
 /// What must be remembered of a request once its head is written anew.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct RequestFacts {
+struct RequestFacts {
     /// Bytes of the head in the client's buffer.
-    pub(crate) head_len: usize,
-    pub(crate) body: BodyLength,
-    pub(crate) kind: RequestKind,
+    head_len: usize,
+    body: BodyLength,
+    kind: RequestKind,
     /// The client can take another response on this connection.
-    pub(crate) keep_alive: bool,
-    pub(crate) version: Version,
+    keep_alive: bool,
+    version: Version,
     /// May be repeated without harm (RFC 9110 section 9.2.2).
-    pub(crate) idempotent: bool,
+    idempotent: bool,
     /// Asked for another protocol, and that wish was passed on.
-    pub(crate) upgrade: bool,
+    upgrade: bool,
     /// In which dialect of gRPC the client reads our own answers (VS-H-144). gRPC-Web's from the moment
     /// that a backend is chosen to which it is translated (PS-4), and then it is.
-    pub(crate) grpc: Option<Dialect>,
+    grpc: Option<Dialect>,
     /// The body is held back until it is asked for (RFC 9110 section 10.1.1).
-    pub(crate) expects: bool,
+    expects: bool,
     /// What a fault did to the request already: `DI`.
-    pub(crate) injected: Flags,
+    injected: Flags,
     /// What limits its time is the deadline of the gRPC call itself.
-    pub(crate) deadline: bool,
-    pub(crate) started: Instant,
+    deadline: bool,
+    started: Instant,
 }
 
 impl RequestFacts {
     /// Is there a body with bytes in it?
-    pub(crate) fn has_body(&self) -> bool {
+    fn has_body(&self) -> bool {
         !matches!(self.body, BodyLength::None | BodyLength::Length(0))
     }
 
     /// Can the connection be kept behind an answer that was made before the body was looked at? Up to `most`
     /// bytes of it are read and thrown away then (VS-H-51). A body that is held back may never come,
     /// or come after all: then only closing is safe.
-    pub(crate) fn keeps_discarding(&self, most: u64) -> bool {
+    fn keeps_discarding(&self, most: u64) -> bool {
         self.keep_alive
             && match self.body {
                 BodyLength::None => true,

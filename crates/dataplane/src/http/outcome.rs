@@ -16,7 +16,7 @@ use pointsman_telemetry::Flags;
 use pointsman_wire::http1::Refusal;
 
 /// What became of a request.
-pub(crate) enum Outcome {
+pub(super) enum Outcome {
     /// Answered whole.
     Answered {
         status: u16,

@@ -17,14 +17,14 @@ use pointsman_wire::http1::{
 };
 
 /// Who decides whether the client gets a response.
-pub(crate) struct Gate<'a> {
-    pub(crate) forward: &'a Forward,
-    pub(crate) tries: &'a Tries<'a>,
+pub(super) struct Gate<'a> {
+    pub(super) forward: &'a Forward,
+    pub(super) tries: &'a Tries<'a>,
     /// What another try would send.
-    pub(crate) kept: &'a Kept,
+    pub(super) kept: &'a Kept,
     /// The same of a body that travels in pieces.
-    pub(crate) pieces: Option<&'a Pieces>,
-    pub(crate) progress: &'a Progress,
+    pub(super) pieces: Option<&'a Pieces>,
+    pub(super) progress: &'a Progress,
 }
 
 impl Gate<'_> {

@@ -22,7 +22,7 @@ use pointsman_wire::{
 use std::{rc::Rc, sync::Arc, time::Duration};
 
 /// What to do with the bytes received so far.
-pub(crate) enum Step {
+pub(super) enum Step {
     /// The head is incomplete.
     NeedMore,
     /// Malformed: refuse and close.
@@ -48,7 +48,7 @@ impl Step {
     }
 
     /// Of a routed request: whom it counts for.
-    pub(crate) fn routed(&self) -> Option<(&ClusterStats, &RequestFacts)> {
+    pub(super) fn routed(&self) -> Option<(&ClusterStats, &RequestFacts)> {
         match self {
             Self::Reply(reply) => Some((&reply.stats, &reply.facts)),
             Self::Answered(answered) => Some((&answered.stats, &answered.facts)),
@@ -69,43 +69,43 @@ impl Step {
 }
 
 /// An answer that a rule made.
-pub(crate) struct Answered {
-    pub(crate) facts: RequestFacts,
-    pub(crate) told: Told,
-    pub(crate) stats: Rc<ClusterStats>,
+pub(super) struct Answered {
+    pub(super) facts: RequestFacts,
+    pub(super) told: Told,
+    pub(super) stats: Rc<ClusterStats>,
 }
 
 /// A reply of our own to a well-formed request.
-pub(crate) struct Reply {
-    pub(crate) facts: RequestFacts,
-    pub(crate) local: Local,
-    pub(crate) stats: Rc<ClusterStats>,
+pub(super) struct Reply {
+    pub(super) facts: RequestFacts,
+    pub(super) local: Local,
+    pub(super) stats: Rc<ClusterStats>,
     /// Only of a routed request (VS-H-106).
-    pub(crate) changes: Changes,
+    pub(super) changes: Changes,
 }
 
 /// A request on its way to a backend.
-pub(crate) struct Forward {
-    pub(crate) facts: RequestFacts,
-    pub(crate) to: To,
+pub(super) struct Forward {
+    pub(super) facts: RequestFacts,
+    pub(super) to: To,
     /// The rule's `timeout` (VS-H-63).
-    pub(crate) timeout: Option<Duration>,
+    pub(super) timeout: Option<Duration>,
     /// What is tried again; `None`: as nobody said otherwise.
-    pub(crate) retries: Option<Arc<RetriesInForce>>,
+    pub(super) retries: Option<Arc<RetriesInForce>>,
     /// What is done to the response.
-    pub(crate) changes: Changes,
+    pub(super) changes: Changes,
     /// Copies for mirrors (VS-H-86).
-    pub(crate) copies: Option<Box<Copies>>,
+    pub(super) copies: Option<Box<Copies>>,
     /// The head, where the endpoint speaks HTTP/2 (PS-60); otherwise it is in `out`.
     /// Without the fields of the client's request where they all go with it as they are: those are
     /// given to it afterwards.
-    pub(crate) http2: Option<Box<Outgoing<http::Request<()>>>>,
+    pub(super) http2: Option<Box<Outgoing<http::Request<()>>>>,
     /// What answers the key of a WebSocket whose version of HTTP changes. Boxed, as it is rare.
     pub(super) accept: Option<Box<Accept>>,
 }
 
 /// Where a request goes.
-pub(crate) enum To {
+pub(super) enum To {
     /// An endpoint of a backend.
     Cluster(Rc<ClusterState>),
     /// The original destination: nothing recognised the request (LIS-62).
@@ -131,7 +131,7 @@ impl Forward {
     }
 
     /// The counters of the backend.
-    pub(crate) fn stats(&self) -> &Rc<ClusterStats> {
+    pub(super) fn stats(&self) -> &Rc<ClusterStats> {
         match &self.to {
             To::Cluster(cluster) => &cluster.stats,
             To::Original(_, stats) => stats,

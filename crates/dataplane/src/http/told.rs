@@ -5,14 +5,14 @@ use pointsman_telemetry::{ClusterStats, Flags, RequestProtocol};
 
 /// How a request was answered.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Told {
+pub(super) struct Told {
     /// By HTTP; 0: not at all.
-    pub(crate) status: u16,
+    pub(super) status: u16,
     /// By gRPC, to a call that got such a status.
-    pub(crate) grpc: Option<u8>,
-    pub(crate) flags: Flags,
+    pub(super) grpc: Option<u8>,
+    pub(super) flags: Flags,
     /// As in [`Local`](super::local::Local).
-    pub(crate) details: &'static str,
+    pub(super) details: &'static str,
 }
 
 impl Told {

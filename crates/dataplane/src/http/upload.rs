@@ -21,18 +21,18 @@ use pointsman_wire::http1::{
 };
 
 /// Who is told of the bytes that pass.
-pub(crate) struct Taken<'a> {
+pub(super) struct Taken<'a> {
     /// Mirrors.
-    pub(crate) copies: Option<&'a Copies>,
+    pub(super) copies: Option<&'a Copies>,
     /// Another try.
-    pub(crate) kept: &'a Kept,
-    pub(crate) progress: &'a Progress,
-    pub(crate) sending: &'a Sending,
+    pub(super) kept: &'a Kept,
+    pub(super) progress: &'a Progress,
+    pub(super) sending: &'a Sending,
 }
 
 /// Streams a body. `input` holds what was received behind the head, and afterwards what was
 /// received behind the body.
-pub(crate) async fn upload(
+pub(super) async fn upload(
     client: &Socket,
     upstream: &Socket,
     shard: &Shard,

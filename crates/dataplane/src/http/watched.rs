@@ -14,7 +14,7 @@ use std::{
 };
 
 /// Why an exchange was given up while it waited.
-pub(crate) enum Stall {
+pub(super) enum Stall {
     /// Nothing moved for too long.
     Idle,
     /// The client, or the endpoint, took nothing of what was written to it for too long.
@@ -128,7 +128,7 @@ pub(super) async fn awaited<T>(
 /// Runs `future` as long as bytes move: given up after `limit` without any, or after
 /// `timeouts.write` in which the client took none of what was written to it. `sending`: of
 /// the try that it is, if it is one.
-pub(crate) async fn watched<T>(
+pub(super) async fn watched<T>(
     cx: &Context<'_>,
     progress: &Progress,
     sending: Option<&Sending>,

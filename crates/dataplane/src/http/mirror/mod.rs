@@ -31,7 +31,7 @@ use std::{
 
 /// The copies of one request, until they are complete and sent. Dropped before that, they are
 /// counted as dropped.
-pub(crate) struct Copies {
+pub(super) struct Copies {
     to: RefCell<SmallVec<[Recipient; 1]>>,
     /// Head and body as they are sent by HTTP/1; only the body where no mirror speaks that.
     bytes: RefCell<Vec<u8>>,
@@ -145,7 +145,7 @@ impl Copies {
 
     /// Adds bytes of the body in the framing they are sent in. Beyond the limit the copies are
     /// dropped.
-    pub(crate) fn add(&self, bytes: &[u8]) {
+    pub(super) fn add(&self, bytes: &[u8]) {
         if self.to.borrow().is_empty() {
             return;
         }
@@ -168,7 +168,7 @@ impl Copies {
     }
 
     /// Adds a piece of a body that has no framing of its own.
-    pub(crate) fn piece(&self, data: &[u8]) {
+    pub(super) fn piece(&self, data: &[u8]) {
         if !self.chunked.get() {
             return self.add(data);
         }
@@ -182,12 +182,12 @@ impl Copies {
     }
 
     /// What follows the last piece.
-    pub(crate) fn trailed(&self, trailers: &HeaderMap) {
+    pub(super) fn trailed(&self, trailers: &HeaderMap) {
         *self.trailers.borrow_mut() = Some(trailers.clone());
     }
 
     /// The body that came in pieces is complete.
-    pub(crate) fn pieces_end(&self) {
+    pub(super) fn pieces_end(&self) {
         let trailers = self.trailers.take();
         if !self.chunked.get() {
             match trailers {
@@ -223,7 +223,7 @@ impl Copies {
     }
 
     /// The request is complete: sends its copies, and does not wait for that.
-    pub(crate) fn send(&self) {
+    pub(super) fn send(&self) {
         let (to, bytes) = self.take();
         let bytes = Bytes::from(bytes);
         for Recipient { cluster, http2 } in to {
