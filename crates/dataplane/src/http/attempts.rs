@@ -7,7 +7,7 @@ use super::{
     choosing::{pick, present},
     connecting::{self, Found, NoConnection, connection, overflow},
     local::{self, Local},
-    outcome::{End, Failure, FailureKind, Outcome},
+    outcome::{End, Failure, FailureKind, Outcome, Upgraded},
     progress::{Progress, Sending},
     step::Forward,
     try_time::{TryTime, in_time},
@@ -225,12 +225,12 @@ async fn attempts(
             }
             End::Upgraded(reply) => {
                 return match upstream {
-                    Some(upstream) => Outcome::Upgraded {
+                    Some(upstream) => Outcome::Upgraded(Box::new(Upgraded {
                         upstream,
                         in_flight,
                         request: place,
                         reply,
-                    },
+                    })),
                     // There is none without a connection.
                     None => Outcome::Reply(local::CONNECT_FAILED),
                 };

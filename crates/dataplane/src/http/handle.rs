@@ -3,7 +3,7 @@ use super::{
     Context, attempts,
     http1_request::Http1Request,
     local::Refused,
-    outcome::Outcome,
+    outcome::{Outcome, Upgraded},
     progress::Progress,
     reply::{Unread, answer, body_of},
     serve::End,
@@ -189,12 +189,13 @@ async fn proxy(
             over(status, flags, details_of_cut(cx, flags));
             return Then::Break(End::behind_broken(cx, &progress, flags));
         }
-        Outcome::Upgraded {
-            upstream,
-            in_flight,
-            request,
-            reply,
-        } => {
+        Outcome::Upgraded(upgraded) => {
+            let Upgraded {
+                upstream,
+                in_flight,
+                request,
+                reply,
+            } = *upgraded;
             let first = std::mem::take(input);
             let end = websocket::run(cx, forward.stats(), &upstream, first, reply, &progress).await;
             drop((in_flight, request));

@@ -24,20 +24,24 @@ pub(super) enum Outcome {
         /// Why the request was not tried again, if its policy would have it so.
         flags: Flags,
     },
-    /// The endpoint switched protocols; both sides speak HTTP/1.
-    Upgraded {
-        upstream: Upstream,
-        in_flight: InFlight,
-        /// It goes on counting as a request of its backend (BE-67).
-        request: Option<Counted>,
-        reply: Vec<u8>,
-    },
+    /// The endpoint switched protocols; both sides speak HTTP/1. Boxed, as outcomes are moved at every
+    /// turn of a request, and it is by far the largest.
+    Upgraded(Box<Upgraded>),
     /// Nothing was sent to the client; this is to be.
     Reply(Local),
     /// As `Reply`, for a body with wrong framing; as `Abort` where the client gets a response already.
     Refused(Refusal),
     /// The client must see a cut.
     Abort { status: u16, flags: Flags },
+}
+
+/// What a connection carries whose protocol was switched.
+pub(super) struct Upgraded {
+    pub(super) upstream: Upstream,
+    pub(super) in_flight: InFlight,
+    /// It goes on counting as a request of its backend (BE-67).
+    pub(super) request: Option<Counted>,
+    pub(super) reply: Vec<u8>,
 }
 
 impl Outcome {

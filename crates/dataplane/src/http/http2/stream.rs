@@ -337,7 +337,7 @@ impl Stream<'_> {
                 return over(status, flags, details);
             }
             // Only HTTP/1 clients switch protocols; this stream's upgrade is a tunnel of pieces.
-            Outcome::Upgraded { .. } => return self.answering.reset(Reason::INTERNAL_ERROR),
+            Outcome::Upgraded(_) => return self.answering.reset(Reason::INTERNAL_ERROR),
         };
         let received = progress.moved.received.get();
         self.answer(Some(forward.routed()), told, received, out, None)
