@@ -187,14 +187,14 @@ pub(super) fn pass_head(
     if let Some(accept) = accept.filter(|_| from == Version::Http2) {
         extra.push(("Sec-WebSocket-Accept", accept.as_bytes().to_vec().into()));
     }
-    let date = Date::now();
-    let dated = is_dated(&head, &extra);
+    let undated = !(interim || upgraded || is_dated(&head, &extra));
+    let date = undated.then(Date::now);
     let mut extra = action::lines(&extra);
-    if !(interim || upgraded || dated) {
-        extra.push(("date", date.text().as_bytes()));
-    }
     match client {
         Client::Http1(out) => {
+            if let Some(date) = &date {
+                extra.push(("date", date.bytes()));
+            }
             let connection = match head.upgrade.filter(|_| upgraded) {
                 Some(upgrade) => ConnectionOption::Upgrade(upgrade.protocols),
                 None if interim || (client_keeps && facts.version == Version::Http11) => {
@@ -207,7 +207,8 @@ pub(super) fn pass_head(
             write_response(out, &head, connection, facts.version, to_client, &extra);
         }
         Client::Http2(stream) => {
-            let response = http2::outgoing_response(&head, to_client, &extra)
+            let date = date.and_then(|date| date.value());
+            let response = http2::outgoing_response(&head, to_client, &extra, date)
                 .map_err(|refusal| Download::Malformed(refusal.reason.as_str()))?;
             let end = !interim
                 && !upgraded

@@ -1,7 +1,8 @@
 //! The time as responses tell it: those that no upstream made, and those that came without it (RFC 9110
 //! section 6.6.1).
+use http::HeaderValue;
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     io::Write,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -9,6 +10,9 @@ use std::{
 thread_local! {
     /// Each shard is a thread, and writes the time anew once a second.
     static NOW: Cell<Option<Date>> = const { Cell::new(None) };
+
+    /// The same as HTTP/2 has it, of the second in which it was last asked for.
+    static VALUE: RefCell<Option<(u64, HeaderValue)>> = const { RefCell::new(None) };
 }
 
 /// A moment, in the one form of it that is to be sent.
@@ -46,6 +50,23 @@ impl Date {
     pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.text).unwrap_or_default()
     }
+
+    /// Its bytes, which need no look at them.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// The value that HTTP/2 shares between all responses of this second.
+    pub(crate) fn value(&self) -> Option<HeaderValue> {
+        VALUE.with_borrow_mut(|last| match last {
+            Some((second, value)) if *second == self.second => Some(value.clone()),
+            _ => {
+                let value = HeaderValue::from_bytes(&self.text).ok()?;
+                *last = Some((self.second, value.clone()));
+                Some(value)
+            }
+        })
+    }
 }
 
 fn second(time: SystemTime) -> u64 {
@@ -62,6 +83,15 @@ mod tests {
     fn a_moment_is_written_as_the_specification_has_it() {
         let time = UNIX_EPOCH + Duration::from_secs(784_111_777);
         assert_eq!(Date::of(time).text(), "Sun, 06 Nov 1994 08:49:37 GMT");
+    }
+
+    #[test]
+    fn a_value_is_that_of_its_own_second() {
+        for seconds in [784_111_777, 784_111_777, 784_111_778, 784_111_777] {
+            let date = Date::of(UNIX_EPOCH + Duration::from_secs(seconds));
+            let value = date.value().expect("visible bytes");
+            assert_eq!(value.as_bytes(), date.bytes());
+        }
     }
 
     #[test]

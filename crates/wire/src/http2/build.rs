@@ -6,7 +6,7 @@
 //! are, the map itself changes hands ([`Outgoing`]).
 
 use bytes::{BufMut, Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, TE};
+use http::header::{CONTENT_LENGTH, DATE, TE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 
@@ -70,12 +70,12 @@ pub fn to_response(
     body: ResponseBody,
     extra: &[(&str, &[u8])],
 ) -> Result<Response<()>, Refusal> {
-    let response = outgoing_response(head, body, extra)?;
+    let response = outgoing_response(head, body, extra, None)?;
     Ok(response.with(|| head.source.cloned().unwrap_or_default()))
 }
 
 /// The same, for those who have the fields of the head's [`source`](ResponseHead::source) to give
-/// away.
+/// away. `date` is sent as it is, so that many responses can share it.
 ///
 /// # Errors
 ///
@@ -84,8 +84,9 @@ pub fn outgoing_response(
     head: &ResponseHead<'_>,
     body: ResponseBody,
     extra: &[(&str, &[u8])],
+    date: Option<HeaderValue>,
 ) -> Result<Outgoing<Response<()>>, Refusal> {
-    response(head, body, extra).map_err(Refusal::response)
+    response(head, body, extra, date).map_err(Refusal::response)
 }
 
 /// A message that goes out.
@@ -200,7 +201,7 @@ fn request(
         text.put_slice(host.as_bytes());
     }
     let used = text.len();
-    let (mut target, mut built) = fields.build(text, used)?;
+    let (mut target, mut built) = fields.build(text, used, told.len())?;
     told.write(&mut built)?;
     let uri = match same {
         Some(uri) => uri.clone(),
@@ -261,6 +262,7 @@ fn response(
     head: &ResponseHead<'_>,
     body: ResponseBody,
     extra: &[(&str, &[u8])],
+    date: Option<HeaderValue>,
 ) -> Result<Outgoing<Response<()>>, Reason> {
     let switched = head.status == 101;
     let mut fields = Fields {
@@ -283,7 +285,11 @@ fn response(
     };
     fields.keep(&mut told, FieldSet::EMPTY);
     let room = head.source.map_or(head.len, |_| 0);
-    let (_, mut built) = fields.build(BytesMut::with_capacity(room), 0)?;
+    let more = told.len() + usize::from(date.is_some());
+    let (_, mut built) = fields.build(BytesMut::with_capacity(room), 0, more)?;
+    if let Some(date) = date {
+        built.append(DATE, date)?;
+    }
     told.write(&mut built)?;
     let status = if switched { 200 } else { head.status };
     let mut response = Response::new(());
@@ -316,6 +322,11 @@ impl Told {
         }
     }
 
+    /// How many fields it writes.
+    fn len(&self) -> usize {
+        usize::from(self.te_trailers) + usize::from(self.length.is_some())
+    }
+
     fn write(self, built: &mut Built) -> Result<(), Reason> {
         if self.te_trailers {
             built.append(TE, HeaderValue::from_static("trailers"))?;
@@ -326,9 +337,6 @@ impl Told {
         Ok(())
     }
 }
-
-/// What [`Told`] may add.
-const TOLD: usize = 2;
 
 /// The fields that were built.
 enum Built {
@@ -390,12 +398,17 @@ impl<'a> Fields<'a> {
     }
 
     /// The fields, which point into `text`, behind the first `used` bytes, which are returned, and
-    /// into the source.
-    fn build(&self, mut text: BytesMut, used: usize) -> Result<(Bytes, Built), Reason> {
+    /// into the source. So many `more` will be appended.
+    fn build(
+        &self,
+        mut text: BytesMut,
+        used: usize,
+        more: usize,
+    ) -> Result<(Bytes, Built), Reason> {
         let whole = self.whole_source();
         let start = whole.map_or(0, HeaderMap::len);
         let copies = self.source.is_none();
-        let mut count = TOLD;
+        let mut count = more;
         for field in self.received(start) {
             if copies {
                 text.put_slice(field.value);
@@ -413,8 +426,6 @@ impl<'a> Fields<'a> {
             HeaderValue::from_maybe_shared(value).map_err(|_| Reason::BadFieldValue)
         };
         let mut built = match whole {
-            // Most responses have nothing behind.
-            Some(_) if count == TOLD => Built::Behind(Vec::new()),
             Some(_) => Built::Behind(Vec::with_capacity(count)),
             None => {
                 let map = HeaderMap::try_with_capacity(count);
