@@ -178,16 +178,12 @@ impl HostTable {
         match &self.hosts {
             Hosts::One(host) => Some((HostForm::Any, host)),
             Hosts::Shared(names) => {
-                let mut folded = FixedText::<HOST_BYTES>::default();
                 let (name, bracketed) = without_port(authority);
-                folded.push_lower(name)?;
-                names.find(folded.as_str()?, bracketed)
+                in_lower_case(name, |name| names.find(name, bracketed))
             }
             Hosts::Servers(names) => {
-                let mut folded = FixedText::<HOST_BYTES>::default();
                 let (name, _) = without_port(authority);
-                folded.push_lower(name)?;
-                names.find(folded.as_str()?)
+                in_lower_case(name, |name| names.find(name))
             }
         }
     }
@@ -325,6 +321,23 @@ pub(crate) fn without_port(authority: &str) -> (&str, bool) {
         }
         _ => (authority, false),
     }
+}
+
+/// Finds a host by its name in lower case, which most have as they come: those are not copied.
+fn in_lower_case<T>(name: &str, find: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+    if name.len() > HOST_BYTES {
+        return None;
+    }
+    // Without an end in the middle, so that many bytes are looked at together.
+    let is_lower = name
+        .bytes()
+        .fold(true, |lower, byte| lower & !byte.is_ascii_uppercase());
+    if is_lower {
+        return find(name);
+    }
+    let mut folded = FixedText::<HOST_BYTES>::default();
+    folded.push_lower(name)?;
+    find(folded.as_str()?)
 }
 
 /// Text on the stack, with a bound.

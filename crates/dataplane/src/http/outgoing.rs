@@ -43,8 +43,10 @@ pub(super) fn write_head(
                 accept = Accept::of(head).map(Box::new);
             }
         }
-        let http2 = Some(Box::new(request));
-        return Ok(Written { http2, accept });
+        return Ok(Written {
+            http2: Some(request),
+            accept,
+        });
     }
     if upgrade && head.version == Version::Http2 {
         return Ok(write_opening(head, rewrite, extra, out));

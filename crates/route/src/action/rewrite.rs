@@ -73,7 +73,9 @@ pub type Extra<'a> = SmallVec<[(&'a str, Cow<'a, [u8]>); 8]>;
 pub fn lines<'e>(extra: &'e Extra<'_>) -> SmallVec<[(&'e str, &'e [u8]); 3]> {
     // Small, as it is moved for each message, and hardly one has more of them.
     let mut lines = SmallVec::new();
-    lines.extend(extra.iter().map(|(name, value)| (*name, &**value)));
+    for (name, value) in extra {
+        lines.push((*name, &**value));
+    }
     lines
 }
 

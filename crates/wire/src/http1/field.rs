@@ -155,3 +155,23 @@ pub(crate) fn parse_line(line: &[u8]) -> Result<(&str, &[u8]), Reason> {
         Err(Reason::BadFieldValue)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_byte_of_a_value_is_looked_at() {
+        for length in 1..20 {
+            for (at, byte) in (0..length).flat_map(|at| (0..=u8::MAX).map(move |byte| (at, byte))) {
+                let mut value = vec![b'a'; length];
+                value[at] = byte;
+                let may_stand = !byte.is_ascii_control() || byte == b'\t';
+                assert_eq!(is_value(&value), may_stand, "{byte:#x} at {at} of {length}");
+                // Neighbours do not hide each other.
+                value.fill(byte);
+                assert_eq!(is_value(&value), may_stand, "{byte:#x} {length} times");
+            }
+        }
+    }
+}

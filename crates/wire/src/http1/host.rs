@@ -59,11 +59,7 @@ pub(crate) fn split(value: &[u8]) -> Option<(&[u8], Option<u16>)> {
             (address, rest.get(1..)?)
         }
         _ => {
-            let end = value
-                .iter()
-                .position(|&byte| !NAME_BYTES[usize::from(byte)])
-                .unwrap_or(value.len());
-            let (name, rest) = value.split_at(end);
+            let (name, rest) = value.split_at(name_len(value));
             if name.is_empty() || name.len() > MAX_HOST_NAME || !has_whole_escapes(name) {
                 return None;
             }
@@ -75,6 +71,16 @@ pub(crate) fn split(value: &[u8]) -> Option<(&[u8], Option<u16>)> {
         [b':', digits @ ..] => Some((name, Some(port(digits)?))),
         _ => None,
     }
+}
+
+/// How many bytes at the start may stand in a name: eight looked at together, as long as all may.
+fn name_len(value: &[u8]) -> usize {
+    let may_stand = |byte: &u8| NAME_BYTES[usize::from(*byte)];
+    let (words, _) = value.as_chunks::<8>();
+    let all = |word: &&[u8; 8]| word.iter().fold(true, |all, byte| all & may_stand(byte));
+    let whole = 8 * words.iter().take_while(all).count();
+    let rest = value.get(whole..).unwrap_or_default();
+    whole + rest.iter().take_while(|byte| may_stand(byte)).count()
 }
 
 /// 1 to 5 digits, 0 to 65535.
@@ -98,4 +104,22 @@ fn has_whole_escapes(name: &[u8]) -> bool {
         name.get(at + 1..at + 3)
             .is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_ends_before_the_first_byte_that_may_not_stand_in_it() {
+        for length in 0..20 {
+            for end in 0..=length {
+                let mut value = vec![b'a'; length];
+                value[end..].fill(b':');
+                assert_eq!(name_len(&value), end, "of {length}");
+                value[end..].fill(0xe4);
+                assert_eq!(name_len(&value), end, "of {length}");
+            }
+        }
+    }
 }

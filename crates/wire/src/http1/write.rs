@@ -218,7 +218,9 @@ fn put_fields(out: &mut Vec<u8>, bytes: &[u8], fields: &[Field<'_>], drop: Field
             run.end = end;
             continue;
         }
-        put(out, &[bytes.get(run).unwrap_or_default()]);
+        if !run.is_empty() {
+            put(out, &[bytes.get(run).unwrap_or_default()]);
+        }
         run = if as_written { start..end } else { 0..0 };
         if !as_written {
             put(out, &[field.name.as_bytes(), b": ", field.value, b"\r\n"]);

@@ -6,7 +6,7 @@
 //! are, the map itself changes hands ([`Outgoing`]).
 
 use bytes::{BufMut, Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, DATE, TE};
+use http::header::{self, CONTENT_LENGTH, DATE, TE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 
@@ -42,6 +42,7 @@ pub fn to_request(
 }
 
 /// The same, for those who have the fields of the head's [`source`](RequestHead::source) to give away.
+/// Boxed where it is made: each hand that it goes through would copy it.
 ///
 /// # Errors
 ///
@@ -52,7 +53,7 @@ pub fn outgoing_request(
     scheme: &str,
     body: BodyLength,
     extra: &[(&str, &[u8])],
-) -> Result<Outgoing<Request<()>>, Refusal> {
+) -> Result<Box<Outgoing<Request<()>>>, Refusal> {
     request(head, rewrite, scheme, body, extra).map_err(Refusal::request)
 }
 
@@ -165,7 +166,7 @@ fn request(
     scheme: &str,
     body: BodyLength,
     extra: &[(&str, &[u8])],
-) -> Result<Outgoing<Request<()>>, Reason> {
+) -> Result<Box<Outgoing<Request<()>>>, Reason> {
     let websocket = matches!(rewrite.connection, ConnectionOption::Upgrade(protocols)
         if protocols.eq_ignore_ascii_case("websocket"));
     let tunnel = head.method == "CONNECT" && !websocket;
@@ -210,7 +211,11 @@ fn request(
             new_uri(scheme, host, (!tunnel).then_some(target))?
         }
     };
-    let mut request = Request::new(());
+    let mut outgoing = Box::new(Outgoing {
+        message: Request::new(()),
+        behind: None,
+    });
+    let request = &mut outgoing.message;
     *request.version_mut() = match uri.authority() {
         Some(_) => http::Version::HTTP_2,
         None => http::Version::HTTP_11,
@@ -221,7 +226,8 @@ fn request(
         Method::from_bytes(head.method.as_bytes()).map_err(|_| Reason::BadMethod)?
     };
     *request.uri_mut() = uri;
-    Ok(built.into(request))
+    outgoing.behind = built.put(request);
+    Ok(outgoing)
 }
 
 /// The URI of the request that came in, when nothing of it changes.
@@ -295,7 +301,10 @@ fn response(
     let mut response = Response::new(());
     *response.version_mut() = http::Version::HTTP_2;
     *response.status_mut() = StatusCode::from_u16(status).map_err(|_| Reason::BadStatusLine)?;
-    Ok(built.into(response))
+    Ok(Outgoing {
+        behind: built.put(&mut response),
+        message: response,
+    })
 }
 
 /// What is said about the body, beside the fields that were received.
@@ -360,15 +369,15 @@ impl Built {
         }
     }
 
-    fn into<M: Message>(self, mut message: M) -> Outgoing<M> {
-        let behind = match self {
+    /// Puts them into a message; returns those that come behind the fields it still lacks.
+    fn put(self, message: &mut impl Message) -> Option<Vec<(HeaderName, HeaderValue)>> {
+        match self {
             Self::All(map) => {
                 *message.fields() = map;
                 None
             }
             Self::Behind(fields) => Some(fields),
-        };
-        Outgoing { message, behind }
+        }
     }
 }
 
@@ -515,16 +524,42 @@ fn mark(name: &HeaderName, value: &mut HeaderValue) {
     }
 }
 
-/// The name of a field that is not the source's: for most requests those that are made here, which
-/// need not be checked and lowered each time.
+/// The name of a field that is not the source's: for most messages those that are made here or are
+/// usual, which need not be checked and lowered each time.
 fn name(name: &str) -> Result<HeaderName, Reason> {
     static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
     static PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-    match name {
-        "x-request-id" => Ok(REQUEST_ID.clone()),
-        "x-forwarded-proto" => Ok(PROTO.clone()),
-        _ => HeaderName::from_bytes(name.as_bytes()).map_err(|_| Reason::BadFieldName),
-    }
+    let usual = match name {
+        "x-request-id" => REQUEST_ID.clone(),
+        "x-forwarded-proto" => PROTO.clone(),
+        // Of requests, as clients of HTTP/1 spell them.
+        "Accept" => header::ACCEPT,
+        "Accept-Encoding" => header::ACCEPT_ENCODING,
+        "Accept-Language" => header::ACCEPT_LANGUAGE,
+        "Authorization" => header::AUTHORIZATION,
+        "Cookie" => header::COOKIE,
+        "Referer" => header::REFERER,
+        "User-Agent" => header::USER_AGENT,
+        // Of responses, as servers do.
+        "Cache-Control" => header::CACHE_CONTROL,
+        "Content-Encoding" => header::CONTENT_ENCODING,
+        "Content-Length" => header::CONTENT_LENGTH,
+        "Content-Type" => header::CONTENT_TYPE,
+        "Date" => header::DATE,
+        "ETag" => header::ETAG,
+        "Last-Modified" => header::LAST_MODIFIED,
+        "Location" => header::LOCATION,
+        "Server" => header::SERVER,
+        "Set-Cookie" => header::SET_COOKIE,
+        "Vary" => header::VARY,
+        // Of both, as many write them today.
+        "content-length" => header::CONTENT_LENGTH,
+        "content-type" => header::CONTENT_TYPE,
+        "date" => header::DATE,
+        "server" => header::SERVER,
+        _ => return HeaderName::from_bytes(name.as_bytes()).map_err(|_| Reason::BadFieldName),
+    };
+    Ok(usual)
 }
 
 /// Its value. A scheme is no copy.
@@ -579,6 +614,45 @@ fn put_encoded(out: &mut BytesMut, text: &[u8], stays: impl Fn(u8) -> bool) {
                 HEX[usize::from(byte >> 4)],
                 HEX[usize::from(byte & 15)],
             ]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usual_names_are_what_they_are_read_as() {
+        for usual in [
+            "x-request-id",
+            "x-forwarded-proto",
+            "Accept",
+            "Accept-Encoding",
+            "Accept-Language",
+            "Authorization",
+            "Cookie",
+            "Referer",
+            "User-Agent",
+            "Cache-Control",
+            "Content-Encoding",
+            "Content-Length",
+            "Content-Type",
+            "Date",
+            "ETag",
+            "Last-Modified",
+            "Location",
+            "Server",
+            "Set-Cookie",
+            "Vary",
+            "content-length",
+            "content-type",
+            "date",
+            "server",
+            "X-Other",
+        ] {
+            let read = HeaderName::from_bytes(usual.as_bytes()).expect("a token");
+            assert_eq!(name(usual), Ok(read));
         }
     }
 }

@@ -268,6 +268,8 @@ pub struct FrameWatch {
     /// Empty until there is one.
     gone: Vec<u32>,
     left: [u32; KINDS],
+    /// Something was taken, and may not have been given back: otherwise nothing can be.
+    spent: bool,
     budgets: [Budget; KINDS],
 }
 
@@ -289,6 +291,7 @@ impl FrameWatch {
             code: None,
             gone: Vec::new(),
             left: budgets.map(|budget| budget.burst),
+            spent: false,
             budgets,
         }
     }
@@ -504,6 +507,7 @@ impl FrameWatch {
 
     /// Takes one from a budget; `Some`: it is used up.
     fn take(&mut self, flood: Flood) -> Option<Flood> {
+        self.spent = true;
         let left = self.left.get_mut(flood as usize)?;
         match left.checked_sub(1) {
             Some(less) => {
@@ -515,8 +519,13 @@ impl FrameWatch {
     }
 
     fn credit(&mut self, more: impl Fn(&Budget) -> u32) {
+        if !self.spent {
+            return;
+        }
+        self.spent = false;
         for (left, budget) in self.left.iter_mut().zip(&self.budgets) {
             *left = left.saturating_add(more(budget)).min(budget.burst);
+            self.spent |= *left < budget.burst;
         }
     }
 }
@@ -535,6 +544,28 @@ struct Header {
     stream: u32,
     /// How far the flags are before the end of what was read of it.
     behind_flags: usize,
+}
+
+impl Header {
+    /// Of a frame without padding.
+    fn of([l2, l1, l0, kind, flags, s3, s2, s1, s0]: &[u8; HEADER]) -> Self {
+        Self {
+            data: u32::from_be_bytes([0, *l2, *l1, *l0]),
+            kind: *kind,
+            flags: *flags,
+            stream: u32::from_be_bytes([*s3, *s2, *s1, *s0]) & 0x7fff_ffff,
+            behind_flags: HEADER - FLAGS,
+        }
+    }
+}
+
+/// Does padding follow a header that begins like this, with its length?
+fn is_padded(header: &[u8]) -> bool {
+    match header {
+        [0, 0, 0, ..] => false,
+        [_, _, _, kind, flags, ..] => *kind == DATA && flags & PADDED != 0,
+        _ => false,
+    }
 }
 
 /// Finds the headers of frames in one direction.
@@ -561,26 +592,30 @@ impl Frames {
         let skipped = bytes.len().min(self.skip as usize);
         self.skip -= skipped as u32;
         *bytes = bytes.get(skipped..)?;
+        // Hardly one is cut.
+        if self.have == 0
+            && let Some((header, rest)) = bytes.split_first_chunk::<HEADER>()
+            && !is_padded(header)
+        {
+            *bytes = rest;
+            let header = Header::of(header);
+            self.skip = header.data;
+            return Some(header);
+        }
         self.fill(HEADER, bytes)?;
-        let [l2, l1, l0, kind, flags, s3, s2, s1, s0, _] = self.header;
-        let length = u32::from_be_bytes([0, l2, l1, l0]);
-        let padded = kind == DATA && flags & PADDED != 0 && length > 0;
-        let (data, skip) = if padded {
+        let [header @ .., _] = &self.header;
+        let mut header = Header::of(header);
+        let mut skip = header.data;
+        if is_padded(&self.header) {
             self.fill(HEADER + 1, bytes)?;
             let [.., padding] = self.header;
-            ((length - 1).saturating_sub(padding.into()), length - 1)
-        } else {
-            (length, length)
-        };
+            skip -= 1;
+            header.data = skip.saturating_sub(padding.into());
+            header.behind_flags += 1;
+        }
         self.have = 0;
         self.skip = skip;
-        Some(Header {
-            data,
-            kind,
-            flags,
-            stream: u32::from_be_bytes([s3, s2, s1, s0]) & 0x7fff_ffff,
-            behind_flags: HEADER + usize::from(padded) - FLAGS,
-        })
+        Some(header)
     }
 
     /// Takes what the header has less than `size` bytes; `None` when there are no more.
