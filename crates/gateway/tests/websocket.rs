@@ -5,7 +5,9 @@ use common::{
     Gateway, Notes, SOON, Scrape, dial, pattern, plain, rules, service, settings, subsets, written,
 };
 use pointsman_testkit::{
-    HttpUpstream, RawHttp, Reply, eventually, free_port, fresh_ip,
+    HttpUpstream, RawHttp, Reply, eventually,
+    frames::{Block, Fate, Frame, FrameClient, FrameUpstream, code, setting},
+    free_port, fresh_ip,
     http2::{Http2Client, Http2Reply, Http2Request, Http2Upstream},
     within,
 };
@@ -425,4 +427,120 @@ async fn what_a_slow_reader_has_still_to_get_keeps_its_tunnel() {
             .metrics_until(|it| it.sum("pointsman_limits_hit_total", &limit) == 1.0)
             .await;
     }
+}
+
+/// Opens a WebSocket on stream 1, by frames.
+fn opened(path: &str) -> Frame {
+    let fields = [
+        (":method", "CONNECT"),
+        (":protocol", "websocket"),
+        (":scheme", "http"),
+        (":authority", "web"),
+        (":path", path),
+        ("sec-websocket-version", "13"),
+    ];
+    Frame::headers(1, Block::of(&fields))
+}
+
+/// An endpoint that says so many messages of 1000 bytes at once and resets its stream, at `/ended` behind
+/// the end of it: servers do so whose handler returns before the client has ended its side.
+async fn short_spoken(messages: usize) -> FrameUpstream {
+    FrameUpstream::start(move |mut peer, _| async move {
+        peer.accept(&[(setting::ENABLE_CONNECT_PROTOCOL, 1)])
+            .await?;
+        loop {
+            let asked = peer.request().await?;
+            let stream = asked.stream;
+            let message = || Frame::data(stream, [b'm'; 1000]);
+            let mut all = vec![Frame::headers(stream, Block::status(200))];
+            all.resize_with(messages, message); // with the head, and one more behind them
+            all.extend(match asked.field(":path") {
+                Some("/ended") => [message().end_stream(), Frame::reset(stream, code::NO_ERROR)],
+                _ => [message(), Frame::reset(stream, code::ENHANCE_YOUR_CALM)],
+            });
+            peer.send(&all).await?;
+        }
+    })
+    .await
+}
+
+/// RFC 9113 section 8.1: what an endpoint has said before it resets its stream is its client's, and if that was
+/// all, it ends in order.
+#[tokio::test]
+async fn the_last_messages_of_an_endpoint_that_resets_its_stream_arrive() {
+    const MESSAGES: usize = 100;
+    const BYTES: usize = 1000 * MESSAGES;
+    let upstream = short_spoken(MESSAGES).await;
+    let (vip, port) = (fresh_ip(), free_port());
+    let text = service("web", vip, port, "http2", &plain(&[upstream.addr()]));
+    let notes = Notes::default();
+    let _gateway = notes.serve(settings(), &text).await;
+    let web = SocketAddr::new(vip, port);
+    let remote_reset = "upstream_reset_after_response_started{remote_reset}";
+    for (path, flags, details) in [
+        ("/ended", "-", "via_upstream"),
+        ("/cut", "UR", remote_reset),
+    ] {
+        let (stream, own) = dial(web).await;
+        let mut client = FrameClient::over(stream);
+        client.preface(&[]).await.expect("HTTP/2");
+        client.send(&[opened(path)]).await;
+        // As much as the windows of a client hold that takes its time.
+        let full = client.until(|heard| {
+            heard
+                .streams
+                .get(&1)
+                .is_some_and(|it| it.body.len() == 65_535)
+        });
+        assert!(full.await, "{path}: {:?}", client.heard.fate(1));
+        assert!(client.ping().await);
+        let windows = [0, 1].map(|stream| Frame::window_update(stream, 1 << 20));
+        client.send(&windows).await;
+        let fate = match path {
+            "/ended" => Fate::Status(200),
+            _ => Fate::Reset(code::ENHANCE_YOUR_CALM),
+        };
+        assert_eq!(client.fate(1).await, fate, "{path}");
+        assert_eq!(client.answer(1).body.len(), BYTES, "{path}");
+        let record = notes.records(own, 1).await.remove(0);
+        let told = (record.flags.to_string(), &*record.details);
+        assert_eq!(told, (flags.to_owned(), details), "{path}");
+        assert_eq!(record.bytes_sent, BYTES as u64);
+
+        let (stream, own) = dial(web).await;
+        let mut client = RawHttp::over(stream);
+        let opening = OPENING.replace("/chat", path);
+        client.send(opening).await.expect("sent");
+        client.read_head().await.expect("an answer");
+        let got = client.read_exact(BYTES).await.expect("all of it");
+        assert!(got == [b'm'; BYTES]);
+        let end = client.read_to_end().await;
+        assert_eq!(end.is_ok(), path == "/ended", "{path}: {end:?}");
+        let record = notes.records(own, 1).await.remove(0);
+        let told = (record.flags.to_string(), &*record.details);
+        assert_eq!(told, (flags.to_owned(), details), "{path}");
+        assert_eq!(record.bytes_sent, BYTES as u64);
+    }
+}
+
+/// Nor does a client that takes nothing, and goes on sending to an endpoint that takes no more, keep its tunnel
+/// for ever.
+#[tokio::test]
+async fn a_client_that_goes_on_sending_keeps_no_tunnel_that_is_over() {
+    let upstream = short_spoken(100).await;
+    let mut settings = settings();
+    settings.timeouts.write = written("300ms");
+    let (vip, port) = (fresh_ip(), free_port());
+    let text = service("web", vip, port, "http2", &plain(&[upstream.addr()]));
+    let _gateway = Gateway::serve_with(settings, &text).await;
+    let client = FrameClient::begin((vip, port).into()).await;
+    let mut client = client.expect("HTTP/2").with_deadline(SOON / 100);
+    client.send(&[opened("/ended")]).await;
+    let sending = async {
+        while client.fate(1).await == Fate::Silent {
+            client.send(&[Frame::data(1, *b"ping")]).await;
+        }
+    };
+    within(SOON, sending).await;
+    assert_eq!(client.fate(1).await, Fate::Reset(code::INTERNAL_ERROR));
 }

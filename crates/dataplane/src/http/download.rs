@@ -69,15 +69,20 @@ impl Download {
                 Broken::Framing(refusal) => Self::Malformed(refusal.reason.as_str()),
             };
         }
-        progress.cut.set(Some(reason_of(broken)));
-        if let Broken::Framing(refusal) = broken {
-            cx.refuse_response(refusal.reason.as_str());
-        }
-        Self::Cut(match broken {
-            Broken::Ended | Broken::Gone => Flags::UC,
-            Broken::Reset(_) => Flags::UR,
-            Broken::Protocol(_) | Broken::Framing(_) => Flags::UPE,
-        })
+        Self::Cut(breaks_off(cx, progress, broken))
+    }
+}
+
+/// Notes that the endpoint has broken off what its client has a part of, and says how.
+pub(super) fn breaks_off(cx: &Context<'_>, progress: &Progress, broken: Broken) -> Flags {
+    progress.cut.set(Some(reason_of(broken)));
+    if let Broken::Framing(refusal) = broken {
+        cx.refuse_response(refusal.reason.as_str());
+    }
+    match broken {
+        Broken::Ended | Broken::Gone => Flags::UC,
+        Broken::Reset(_) => Flags::UR,
+        Broken::Protocol(_) | Broken::Framing(_) => Flags::UPE,
     }
 }
 

@@ -37,11 +37,12 @@ impl End {
         }
         // It is gone or the process ends, or what was written it has not taken in time.
         let given_up = flags == Flags::DC || (flags == Flags::SI && progress.unwritten.get() > 0);
-        if given_up || progress.switched.get() || !progress.answering.get() {
+        let tunnel = progress.switched.get();
+        if given_up || (tunnel && progress.cut.get().is_none()) || !progress.answering.get() {
             stream::reset_on_close(cx.client);
             return Self::Gone;
         }
-        let bare = progress.bare.get();
+        let bare = progress.bare.get() || tunnel;
         Self::Broken { bare }
     }
 }

@@ -101,6 +101,14 @@ impl Source<'_> {
         }
     }
 
+    /// Throws away what comes of a body that nobody takes any more, as far as its sender may go. That of
+    /// HTTP/1 stays in its socket.
+    pub(super) fn poll_discard(&mut self, cx: &mut Context<'_>) {
+        if let Self::Http2(source) = self {
+            source.poll_discard(cx);
+        }
+    }
+
     /// This many bytes have left us: their sender may send as many more. Returns how many bytes of the
     /// client's they are.
     pub(super) fn delivered(&mut self, bytes: usize) -> usize {

@@ -4,9 +4,10 @@
 use crate::{
     context::Context,
     http::{
-        body::{Accounts, Cut, Framing, Http1Sink, Http2Sink, Sink, Source, begin, carry},
+        body::{Accounts, Broken, Cut, Framing, Http1Sink, Http2Sink, Sink, Source, begin, carry},
         client::Client,
         crossing::Crossing,
+        download::breaks_off,
         outcome::{End, Outcome},
         progress::Progress,
         watched::{Stall, watched},
@@ -15,9 +16,10 @@ use crate::{
     stream,
     tunnel::{self, Backlog, Patience},
 };
+use futures_util::future::try_join;
 use pointsman_telemetry::{ClusterStats, Flags};
 use pointsman_wire::http1::Version;
-use std::{cell::Cell, future::poll_fn, pin::pin, rc::Rc};
+use std::{cell::Cell, future::poll_fn, pin::pin, rc::Rc, task::Poll};
 
 /// From HTTP/1 to HTTP/1: from socket to socket, to the end. The error says why it was cut. `first` was
 /// received of the client before it could know, `reply` came from the endpoint behind its 101.
@@ -133,17 +135,37 @@ impl Crossing<'_> {
         let up_ended = Cell::new(false);
         let both = async {
             let (sent, received) = (&progress.moved.sent, &progress.moved.received);
-            let up = async {
-                let carried = whole(from_client, &mut up, received).await;
-                up_ended.set(carried.is_ok());
-                carried.map_err(|cut| matches!(cut, Cut::Source(_)))
-            };
             let down = async {
                 let carried = whole(&mut from_endpoint, &mut down, sent).await;
                 progress.ended.set(carried.is_ok());
-                carried.map_err(|cut| matches!(cut, Cut::Sink))
+                carried.map_err(|cut| match cut {
+                    Cut::Source(broken) => Gone::Endpoint(broken),
+                    Cut::Sink => Gone::Client,
+                })
             };
-            tokio::try_join!(up, down)
+            let up = async {
+                match whole(from_client, &mut up, received).await {
+                    Ok(()) => {
+                        up_ended.set(true);
+                        Ok(())
+                    }
+                    Err(Cut::Source(_)) => Err(Gone::Client),
+                    // What the endpoint has said before it stopped reading is the client's, and may be all it
+                    // has to say.
+                    Err(Cut::Sink) => {
+                        poll_fn(|cx| match progress.ended.get() {
+                            true => Poll::Ready(Ok(())),
+                            false => {
+                                from_client.poll_discard(cx);
+                                Poll::Pending
+                            }
+                        })
+                        .await
+                    }
+                }
+            };
+            // Polled in this order: what goes up may wait for the end of what comes down.
+            try_join(down, up).await
         };
         let mut left_to_kernel = || {
             let backlogs = [
@@ -169,9 +191,10 @@ impl Crossing<'_> {
                 .await
                 {
                     Ok(Ok(_)) => return Ok(()),
-                    Ok(Err(client_gone)) if client_gone => return Err(Flags::DC),
-                    Ok(Err(_)) => return Err(Flags::UC),
-                    Err(Stall::ClientGone) => return Err(Flags::DC),
+                    Ok(Err(Gone::Endpoint(broken))) => {
+                        return Err(breaks_off(self.cx, progress, broken));
+                    }
+                    Ok(Err(Gone::Client)) | Err(Stall::ClientGone) => return Err(Flags::DC),
                     Err(Stall::Unread) => break "timeouts.write",
                     Err(Stall::Idle) if left_to_kernel() => {}
                     Err(Stall::Idle) => break "timeouts.tunnel_idle",
@@ -189,6 +212,12 @@ impl Crossing<'_> {
             Err(flags) => End::Other(Outcome::Abort { status, flags }),
         }
     }
+}
+
+/// Who has ended a tunnel in the middle.
+enum Gone {
+    Client,
+    Endpoint(Broken),
 }
 
 /// Carries one direction from its beginning.
