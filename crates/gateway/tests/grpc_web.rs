@@ -41,7 +41,10 @@ async fn from_http1_in_bytes() {
         let reply = within(SOON, asked).await.expect("an answer");
         assert_eq!(reply.status, 200);
         // The server said `application/grpc`.
-        assert_eq!(reply.field("content-type"), Some("application/grpc-web"));
+        assert_eq!(
+            reply.field("content-type"),
+            Some("application/grpc-web+proto")
+        );
         let expected = [grpc::message(b"hello"), trailers("grpc-status: 0\r\n")].concat();
         assert_eq!(reply.body, expected);
     }
@@ -57,6 +60,7 @@ async fn from_http2_in_text() {
     let mut client = Http2Client::connect(addr).await.expect("connected");
     let request = Http2Request::post("calls", "/test.Echo/Unary")
         .field("content-type", "application/grpc-web-text")
+        .field("accept", "application/grpc-web-text")
         .field("content-length", "16")
         .piece(b"AAAAAAVo")
         .piece(b"ZWxsbw==");
@@ -66,7 +70,7 @@ async fn from_http2_in_text() {
     assert_eq!(reply.status, 200);
     assert_eq!(
         reply.field("content-type"),
-        Some("application/grpc-web-text")
+        Some("application/grpc-web-text+proto")
     );
     // `\x80`, the length 16, `grpc-status: 0` and CR LF.
     assert_eq!(reply.text(), "AAAAAAVoZWxsbw==gAAAABBncnBjLXN0YXR1czogMA0K");
@@ -105,6 +109,57 @@ async fn text_is_recorded_as_it_was_sent() {
         .map(|it| (it.bytes_received, it.bytes_sent))
         .collect();
     assert_eq!(bytes, [(16, reply.body.len() as u64)]);
+}
+
+/// What a client reads it says in `accept`, whatever it writes, as to Envoy; our own answers too.
+#[tokio::test]
+async fn the_answer_is_in_what_the_client_accepts() {
+    let (_gateway, _upstream, at) = calls("grpc-web").await;
+    let (text, bytes) = ("application/grpc-web-text", "application/grpc-web+proto");
+    let told = grpc::message(b"hello");
+    let told = [told, trailers("grpc-status: 0\r\n")].concat();
+    for (accept, reads_text) in [
+        (None, false),
+        (Some("*/*"), false),
+        (Some(bytes), false),
+        (Some(text), true),
+        (Some("application/grpc-web-text+proto"), true),
+    ] {
+        for (kind, body) in [
+            (text, &b"AAAAAAVoZWxsbw=="[..]),
+            (bytes, &grpc::message(b"hello")),
+        ] {
+            for speaks in [Speaks::Http1, Speaks::Http2] {
+                let call = Ask::new("POST", "/test.Echo/Unary")
+                    .field("content-type", kind)
+                    .body(body);
+                let call = match accept {
+                    Some(accept) => call.field("accept", accept),
+                    None => call,
+                };
+                let got = ask(speaks, at, "calls", &call).await.expect("an answer");
+                let what = format!("{kind} {accept:?} {speaks:?}: {got:?}");
+                assert_eq!(got.status, 200, "{what}");
+                let (kind, body) = match reads_text {
+                    true => (
+                        "application/grpc-web-text+proto",
+                        &b"AAAAAAVoZWxsbw==gAAAABBncnBjLXN0YXR1czogMA0K"[..],
+                    ),
+                    false => (bytes, &*told),
+                };
+                assert_eq!(got.field("content-type"), Some(kind), "{what}");
+                assert_eq!(got.body, body, "{what}");
+            }
+        }
+    }
+    // Text that is none is refused in what the client reads.
+    let call = Ask::new("POST", "/test.Echo/Unary")
+        .field("content-type", text)
+        .body(b"!!!!");
+    let got = ask(Speaks::Http1, at, "calls", &call).await;
+    let got = got.expect("an answer");
+    assert_eq!(got.field("content-type"), Some(bytes));
+    assert_eq!(got.field("grpc-status"), Some("13"));
 }
 
 /// What is told in HTTP's words on other ports.
@@ -199,6 +254,7 @@ async fn answers_of_the_gateway_have_a_grpc_status() {
             for speaks in [Speaks::Http1, Speaks::Http2] {
                 let call = Ask::new("POST", path)
                     .field("content-type", kind)
+                    .field("accept", kind)
                     .body(body);
                 let call = match path {
                     "/deadline" => call.field("grpc-timeout", "100m"),
@@ -278,11 +334,10 @@ async fn explain_says_what_a_call_may_be_told() {
     let gateway = Gateway::serve(&documents).await;
     let folder = gateway.folder().display().to_string();
     let explain = |path: &str, kind: &str, more: &[&str]| {
-        let (target, kind) = (
-            format!("http://calls:{port}{path}"),
-            format!("content-type: {kind}"),
-        );
-        let mut command = vec!["explain", "-X", "POST", &target, "-f", &folder, "-H", &kind];
+        let target = format!("http://calls:{port}{path}");
+        let (kind, accept) = (format!("content-type: {kind}"), format!("accept: {kind}"));
+        let mut command = vec!["explain", "-X", "POST", &target, "-f", &folder];
+        command.extend(["-H", &kind, "-H", &accept]);
         command.extend(more);
         String::from_utf8_lossy(&pointsman(&command).stdout).into_owned()
     };
@@ -321,6 +376,7 @@ async fn explain_says_what_a_call_may_be_told() {
             for _ in 0..200 {
                 let call = Ask::new("POST", path)
                     .field("content-type", kind)
+                    .field("accept", kind)
                     .body(body);
                 let answer = ask(Speaks::Http1, (vip, port).into(), "calls", &call).await;
                 let answer = answer.expect("an answer");
@@ -435,7 +491,10 @@ async fn an_overflow_has_a_grpc_status() {
         .expect("sent");
     eventually(SOON, async || upstream.requests() == 1).await;
     for speaks in [Speaks::Http1, Speaks::Http2] {
-        let call = Ask::new("POST", "/").field("content-type", kind).body(body);
+        let call = Ask::new("POST", "/")
+            .field("content-type", kind)
+            .field("accept", kind)
+            .body(body);
         let told = ask(speaks, at, "calls", &call).await.expect("an answer");
         assert_eq!((told.status, told.field("grpc-status")), (200, Some("14")));
         assert_eq!(told.field("content-type"), Some(answered));
@@ -449,6 +508,7 @@ async fn a_body_that_is_no_base64_is_refused() {
     for speaks in [Speaks::Http1, Speaks::Http2] {
         let call = Ask::new("POST", "/test.Echo/Unary")
             .field("content-type", "application/grpc-web-text")
+            .field("accept", "application/grpc-web-text")
             .body(b"!!!!");
         let told = ask(speaks, addr, "calls", &call).await.expect("an answer");
         assert_eq!(told.status, 200, "{speaks:?}");
@@ -517,7 +577,8 @@ async fn a_reply_of_trailers_alone_has_no_body() {
         let reply = within(SOON, asked).await.expect("an answer");
         assert_eq!((reply.status, reply.field("grpc-status")), (200, Some("7")));
         assert_eq!(reply.field("grpc-message"), Some("no"));
-        assert_eq!(reply.field("content-type"), Some("application/grpc-web"));
+        let kind = reply.field("content-type");
+        assert_eq!(kind, Some("application/grpc-web+proto"));
         assert_eq!(reply.body, b"");
     }
     let mut client = Http2Client::connect(addr).await.expect("connected");

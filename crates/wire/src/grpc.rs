@@ -57,10 +57,14 @@ impl Dialect {
         }
     }
 
-    /// The `content-type` of the same messages in this dialect; `None` when they are not gRPC.
+    /// The `content-type` of the same messages in this dialect; `None` when they are not gRPC. To a client
+    /// of gRPC-Web their format is told, as by Envoy's filter, also where it is the one that goes without saying.
     #[must_use]
     pub fn content_type(self, of: &[u8]) -> Option<Vec<u8>> {
         let (_, rest) = Self::of(of)?;
+        if rest.is_empty() {
+            return Some(self.content_type_of_none().into());
+        }
         let (_, name) = Self::ALL
             .into_iter()
             .find(|(dialect, _)| *dialect == self)?;
@@ -80,12 +84,24 @@ pub fn call<'a>(method: &str, content_type: impl IntoIterator<Item = &'a [u8]>) 
     Some(dialect)
 }
 
-/// In which dialect the client of such a call reads our own answers (VS-H-144); `None`: it reads HTTP's
+/// In which dialect the client of such a call is answered, by us too (VS-H-144); `None`: it reads HTTP's
 /// statuses. So does one of gRPC-Web unless its call is `translated` on its way (PS-4): it may be meant
-/// for an endpoint that speaks that by itself.
+/// for an endpoint that speaks that by itself. Whether it reads text it says in `accept`, whatever it writes.
 #[must_use]
-pub fn answered_in(call: Option<Dialect>, translated: bool) -> Option<Dialect> {
-    call.filter(|dialect| translated || *dialect == Dialect::Grpc)
+pub fn answered_in<'a>(
+    call: Option<Dialect>,
+    translated: bool,
+    accept: impl IntoIterator<Item = &'a [u8]>,
+) -> Option<Dialect> {
+    match call? {
+        Dialect::Grpc => Some(Dialect::Grpc),
+        Dialect::Web | Dialect::WebText if !translated => None,
+        Dialect::Web | Dialect::WebText => {
+            let mut accept = accept.into_iter();
+            let text = accept.any(|kind| matches!(Dialect::of(kind), Some((Dialect::WebText, _))));
+            Some(if text { Dialect::WebText } else { Dialect::Web })
+        }
+    }
 }
 
 /// Reads a `grpc-timeout`: one to eight digits and a unit, `H`, `M`, `S`, `m`, `u` or `n` (VS-H-65).

@@ -44,7 +44,8 @@ fn content_types_name_the_dialect() {
             "application/grpc+proto",
             Some("application/grpc-web-text+proto"),
         ),
-        (Web, "application/grpc", Some("application/grpc-web")),
+        (Web, "application/grpc", Some("application/grpc-web+proto")),
+        (Grpc, "application/grpc-web-text", Some("application/grpc")),
         (Web, "text/html", None),
     ] {
         let got = dialect.content_type(of.as_bytes());

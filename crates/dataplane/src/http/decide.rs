@@ -135,6 +135,7 @@ pub(super) fn decide_head(
         idempotent: is_idempotent(head.method),
         upgrade: head.upgrade.is_some_and(|upgrade| upgrade.is_websocket()),
         grpc,
+        asks_in_text: false,
         expects: head.expect_continue,
         injected: Flags::EMPTY,
         deadline: false,

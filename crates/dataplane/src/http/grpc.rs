@@ -9,14 +9,14 @@ use pointsman_wire::{
 
 /// How the client of a request is answered while nobody knows where it goes.
 pub(super) fn asks(head: &RequestHead<'_>) -> Option<Dialect> {
-    answered_in(call(head.method, head.values("content-type")), false)
+    answered_in(call(head.method, head.values("content-type")), false, [])
 }
 
 /// The same of a head that only HTTP/2 has read so far.
 pub(super) fn asks_in(head: &http::request::Parts) -> Option<Dialect> {
     let content_type = head.headers.get_all(http::header::CONTENT_TYPE);
     let content_type = content_type.iter().map(http::HeaderValue::as_bytes);
-    answered_in(call(head.method.as_str(), content_type), false)
+    answered_in(call(head.method.as_str(), content_type), false, [])
 }
 
 impl RequestFacts {
@@ -24,7 +24,9 @@ impl RequestFacts {
     /// port says so (PS-4).
     pub(super) fn goes_to(&mut self, cluster: &Cluster, head: &RequestHead<'_>) {
         if cluster.translates_grpc_web(self.version == Version::Http2) {
-            self.grpc = answered_in(call(head.method, head.values("content-type")), true);
+            let call = call(head.method, head.values("content-type"));
+            self.grpc = answered_in(call, true, head.values("accept"));
+            self.asks_in_text = call == Some(Dialect::WebText);
         }
     }
 }

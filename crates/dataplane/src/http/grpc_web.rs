@@ -9,8 +9,10 @@ use pointsman_wire::{grpc::Dialect, http1::RequestHead, http2::Outgoing};
 /// How the client of one request speaks gRPC-Web.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct GrpcWeb {
-    /// In base64.
-    pub(super) text: bool,
+    /// It writes base64.
+    pub(super) asks_in_text: bool,
+    /// It reads base64.
+    pub(super) reads_text: bool,
 }
 
 /// Makes a call of gRPC of one of gRPC-Web that goes to whom it is translated for. The request may
@@ -20,7 +22,7 @@ pub(super) fn translate(
     head: &RequestHead<'_>,
     http2: Option<&mut Outgoing<Request<()>>>,
 ) {
-    if let (Some(web), Some(http2)) = (GrpcWeb::of(facts.grpc), http2) {
+    if let (Some(web), Some(http2)) = (GrpcWeb::of(facts), http2) {
         let source = head.source.map(|source| &source.headers);
         http2.complete(|| source.cloned().unwrap_or_default());
         web.request(http2.message_mut().headers_mut());
@@ -28,20 +30,29 @@ pub(super) fn translate(
 }
 
 impl GrpcWeb {
-    /// What is to be translated of this dialect.
-    pub(super) fn of(dialect: Option<Dialect>) -> Option<Self> {
-        match dialect? {
-            Dialect::Grpc => None,
-            Dialect::Web => Some(Self { text: false }),
-            Dialect::WebText => Some(Self { text: true }),
-        }
+    /// What is to be translated for the endpoint of a request, and back.
+    pub(super) fn of(facts: &RequestFacts) -> Option<Self> {
+        let answered = facts.grpc.filter(|dialect| *dialect != Dialect::Grpc)?;
+        Some(Self {
+            asks_in_text: facts.asks_in_text,
+            reads_text: answered == Dialect::WebText,
+        })
+    }
+
+    /// The same of a copy, whose answer nobody reads.
+    pub(super) fn of_copy(call: Option<Dialect>) -> Option<Self> {
+        let dialect = call.filter(|dialect| *dialect != Dialect::Grpc)?;
+        Some(Self {
+            asks_in_text: dialect == Dialect::WebText,
+            reads_text: false,
+        })
     }
 
     /// The head of the request as the endpoint reads it.
     pub(super) fn request(self, fields: &mut HeaderMap) {
         set_content_type(fields, Dialect::Grpc);
         fields.insert(TE, HeaderValue::from_static("trailers"));
-        if self.text {
+        if self.asks_in_text {
             fields.remove(CONTENT_LENGTH);
         }
     }
@@ -55,7 +66,7 @@ impl GrpcWeb {
         }
         set_content_type(
             fields,
-            match self.text {
+            match self.reads_text {
                 true => Dialect::WebText,
                 false => Dialect::Web,
             },

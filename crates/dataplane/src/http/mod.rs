@@ -83,9 +83,11 @@ struct RequestFacts {
     idempotent: bool,
     /// Asked for another protocol, and that wish was passed on.
     upgrade: bool,
-    /// In which dialect of gRPC the client reads our own answers (VS-H-144). gRPC-Web's from the moment
+    /// In which dialect of gRPC the client is answered, by us too (VS-H-144). gRPC-Web's from the moment
     /// that a backend is chosen to which it is translated (PS-4), and then it is.
     grpc: Option<Dialect>,
+    /// The body is base64 of gRPC-Web, which is decoded on its way.
+    asks_in_text: bool,
     /// The body is held back until it is asked for (RFC 9110 section 10.1.1).
     expects: bool,
     /// What a fault did to the request already: `DI`.

@@ -6,7 +6,7 @@ use super::{
     asked::Wishes,
     changes::{Changes, Process},
     fields::HeadFields,
-    grpc_web,
+    grpc_web::{self, GrpcWeb},
     local::{self, Refused},
     mirror::{Copies, Original},
     outgoing::{Written, connection, speaks_http2, write_head},
@@ -252,7 +252,7 @@ impl Routed<'_, '_> {
                 .as_deref()
                 .filter(|it| !it.lacks_source())
                 .map(Outgoing::message),
-            grpc: facts.grpc,
+            web: GrpcWeb::of(&facts),
         });
         Step::Forward(Forward {
             facts,

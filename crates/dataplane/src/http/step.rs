@@ -115,7 +115,7 @@ pub(super) enum To {
 impl Forward {
     /// How the client speaks gRPC-Web, if it does, to an endpoint of gRPC.
     pub(super) fn grpc_web(&self) -> Option<GrpcWeb> {
-        GrpcWeb::of(self.facts.grpc)
+        GrpcWeb::of(&self.facts)
     }
 
     /// Does it go from stream to stream, and tells no length? Both sides speak when they have

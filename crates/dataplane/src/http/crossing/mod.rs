@@ -111,7 +111,7 @@ impl Crossing<'_> {
             return End::Other(Outcome::Reply(local::NO_WEBSOCKET));
         }
         let has_body = self.has_body();
-        if self.forward.grpc_web().is_some_and(|web| web.text) && !matches!(body, Source::Web(_)) {
+        if self.forward.facts.asks_in_text && !matches!(body, Source::Web(_)) {
             let inner = std::mem::replace(body, Source::Empty);
             *body = Source::Web(Box::new(WebSource::request(inner)));
         }

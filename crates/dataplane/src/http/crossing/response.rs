@@ -127,7 +127,7 @@ impl Crossing<'_> {
         let mut body = Source::Http2(Http2Source::new(body));
         if let Some(web) = web {
             let status = &self.progress.grpc_status;
-            body = Source::Web(Box::new(WebSource::response(body, web.text, status)));
+            body = Source::Web(Box::new(WebSource::response(body, web.reads_text, status)));
         }
         let end = self.body(&head, &mut body, client).await;
         // A request that is not sent whole ends with its stream.

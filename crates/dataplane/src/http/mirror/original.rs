@@ -3,7 +3,7 @@ use super::super::grpc_web::GrpcWeb;
 use pointsman_model::Protocol;
 use pointsman_route::{Cluster, action};
 use pointsman_wire::{
-    grpc::{Dialect, call},
+    grpc::call,
     http1::{RequestHead, RequestRewrite, write_request},
     http2::to_request,
 };
@@ -17,8 +17,8 @@ pub(in crate::http) struct Original<'o, 'h> {
     pub(in crate::http) http1: Option<&'o [u8]>,
     /// As it is sent to one that speaks HTTP/2.
     pub(in crate::http) http2: Option<&'o http::Request<()>>,
-    /// As in [`RequestFacts`](crate::http::RequestFacts): of gRPC-Web it is translated for the endpoint.
-    pub(in crate::http) grpc: Option<Dialect>,
+    /// It is translated for the endpoint.
+    pub(in crate::http) web: Option<GrpcWeb>,
 }
 
 /// An original with the `Host` that its copies have.
@@ -60,7 +60,7 @@ impl Shadowed<'_, '_> {
     /// Can a mirror that speaks HTTP/1 get it? Of a call of gRPC-Web in base64 the body is decoded for
     /// the endpoint, and what it is then is spoken by HTTP/2 only.
     pub(super) fn has_http1(&self) -> bool {
-        self.original.grpc != Some(Dialect::WebText)
+        !self.original.web.is_some_and(|web| web.asks_in_text)
     }
 
     /// Appends it in HTTP/1.
@@ -83,7 +83,7 @@ impl Shadowed<'_, '_> {
             head,
             extra,
             http2,
-            grpc,
+            web: original,
             ..
         } = self.original;
         let mut request = match http2.filter(|_| self.host.is_none()) {
@@ -91,9 +91,8 @@ impl Shadowed<'_, '_> {
             None => to_request(head, &self.rewrite(), "http", head.body, extra).ok()?,
         };
         let fields = request.headers_mut();
-        let original = GrpcWeb::of(grpc);
         let web = original.or_else(|| match mirror.protocol {
-            Protocol::GrpcWeb => GrpcWeb::of(call(head.method, head.values("content-type"))),
+            Protocol::GrpcWeb => GrpcWeb::of_copy(call(head.method, head.values("content-type"))),
             _ => None,
         });
         if let Some(web) = web {
@@ -102,7 +101,7 @@ impl Shadowed<'_, '_> {
         Some(Http2Head {
             request: Box::new(request),
             // What was decoded for the endpoint is decoded in the copy.
-            text: original.is_none() && web.is_some_and(|web| web.text),
+            text: original.is_none() && web.is_some_and(|web| web.asks_in_text),
         })
     }
 }

@@ -64,7 +64,7 @@ pub(crate) fn answer(table: &Table, question: &Question, traced: bool) -> anyhow
     };
     let mut made = of_head(table, question, &connection, &head, scheme, traced);
     let call = call(head.method, head.values("content-type"));
-    if answered_in(call, false).is_some() {
+    if answered_in(call, false, []).is_some() {
         made.grpc_status = made.status_of_call(&made.response_headers);
         // Of a failure the call gets trailers and no body (VS-H-144).
         if made.is_failure() {

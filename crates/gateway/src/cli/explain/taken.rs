@@ -175,7 +175,8 @@ impl Taken<'_, '_> {
         let cluster = target.cluster.map(|id| self.table.cluster(id));
         let client_http2 = head.version == Version::Http2;
         let translated = cluster.is_ok_and(|cluster| cluster.translates_grpc_web(client_http2));
-        answered_in(call(head.method, head.values("content-type")), translated)
+        let call = call(head.method, head.values("content-type"));
+        answered_in(call, translated, head.values("accept"))
     }
 
     /// gRPC's status and these fields of the answer, to a call that goes to this destination.
