@@ -204,7 +204,7 @@ fn huge_chunks_do_not_overflow() {
 #[test]
 fn only_harmless_trailers_pass() {
     let body = "0\r\nX-Sum:  1 2\t\r\nContent-Length: 5\r\ntransfer-encoding: chunked\r\nHost: b\r\nConnection: x\r\n\
-                Authorization: z\r\nX-Forwarded-For: 1\r\nSet-Cookie: c\r\nTE: x\r\nX-Empty:\r\ngrpc-status: 0\r\nX-Blank: \t\r\n\r\n";
+                Authorization: z\r\nX-Forwarded-For: 1\r\nX-Envoy-Internal: true\r\nX-Request-Id: 1\r\nSet-Cookie: c\r\nTE: x\r\nX-Empty:\r\ngrpc-status: 0\r\nX-Blank: \t\r\n\r\n";
     let decoded = whole(body.as_bytes()).unwrap();
     let trailers: Vec<_> = decoded
         .trailers

@@ -641,6 +641,8 @@ fn trailers_pass_without_what_may_not_be_late() {
         ("content-length", "3"),
         ("host", "b"),
         ("x-forwarded-for", "1.1.1.1"),
+        ("x-envoy-internal", "true"),
+        ("x-request-id", "1"),
         ("authorization", "x"),
         ("connection", "close"),
         ("a\"b", "1"),

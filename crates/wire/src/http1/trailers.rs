@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::field::{Kind, kind, parse_line};
+use super::field::{Kind, is_protected, kind, parse_line};
 use super::{Field, Reason, is_token, is_value};
 
 /// Reads a trailer section byte by byte.
@@ -115,9 +115,9 @@ impl ExactSizeIterator for Trailers<'_> {}
 /// Whether a field of this name may come after the body. Not those that decide about framing,
 /// routing, authentication, caching or how the body is read: they were acted on already, and a
 /// receiver that merges trailers into the head would let a client change them afterwards (RFC 9110
-/// section 6.5.1).
+/// section 6.5.1). Nor what proxies say of a request, and whom it comes from.
 pub(crate) fn may_be_trailer(name: &str) -> bool {
-    const NEVER: [&str; 18] = [
+    const NEVER: [&str; 17] = [
         "age",
         "authorization",
         "cache-control",
@@ -127,7 +127,6 @@ pub(crate) fn may_be_trailer(name: &str) -> bool {
         "cookie",
         "date",
         "expires",
-        "forwarded",
         "location",
         "max-forwards",
         "proxy-authorization",
@@ -137,11 +136,8 @@ pub(crate) fn may_be_trailer(name: &str) -> bool {
         "vary",
         "www-authenticate",
     ];
-    let forwarded = name
-        .get(..12)
-        .is_some_and(|start| start.eq_ignore_ascii_case("x-forwarded-"));
     matches!(kind(name), Kind::Other | Kind::Date)
-        && !forwarded
+        && !is_protected(name)
         && !NEVER.iter().any(|word| name.eq_ignore_ascii_case(word))
 }
 
