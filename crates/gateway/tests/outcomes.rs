@@ -5,7 +5,7 @@ mod common;
 use common::{pairs::*, *};
 use pointsman_model::OutboundPolicy;
 use pointsman_testkit::{
-    Http2Reply, HttpUpstream, TcpUpstream, eventually,
+    Http2Reply, HttpUpstream, RawHttp, TcpUpstream, eventually,
     frames::{Block, Fate, Frame, FrameClient, FrameUpstream, code},
     free_port, fresh_ip,
     http::Reply,
@@ -104,6 +104,40 @@ async fn a_client_that_goes_is_counted_so() {
     gateway
         .metrics_until(|it| it.sum(REQUESTS, &[("response_flags", "DC")]) == 1.0)
         .await;
+}
+
+/// VS-H-136: nor is an answer of our own sent to one that has gone meanwhile.
+#[tokio::test]
+async fn what_nobody_is_there_to_read_is_not_recorded_as_sent() {
+    let web = HttpUpstream::named("web")
+        .on("/later", Reply::hang())
+        .start()
+        .await;
+    let (vip, port) = (fresh_ip(), free_port());
+    let notes = Notes::default();
+    let rule = rules(
+        "web",
+        "- timeout: 300ms\n  route: [{destination: {host: web}}]\n",
+    );
+    let documents = format!("{}{rule}", http("web", vip, port, web.addr()));
+    let _gateway = notes.serve(settings(), &documents).await;
+    let (stream, own) = dial((vip, port).into()).await;
+    let mut client = RawHttp::over(stream);
+    client
+        .send("GET /later HTTP/1.1\r\nHost: web\r\n\r\n")
+        .await
+        .expect("sent");
+    eventually(SOON, || async { web.requests() == 1 }).await;
+    client.reset();
+    let records = notes.records(own, 1).await;
+    let told: Vec<_> = records
+        .iter()
+        .map(|it| (it.flags.to_string(), it.bytes_sent))
+        .collect();
+    assert!(
+        matches!(&told[..], [(flags, 0)] if flags.contains("DC")),
+        "{told:?}"
+    );
 }
 
 /// VS-H-136: a stream that its client has reset is told from one whose client is gone, and both from one that was sent

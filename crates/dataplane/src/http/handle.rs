@@ -5,7 +5,7 @@ use super::{
     local::Refused,
     outcome::{Outcome, Upgraded},
     progress::Progress,
-    reply::{Unread, answer, body_of},
+    reply::{Unread, answer_told},
     serve::End,
     step::{Answered, Forward, Reply, Step},
     told::{Told, details_of_cut, record, record_exchange},
@@ -60,8 +60,7 @@ pub(super) async fn handle(
         Step::Refuse(refused) => {
             tracing::debug!(reason = refused.refusal.reason.as_str(), "request refused");
             let told = refused.write(&cx.shard.counts, out);
-            record(cx, None, told, (0, body_of(out)));
-            End::behind(answer(cx, out).await.is_ok(), false)
+            End::behind(answer_told(cx, None, told, 0, out).await, false)
         }
         Step::Reply(Reply {
             facts,
@@ -207,7 +206,6 @@ async fn proxy(
             return Then::Break(End::Gone);
         }
     };
-    let bytes = (progress.moved.received.get(), body_of(out));
-    record(cx, Some(forward.routed()), told, bytes);
-    End::behind(answer(cx, out).await.is_ok(), keep)
+    let (whose, received) = (Some(forward.routed()), progress.moved.received.get());
+    End::behind(answer_told(cx, whose, told, received, out).await, keep)
 }

@@ -14,7 +14,7 @@ use pointsman_wire::http1::BodyLength;
 use std::{cell::Cell, time::Duration};
 
 /// Bytes of the body of a reply of our own.
-pub(super) fn body_of(reply: &[u8]) -> u64 {
+fn body_of(reply: &[u8]) -> u64 {
     let end = b"\r\n\r\n";
     let head = memchr::memmem::find(reply, end).map_or(reply.len(), |at| at + end.len());
     (reply.len() - head) as u64
@@ -65,14 +65,39 @@ impl Unread<'_> {
     }
 
     fn record(self, cx: &Context<'_>, received: u64, out: &[u8], sent: Result<(), Unsent>) {
-        let (mut told, mut bytes) = (self.told, body_of(out));
-        if let Err(unsent) = sent {
-            bytes = bytes.saturating_sub(unsent.bytes as u64);
-            told.flags |= unsent.flags;
-            told.details = details_of_cut(cx, unsent.flags);
-        }
-        record(cx, Some((self.stats, self.facts)), told, (received, bytes));
+        let whose = Some((self.stats, self.facts));
+        record_sent(cx, whose, self.told, received, out, sent);
     }
+}
+
+/// Sends an answer, and records its request as its client got it. Did it get all of it?
+pub(super) async fn answer_told(
+    cx: &Context<'_>,
+    whose: Option<(&ClusterStats, &RequestFacts)>,
+    told: Told,
+    received: u64,
+    out: &[u8],
+) -> bool {
+    let sent = answer(cx, out).await;
+    record_sent(cx, whose, told, received, out, sent);
+    sent.is_ok()
+}
+
+fn record_sent(
+    cx: &Context<'_>,
+    whose: Option<(&ClusterStats, &RequestFacts)>,
+    mut told: Told,
+    received: u64,
+    out: &[u8],
+    sent: Result<(), Unsent>,
+) {
+    let mut bytes = body_of(out);
+    if let Err(unsent) = sent {
+        bytes = bytes.saturating_sub(unsent.bytes as u64);
+        told.flags |= unsent.flags;
+        told.details = details_of_cut(cx, unsent.flags);
+    }
+    record(cx, whose, told, (received, bytes));
 }
 
 /// An answer that was not sent whole.
@@ -85,7 +110,7 @@ pub(super) struct Unsent {
 }
 
 /// Sends an answer.
-pub(super) async fn answer(cx: &Context<'_>, out: &[u8]) -> Result<(), Unsent> {
+async fn answer(cx: &Context<'_>, out: &[u8]) -> Result<(), Unsent> {
     match stream::write_now(cx.client, out) {
         None => Ok(()),
         // Boxed, as it is rare.

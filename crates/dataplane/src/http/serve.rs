@@ -6,7 +6,7 @@ use super::{
     handle::{Then, handle},
     linger::{self, Patience, linger},
     local,
-    reply::{answer, body_of},
+    reply::answer_told,
     step::Step,
     told::{Told, record},
 };
@@ -95,10 +95,9 @@ async fn requests(cx: &Context<'_>, connection: &mut Connection, input: &mut Vec
             Err(NoHead::Late) => {
                 let told = local::HEAD_TIMEOUT.write_unread(&mut out);
                 cx.shard.counts.limit("timeouts.request_head");
-                record(cx, None, told, (0, body_of(&out)));
-                return match answer(cx, &out).await {
-                    Ok(()) => End::Close { unread: true },
-                    Err(_) => End::Gone,
+                return match answer_told(cx, None, told, 0, &out).await {
+                    true => End::Close { unread: true },
+                    false => End::Gone,
                 };
             }
             Err(NoHead::Other(end)) => return end,
