@@ -7,6 +7,8 @@ pub const BROUGHT_TWICE: Code = Code(33);
 pub const UNREADABLE: Code = Code(31);
 /// A path given to the files source leads to nothing.
 pub const NOTHING_THERE: Code = Code(32);
+/// A file that held documents is empty.
+pub const EMPTIED: Code = Code(34);
 /// A name in a document cannot be looked up in DNS.
 pub const NOT_RESOLVED: Code = Code(313);
 /// Our own code failed on these documents; what served before keeps serving.

@@ -273,10 +273,19 @@ fn a_single_file_is_followed_too() {
         scene.knows(&[("a", "10.0.0.2")]).await;
         folder.write("routes.conf", &service("a", "10.0.0.3"));
         scene.knows(&[("a", "10.0.0.3")]).await;
+        // Who names a file wants what is in it, so that nothing goes with it.
         fs::remove_file(&file).unwrap();
-        scene.knows(&[]).await;
+        scene
+            .until("told", |told| {
+                told.findings.iter().any(|it| it.code == Code(32))
+            })
+            .await;
+        scene.knows(&[("a", "10.0.0.3")]).await;
         folder.write("routes.conf", &service("a", "10.0.0.4"));
         scene.knows(&[("a", "10.0.0.4")]).await;
+        assert!(scene.nothing_was_deleted());
+        folder.write("routes.conf", "# nothing\n");
+        scene.knows(&[]).await;
     });
 }
 
@@ -308,7 +317,7 @@ fn a_mounted_config_map_is_swapped() {
 }
 
 #[test]
-fn a_folder_is_removed_and_made_again() {
+fn a_folder_that_is_gone_keeps_what_it_held_until_it_is_made_again() {
     both_ways(async |settings| {
         let outer = Folder::new();
         let inner = outer.path("routes/deep");
@@ -321,20 +330,26 @@ fn a_folder_is_removed_and_made_again() {
         let scene = Scene::begin(&[&root], settings).await;
         scene.knows(&[("a", "10.0.0.1")]).await;
         for n in 2..4 {
-            fs::remove_dir_all(&root).unwrap();
-            scene.knows(&[]).await;
-            let missing = scene.look(|told| told.findings.clone());
-            assert_eq!(missing.len(), 1);
-            assert_eq!(missing[0].code, Code(32));
+            fs::rename(&root, outer.path("away")).unwrap();
+            scene
+                .until("told", |told| {
+                    told.findings.len() == 1 && told.findings[0].code == Code(32)
+                })
+                .await;
+            scene.knows(&[("a", &format!("10.0.0.{}", n - 1))]).await;
+            fs::remove_dir_all(outer.path("away")).unwrap();
             make(&format!("10.0.0.{n}"));
             scene.knows(&[("a", &format!("10.0.0.{n}"))]).await;
             scene
                 .until("without findings", |told| told.findings.is_empty())
                 .await;
         }
+        assert!(scene.nothing_was_deleted());
         // And a change in the new folder is seen as well as one in the old.
         make("10.0.0.9");
         scene.knows(&[("a", "10.0.0.9")]).await;
+        fs::remove_file(inner.join("a.yaml")).unwrap();
+        scene.knows(&[]).await;
     });
 }
 
@@ -361,12 +376,19 @@ fn truncate_then_write_deletes_nothing() {
             .await;
         folder.write("a.yaml", &service("a", "10.0.0.2"));
         scene.knows(&[("a", "10.0.0.2"), ("b", "10.0.0.2")]).await;
+        // Left empty, it keeps what it held, and that is said.
+        folder.write("a.yaml", "\n");
+        scene
+            .until("told", |told| {
+                told.findings.iter().any(|it| it.code == Code(34))
+            })
+            .await;
         assert!(scene.nothing_was_deleted());
-        // Left empty, it does delete, and not before a second look.
-        let emptied = std::time::Instant::now();
-        folder.write("a.yaml", "");
+        // Removed, it does delete, and not before a second look.
+        let removed = std::time::Instant::now();
+        fs::remove_file(folder.path("a.yaml")).unwrap();
         scene.knows(&[("b", "10.0.0.2")]).await;
-        assert!(emptied.elapsed() >= quiet * 2);
+        assert!(removed.elapsed() >= quiet * 2);
     })
     .unwrap();
 }

@@ -2,6 +2,7 @@
 use super::{FilesSettings, Root, look::Looker, state::State, stream::Streams, watch::Watch};
 use crate::message::{Resync, SourceStarted};
 use actix::{Actor, AsyncContext, Context, Handler, WrapFuture};
+use pointsman_model::ObjectKey;
 use pointsman_runtime::{ActorSpec, Link, Offered, Outlet, offer, tell};
 use pointsman_sdk::SourceChange;
 use std::{
@@ -113,6 +114,9 @@ impl Task {
         loop {
             let (back, change, again) = look(work).await;
             work = back;
+            if !change.deletes.is_empty() {
+                log_gone(&change.deletes);
+            }
             // A restarted catalogue gets everything, and the change is part of that.
             let change = if self.signal.resync.swap(false, Ordering::AcqRel) {
                 self.announce();
@@ -189,6 +193,20 @@ impl Task {
             }
         }
     }
+}
+
+/// Nobody should have to guess why requests are not routed any more.
+fn log_gone(keys: &[ObjectKey]) {
+    const NAMED: usize = 5;
+    let mut names: Vec<String> = keys.iter().take(NAMED).map(ToString::to_string).collect();
+    if let Some(more) = keys.len().checked_sub(NAMED + 1) {
+        names.push(format!("{} more", more + 1));
+    }
+    tracing::info!(
+        count = keys.len(),
+        "no longer in the files: {}",
+        names.join(", ")
+    );
 }
 
 async fn look(mut work: Work) -> (Work, SourceChange, bool) {

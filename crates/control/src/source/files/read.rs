@@ -18,6 +18,8 @@ pub(super) struct Content {
     /// Is a document that is not among them gone? False when the file could not be read to its
     /// end, or a document does not say which one it is.
     pub(super) complete: bool,
+    /// Is there nothing but blanks?
+    pub(super) blank: bool,
 }
 
 /// Reads at most `max_bytes` of text.
@@ -66,6 +68,7 @@ pub(super) fn parse(
         documents,
         findings: parsed.findings,
         complete,
+        blank: text.trim().is_empty(),
     })
 }
 

@@ -143,7 +143,10 @@ impl Walk<'_> {
         self.watch_name(path);
         let found = match fs::metadata(path) {
             Ok(found) => found,
+            // Somebody wants documents from there: a folder that is unmounted, or renamed by
+            // mistake, does not say that they are to go.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.scan.blind.push(path.into());
                 self.scan.findings.push(
                     Finding::new(
                         codes::NOTHING_THERE,
@@ -151,8 +154,11 @@ impl Walk<'_> {
                         format!("there is nothing at {}", path.display()),
                     )
                     .at(&Place::new(path.to_string_lossy(), 0, 0))
-                    .effect("no document is served from it; it is taken up when it appears")
-                    .help("check the path, relative paths begin where the process was started"),
+                    .effect("what was read from it before keeps serving; it is taken up when it appears")
+                    .help(
+                        "check the path, relative paths begin where the process was started; \
+                         to remove its documents, leave the folder and delete the files in it",
+                    ),
                 );
                 return;
             }
@@ -161,9 +167,9 @@ impl Walk<'_> {
         if !found.is_dir() {
             return self.file(path, &found);
         }
-        let before = self.scan.files.len();
+        let before = (self.scan.files.len(), self.scan.blind.len());
         self.folder(path, &found, 0);
-        if self.scan.files.len() == before && self.scan.blind.is_empty() {
+        if (self.scan.files.len(), self.scan.blind.len()) == before && !self.full {
             self.scan.findings.push(
                 Finding::new(
                     codes::NOTHING_THERE,

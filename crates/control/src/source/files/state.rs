@@ -13,9 +13,13 @@ use std::{
 /// Last good documents by file, and what of it the catalogue was told.
 ///
 /// Two rules keep a half-written file from taking routes down. A document that is there but
-/// invalid keeps its last good version. A document that is gone (its file removed, emptied or cut
-/// short) is deleted only when a second look, one quiet period later, does not see it either:
-/// truncating and writing are two steps, and so are removing a file and making it anew.
+/// invalid keeps its last good version. A document that is gone (its file removed, or written without
+/// it) is deleted only when a second look, one quiet period later, does not see it either: removing a
+/// file and making it anew are two steps.
+///
+/// A file that is empty, and a root that is gone, say nothing at all: what they said last serves on
+/// until another file brings it. A shell empties a file long before the command that fills it is done,
+/// and that may fail.
 pub(super) struct State {
     source: Arc<str>,
     files: HashMap<Arc<str>, FileState>,
@@ -37,6 +41,8 @@ struct FileState {
     position: usize,
     slots: HashMap<ObjectKey, Slot>,
     findings: Vec<Finding>,
+    /// Is it empty, unreadable or out of sight, so that what it said last serves on?
+    silent: bool,
 }
 
 /// One document of one file.
@@ -80,17 +86,23 @@ impl State {
         let at = look.at.unwrap_or(SystemTime::UNIX_EPOCH);
         let mut touched = self.held.clone();
         self.notice_order(&look, &mut touched);
+        let mut fresh = Vec::new();
         for (name, read) in look.read {
             let file = self.files.entry(Arc::clone(&name)).or_default();
             match read {
+                Ok(content) if content.blank => file.empty(&name, &mut touched),
                 Ok(content) => {
                     for key in file.take(content, at, &mut touched) {
-                        let holders = self.holders.entry(key).or_default();
+                        let holders = self.holders.entry(key.clone()).or_default();
                         holders.push(Arc::clone(&name));
+                        fresh.push(key);
                     }
                 }
                 Err(finding) => file.fail(*finding, &mut touched),
             }
+        }
+        for key in fresh {
+            self.yield_to_fresh(&key);
         }
         let mut change = SourceChange {
             source: Arc::clone(&self.source),
@@ -133,12 +145,30 @@ impl State {
         }
         let there: HashSet<&Arc<str>> = look.order.iter().collect();
         for (name, file) in &mut self.files {
-            if !there.contains(name) && !look.may_hide(name) {
+            if there.contains(name) {
+                continue;
+            }
+            if look.may_hide(name) {
+                file.silent = true;
+            } else {
                 file.findings.clear();
                 for (key, slot) in &mut file.slots {
                     slot.present = false;
                     touched.insert(key.clone());
                 }
+            }
+        }
+    }
+
+    /// What a file that says nothing now said of a document is over once another begins to bring it: it
+    /// was moved. Who brought it already does not end it, so that no version of a lower rank takes over.
+    fn yield_to_fresh(&mut self, key: &ObjectKey) {
+        for name in self.holders.get(key).into_iter().flatten() {
+            if let Some(file) = self.files.get_mut(name)
+                && file.silent
+                && let Some(slot) = file.slots.get_mut(key)
+            {
+                slot.present = false;
             }
         }
     }
@@ -241,6 +271,7 @@ impl FileState {
         at: SystemTime,
         touched: &mut BTreeSet<ObjectKey>,
     ) -> Vec<ObjectKey> {
+        self.silent = false;
         let mut fresh = Vec::new();
         let mut set_aside = HashSet::new();
         let mut first_places: HashMap<ObjectKey, Place> = HashMap::new();
@@ -288,16 +319,40 @@ impl FileState {
         fresh
     }
 
+    /// The file is there and has nothing in it. If it had, it may be about to be written.
+    fn empty(&mut self, name: &Arc<str>, touched: &mut BTreeSet<ObjectKey>) {
+        self.stay(touched);
+        let finding = Finding::new(
+            codes::EMPTIED,
+            Level::Error,
+            format!("{name} held documents and is empty now"),
+        )
+        .at(&Place::new(Arc::clone(name), 0, 0))
+        .effect("what it held keeps serving as last read")
+        .help("write it again; to remove its documents, delete the file");
+        self.findings = if self.slots.is_empty() {
+            Vec::new()
+        } else {
+            vec![finding]
+        };
+    }
+
     /// The file is there and cannot be read: nothing of it is known to have changed.
     fn fail(&mut self, mut finding: Finding, touched: &mut BTreeSet<ObjectKey>) {
         if self.slots.is_empty() {
             finding.effect = "no document is served from it".to_owned();
         }
+        self.stay(touched);
+        self.findings = vec![finding];
+    }
+
+    /// Nothing of it is known to be gone.
+    fn stay(&mut self, touched: &mut BTreeSet<ObjectKey>) {
+        self.silent = true;
         for (key, slot) in &mut self.slots {
             slot.present = true;
             touched.insert(key.clone());
         }
-        self.findings = vec![finding];
     }
 
     /// The effect of an error, now that it is known whether there is an older version.

@@ -60,6 +60,20 @@ fn content(from: u8, documents: &Documents, complete: bool) -> Content {
             .map(|(&name, _)| Finding::new(Code(11), Level::Error, "invalid").of(&key(name)))
             .collect(),
         complete,
+        blank: false,
+    }
+}
+
+/// A look at all `files`, of which one is empty.
+fn blank(files: &BTreeMap<u8, Documents>, number: u8) -> Look {
+    let content = Content {
+        complete: true,
+        blank: true,
+        ..Content::default()
+    };
+    Look {
+        read: vec![(file(number), Ok(content))],
+        ..look(files, &[])
     }
 }
 
@@ -138,7 +152,7 @@ fn a_deletion_needs_two_looks_and_a_broken_document_none() {
     let mut state = State::new("files".into());
     state.apply(look(&one(Some(1)), &[0]));
 
-    // Emptied for one look, then there but invalid: the good version was never taken back.
+    // Written without it for one look, then there but invalid: the good version was never taken back.
     let emptied = state.apply(look(&BTreeMap::from([(0, Documents::new())]), &[0]));
     assert!(emptied.again && emptied.change.is_empty());
     let broken = state.apply(look(&one(None), &[0]));
@@ -176,6 +190,61 @@ fn what_is_out_of_sight_is_not_gone() {
         });
         assert!(outcome.change.is_empty() && !outcome.again);
     }
+}
+
+/// A shell empties a file, and the command that fills it takes its time, or fails.
+#[test]
+fn an_emptied_file_keeps_what_it_held_and_says_so() {
+    let files = BTreeMap::from([(0, BTreeMap::from([(1, Some(1))]))]);
+    let mut state = State::new("files".into());
+    let never = state.apply(blank(&files, 0)).change;
+    assert_eq!(never.findings, Some(Vec::new()), "it held nothing");
+    state.apply(look(&files, &[0]));
+    let emptied = state.apply(blank(&files, 0));
+    let findings = emptied.change.findings.expect("a finding");
+    assert_eq!(findings[0].code, crate::codes::EMPTIED);
+    for _ in 0..3 {
+        let outcome = state.apply(look(&files, &[]));
+        assert!(outcome.change.is_empty() && !outcome.again);
+    }
+    let healed = state.apply(look(&files, &[0])).change;
+    assert_eq!(healed.findings, Some(Vec::new()));
+    assert!(healed.upserts.is_empty() && healed.deletes.is_empty());
+
+    // Removed, it takes its documents along, empty or not.
+    state.apply(blank(&files, 0));
+    state.apply(look(&BTreeMap::new(), &[]));
+    let gone = state.apply(look(&BTreeMap::new(), &[])).change;
+    assert_eq!(gone.deletes, [key(1)]);
+}
+
+#[test]
+fn an_emptied_file_yields_to_one_that_begins_to_bring_the_same() {
+    let of = |version| BTreeMap::from([(1, Some(version))]);
+    // In one look, then in two, then with another that brought it all along.
+    let mut state = State::new("files".into());
+    state.apply(look(&BTreeMap::from([(0, of(1))]), &[0]));
+    let both = BTreeMap::from([(0, of(1)), (1, of(2))]);
+    let mut moved = blank(&both, 0);
+    moved.read.extend(look(&both, &[1]).read);
+    let moved = state.apply(moved).change;
+    assert_eq!(moved.upserts, [service(1, 1, 2)]);
+    assert!(moved.deletes.is_empty());
+
+    let mut state = State::new("files".into());
+    state.apply(look(&BTreeMap::from([(0, of(1))]), &[0]));
+    state.apply(blank(&both, 0));
+    let moved = state.apply(look(&both, &[1])).change;
+    assert_eq!(moved.upserts, [service(1, 1, 2)]);
+    assert_eq!(moved.findings, None, "not brought twice");
+
+    let mut state = State::new("files".into());
+    state.apply(look(&both, &[0, 1]));
+    let emptied = state.apply(blank(&both, 0)).change;
+    assert!(
+        emptied.upserts.is_empty(),
+        "what is of a lower rank does not take over"
+    );
 }
 
 #[test]
