@@ -2,7 +2,7 @@
 mod common;
 
 use common::{add, fixture, fixture_and, object};
-use pointsman_model::{ClientContext, Finding, KnownNames, World, context::EntryCapture};
+use pointsman_model::{ClientContext, Finding, KnownNames, Level, World, context::EntryCapture};
 use pointsman_route::{
     Action, Class, ClusterId, Connection, ConnectionDecision, HostTable, ListenerId, Purpose, Table,
 };
@@ -329,6 +329,17 @@ fn a_second_virtual_service_is_told() {
     assert_eq!(finding.code.to_string(), "PM0208");
     assert_eq!(finding.object.expect("object").name.as_ref(), "young");
     assert!(finding.message.contains("VirtualService default/old"));
+    assert_eq!(finding.level, Level::Warning);
+
+    // Where the older one leaves ports or clients to others, that is no mistake.
+    let finding = only(&[
+        "vs young hosts=web created=2",
+        "http none -> 201",
+        "vs old hosts=web created=1",
+        "http port 81 -> 202",
+    ]);
+    assert_eq!(finding.level, Level::Info);
+    assert!(finding.effect.contains("no rule of the first can apply"));
 }
 
 #[test]

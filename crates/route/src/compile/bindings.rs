@@ -1,6 +1,9 @@
 //! Which VirtualService speaks for which host (VSB-1..18, VS-S-2, VS-T-2).
 use foldhash::HashMap;
-use pointsman_model::{ClientContext, Finding, HostPattern, Level, VirtualService};
+use pointsman_model::{
+    ClientContext, Finding, HostPattern, Level, VirtualService,
+    matches::{ClientMatch, HttpMatch},
+};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -64,7 +67,7 @@ impl<'w> Bindings<'w> {
         made
     }
 
-    /// Of those with http rules the first in order has the host alone (VSB-9).
+    /// Of those with http rules the first in order has the host, wherever one of its rules can apply (VSB-9).
     fn bind(
         &mut self,
         host: &HostPattern,
@@ -77,19 +80,30 @@ impl<'w> Bindings<'w> {
         if let Some(first) = named.iter().find_map(asked)
             && let Some(second) = asked(&index)
         {
+            // Which ports and clients it leaves to others depends on more than this host.
+            let leaves_some = first.http.iter().all(|rule| {
+                let restricted = |it: &HttpMatch| it.client != ClientMatch::default();
+                !rule.matches.is_empty() && rule.matches.iter().all(restricted)
+            });
             let (first, second) = (&first.meta, &second.meta);
+            let asked = if leaves_some {
+                "asked only for ports and clients to which no rule of the first can apply"
+            } else {
+                "never asked for this host"
+            };
             findings.push(
                 Finding::new(
                     SECOND_VIRTUAL_SERVICE,
-                    Level::Warning,
+                    if leaves_some {
+                        Level::Info
+                    } else {
+                        Level::Warning
+                    },
                     format!("host {host} already belongs to {}", first.key),
                 )
                 .of(&second.key)
                 .at(&second.place)
-                .effect(format!(
-                    "the http rules of {} are never asked for this host",
-                    second.key
-                ))
+                .effect(format!("the http rules of {} are {asked}", second.key))
                 .help("put the rules into one VirtualService, or give them different hosts")
                 .related(
                     &first.place,
@@ -108,24 +122,23 @@ impl<'w> Bindings<'w> {
         self.ordered.iter().copied()
     }
 
-    /// The one whose http rules a service has: its exact host, else the longest wildcard (VSB-7).
-    /// Whoever names the exact host keeps wildcards away, without http rules too (VSB-14).
-    pub(crate) fn http_for(&self, service: &Service<'_>) -> Option<&'w Arc<VirtualService>> {
+    /// Those whose http rules a service may have; the first with one that can apply has it (VSB-9). All of
+    /// its exact host, else the first of the longest wildcard (VSB-7). Whoever names the exact host keeps
+    /// wildcards away, without http rules too (VSB-14).
+    pub(crate) fn http_for(
+        &self,
+        service: &Service<'_>,
+    ) -> impl Iterator<Item = &'w Arc<VirtualService>> {
         let exact = service.pattern.exact();
-        let index = match exact.and_then(|name| self.by_host.get(name)) {
-            Some(named) => {
-                let asked =
-                    |at: &usize| self.ordered.get(*at).is_some_and(|it| !it.http.is_empty());
-                named.iter().copied().find(asked)?
-            }
-            None => {
-                let mut wildcards = self.wildcards.iter();
-                wildcards
-                    .find(|(pattern, _)| pattern.covers(&service.pattern))?
-                    .1
-            }
+        let named = exact.and_then(|name| self.by_host.get(name));
+        let covers = |(pattern, _): &&(HostPattern, usize)| pattern.covers(&service.pattern);
+        let wildcard = match named {
+            Some(_) => None,
+            None => self.wildcards.iter().find(covers),
         };
-        self.ordered.get(index).copied()
+        let all = named.into_iter().flatten();
+        all.chain(wildcard.map(|(_, index)| index))
+            .filter_map(|index| self.ordered.get(*index).copied())
     }
 
     /// All whose `tls` and `tcp` rules speak of a service, in order (VS-S-3).

@@ -184,7 +184,7 @@ impl<'a, 'w> Builder<'a, 'w> {
             return Some(Arc::clone(host));
         }
         let service = self.registry.get(index)?;
-        let bound = self.bindings.http_for(service).and_then(|speaker| {
+        let bound = self.bindings.http_for(service).find_map(|speaker| {
             let list = rules.http(speaker, port.number, findings)?;
             Some((Arc::clone(speaker), list))
         });
