@@ -224,6 +224,117 @@ fn a_class_of_a_gateway_says_so() {
     );
 }
 
+/// BE-60..76, VS-H-70, VS-H-80: what is asked for in other words, or is not acted on, moves no traffic.
+#[test]
+fn policies_are_told_in_the_words_of_the_documents_where_they_act() {
+    let rule = |policy: &str| {
+        format!(
+            "{SHOP}---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: shop}}\n\
+             spec: {{host: shop, trafficPolicy: {{{policy}}}}}\n"
+        )
+    };
+    let route = |more: &str| {
+        let route = "  - route: [{destination: {host: shop}}]\n";
+        SHOP.replace(route, &format!("{route}    {more}\n"))
+    };
+    let json = [&BOTH[..], &["-o", "json"]].concat();
+    let changes = |new: &str| {
+        let output = run(SHOP, new, &json);
+        let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(
+            output.status.code(),
+            Some(i32::from(told["differs"] == true))
+        );
+        let backend = &told["backends"][0]["changes"][0];
+        let details = &told["classes"][0]["new"]["details"];
+        match (backend.as_str(), details.as_object()) {
+            (Some(text), _) => text.to_owned(),
+            (None, Some(details)) => Value::from(details.clone()).to_string(),
+            (None, None) => String::new(),
+        }
+    };
+    for (policy, told) in [
+        ("outlierDetection: {consecutive5xxErrors: 3}", ""),
+        ("tls: {mode: SIMPLE}", ""),
+        ("proxyProtocol: {version: V2}", ""),
+        (
+            "loadBalancer: {simple: LEAST_REQUEST, warmup: {duration: 10s}}",
+            "",
+        ),
+        ("loadBalancer: {consistentHash: {useSourceIp: true}}", ""),
+        (
+            "loadBalancer: {simple: RANDOM}",
+            "algorithm: LEAST_REQUEST -> RANDOM",
+        ),
+        (
+            "retryBudget: {percent: 50}",
+            "retryBudget: none -> percent 50, minRetryConcurrency 3",
+        ),
+        (
+            "connectionPool: {tcp: {tcpKeepalive: {time: 10s}}}",
+            "connectionPool tcpKeepalive: none -> time 10s",
+        ),
+        (
+            "connectionPool: {http: {h2UpgradePolicy: UPGRADE}}",
+            "connectionPool h2UpgradePolicy: none -> UPGRADE",
+        ),
+        (
+            "connectionPool: {http: {useClientProtocol: true}}",
+            "connectionPool useClientProtocol: false -> true",
+        ),
+    ] {
+        assert_eq!(changes(&rule(policy)), told, "{policy}");
+    }
+    for (more, told) in [
+        ("retries: {attempts: 2}", ""),
+        ("retries: {attempts: 2, retryIgnorePreviousHosts: true}", ""),
+        ("retries: {attempts: 2, retryRemoteLocalities: true}", ""),
+        ("retries: {attempts: 3}", r#"{"retries":"3 attempts"}"#),
+        ("mirror: {host: shop}\n    mirrorPercentage: {value: 0}", ""),
+        (
+            "fault: {abort: {httpStatus: 503, percentage: {value: 0}}}",
+            "",
+        ),
+        (
+            "fault: {abort: {httpStatus: 503, percentage: {value: 1}}}",
+            r#"{"fault":"abort 503 of 1%"}"#,
+        ),
+        ("headers: {request: {remove: [connection]}}", ""),
+        (
+            "headers: {request: {remove: [connection, x-a]}}",
+            r#"{"headers":"request -x-a"}"#,
+        ),
+    ] {
+        assert_eq!(changes(&route(more)), told, "{more}");
+    }
+}
+
+/// GW-80: whose word is taken at a gateway is no rule's business.
+#[test]
+fn another_number_of_trusted_proxies_is_told() {
+    let mesh = |proxies: u32, gateway: &str| {
+        format!(
+            "{SHOP}{gateway}---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio, namespace: istio-system}}\n\
+             data:\n  mesh: |\n    defaultConfig: {{gatewayTopology: {{numTrustedProxies: {proxies}}}}}\n"
+        )
+    };
+    let gateway = "---\napiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: edge}\nspec:\n  \
+                   selector: {app: edge}\n  servers:\n  - {port: {number: 8080, name: http, protocol: HTTP}, hosts: ['*']}\n";
+    let output = run(&mesh(0, gateway), &mesh(2, gateway), &BOTH);
+    assert_eq!(output.status.code(), Some(1));
+    let told = text(&output.stdout);
+    assert!(
+        told.starts_with("~ numTrustedProxies of gateways: 0 -> 2\n"),
+        "{told}"
+    );
+    let json = [&BOTH[..], &["-o", "json"]].concat();
+    let output = run(&mesh(0, gateway), &mesh(2, gateway), &json);
+    let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(told["num_trusted_proxies"]["new"], 2);
+    // Where there is no gateway nobody heeds it.
+    assert!(run(&mesh(0, ""), &mesh(2, ""), &json).status.success());
+}
+
 /// PS-80: it changes what every rule sees, and no single one of them.
 #[test]
 fn another_normalisation_of_paths_is_told() {

@@ -1,13 +1,16 @@
 //! Backends that both tables send traffic to, but not the same: endpoints, policy, subset.
-use super::Diff;
+use super::{
+    Diff,
+    values::{Said, upgrade},
+};
 use crate::{
     cluster::{Cluster, ClusterId, Endpoint, Health, Policy},
     rule::Action,
     split::Split,
     table::Table,
 };
-use pointsman_model::{ClusterName, Place, policy::ClientTls};
-use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
+use pointsman_model::{ClusterName, Place, policy::ConnectionPool};
+use std::{collections::BTreeMap, sync::Arc};
 
 /// One backend, and what changed of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,7 +94,8 @@ fn changes(old: &Cluster, new: &Cluster) -> Vec<String> {
         service: _,
         place: _,
         subset,
-        subject_alt_names,
+        // Nothing acts on them yet.
+        subject_alt_names: _,
         ..
     } = new;
     of_endpoints(&old.endpoints, endpoints, &mut changes);
@@ -111,119 +115,119 @@ fn changes(old: &Cluster, new: &Cluster) -> Vec<String> {
         let text = |it: Option<String>| it.unwrap_or_else(|| "none".to_owned());
         changes.push(format!("subset: {} -> {}", text(before), text(after)));
     }
-    differ(
-        "subject alternative names",
-        &old.subject_alt_names,
-        subject_alt_names,
-        &mut changes,
-    );
     changes
 }
 
-fn differ<T: PartialEq + Debug>(what: &str, old: &T, new: &T, changes: &mut Vec<String>) {
+fn differ(what: &str, old: &impl Said, new: &impl Said, changes: &mut Vec<String>) {
+    let (old, new) = (old.said(), new.said());
     if old != new {
-        changes.push(format!("{what}: {old:?} -> {new:?}"));
+        changes.push(format!("{what}: {old} -> {new}"));
     }
-}
-
-fn text<T: Debug>(value: &Option<T>) -> String {
-    value
-        .as_ref()
-        .map_or_else(|| "none".to_owned(), |value| format!("{value:?}"))
-}
-
-/// A sentence for each optional field that differs; if it is another one, for the whole.
-macro_rules! by_field {
-    ($what:literal, $old:expr, $new:expr, $changes:expr, {$($name:literal: $field:ident),+ $(,)?}) => {{
-        let (old, new) = (&$old, &$new);
-        let before = $changes.len();
-        $(if old.$field != new.$field {
-            let (then, now) = (text(&old.$field), text(&new.$field));
-            $changes.push(format!(concat!($what, " ", $name, ": {} -> {}"), then, now));
-        })+
-        if $changes.len() == before && old != new {
-            $changes.push(concat!($what, ": with other parameters").to_owned());
-        }
-    }};
 }
 
 fn of_policy(old: &Policy, new: &Policy, changes: &mut Vec<String>) {
     let Policy {
         algorithm,
         custom,
-        warmup,
         pool,
-        outlier,
         mesh_h2_upgrade,
-        tls,
-        proxy_protocol,
-        tunnel,
         retry_budget,
         origin: _,
+        // Nothing acts on these yet, so that no traffic changes by them.
+        warmup: _,
+        outlier: _,
+        tls: _,
+        proxy_protocol: _,
+        tunnel: _,
         ..
     } = new;
     differ("algorithm", &old.algorithm, algorithm, changes);
     differ("balancer", &old.custom, custom, changes);
-    differ("warmup", &old.warmup, warmup, changes);
-    by_field!("connectionPool", old.pool, *pool, changes, {
-        "maxConnections": max_connections,
-        "connectTimeout": connect_timeout,
-        "tcp.idleTimeout": tcp_idle_timeout,
-        "maxConnectionDuration": max_connection_duration,
-        "http1MaxPendingRequests": max_pending_requests,
-        "http2MaxRequests": max_requests,
-        "maxRequestsPerConnection": max_requests_per_connection,
-        "maxRetries": max_retries,
-        "maxConcurrentStreams": max_concurrent_streams,
-        "http2KeepAlive": http2_keep_alive,
-        "tcpKeepalive": tcp_keepalive,
-        "h2UpgradePolicy": h2_upgrade,
-        "http.idleTimeout": http_idle_timeout,
-    });
+    of_pool(&old.pool, pool, changes);
     if old.pool.h2_upgrade.is_none() && pool.h2_upgrade.is_none() {
-        let (then, now) = (&old.mesh_h2_upgrade, mesh_h2_upgrade);
-        differ("h2UpgradePolicy of the mesh", then, now, changes);
-    }
-    match (&old.outlier, outlier) {
-        (Some(old), Some(new)) => by_field!("outlierDetection", *old, *new, changes, {
-            "consecutive5xxErrors": consecutive_5xx,
-            "consecutiveGatewayErrors": consecutive_gateway,
-            "interval": interval,
-            "baseEjectionTime": base_ejection,
-            "maxEjectionPercent": max_ejection_percent,
-            "minHealthPercent": min_health_percent,
-        }),
-        (None, None) => {}
-        (Some(_), None) => changes.push("outlierDetection: gone".to_owned()),
-        (None, Some(_)) => changes.push("outlierDetection: new".to_owned()),
-    }
-    if old.tls != *tls {
-        let mode = |it: &Option<ClientTls>| it.as_ref().map(|it| it.mode);
-        match (mode(&old.tls), mode(tls)) {
-            (then, now) if then == now => changes.push("TLS: with other parameters".to_owned()),
-            (then, now) => changes.push(format!("TLS: {} -> {}", text(&then), text(&now))),
+        let [then, now] = [old.mesh_h2_upgrade, *mesh_h2_upgrade].map(|it| upgrade(Some(it)));
+        if then != now {
+            changes.push(format!("h2UpgradePolicy of the mesh: {then} -> {now}"));
         }
     }
-    differ(
-        "PROXY protocol",
-        &old.proxy_protocol,
-        proxy_protocol,
-        changes,
+    differ("retryBudget", &old.retry_budget, retry_budget, changes);
+}
+
+fn of_pool(old: &ConnectionPool, new: &ConnectionPool, changes: &mut Vec<String>) {
+    // By name, so that a new field is not forgotten here.
+    let ConnectionPool {
+        max_connections,
+        connect_timeout,
+        tcp_keepalive,
+        tcp_idle_timeout,
+        max_connection_duration,
+        max_pending_requests,
+        max_requests,
+        max_requests_per_connection,
+        max_retries,
+        http_idle_timeout,
+        max_concurrent_streams,
+        http2_keep_alive,
+        h2_upgrade,
+        use_client_protocol,
+    } = new;
+    let mut of = |name: &str, then: &dyn Said, now: &dyn Said| {
+        let (then, now) = (then.said(), now.said());
+        if then != now {
+            changes.push(format!("connectionPool {name}: {then} -> {now}"));
+        }
+    };
+    of("maxConnections", &old.max_connections, max_connections);
+    of("connectTimeout", &old.connect_timeout, connect_timeout);
+    of("tcp.idleTimeout", &old.tcp_idle_timeout, tcp_idle_timeout);
+    of(
+        "maxConnectionDuration",
+        &old.max_connection_duration,
+        max_connection_duration,
     );
-    differ("tunnel", &old.tunnel, tunnel, changes);
-    differ("retry budget", &old.retry_budget, retry_budget, changes);
+    of(
+        "http1MaxPendingRequests",
+        &old.max_pending_requests,
+        max_pending_requests,
+    );
+    of("http2MaxRequests", &old.max_requests, max_requests);
+    of(
+        "maxRequestsPerConnection",
+        &old.max_requests_per_connection,
+        max_requests_per_connection,
+    );
+    of("maxRetries", &old.max_retries, max_retries);
+    of(
+        "maxConcurrentStreams",
+        &old.max_concurrent_streams,
+        max_concurrent_streams,
+    );
+    of("http2KeepAlive", &old.http2_keep_alive, http2_keep_alive);
+    of("tcpKeepalive", &old.tcp_keepalive, tcp_keepalive);
+    of(
+        "http.idleTimeout",
+        &old.http_idle_timeout,
+        http_idle_timeout,
+    );
+    of(
+        "useClientProtocol",
+        &old.use_client_protocol,
+        use_client_protocol,
+    );
+    let [then, now] = [old.h2_upgrade, *h2_upgrade].map(upgrade);
+    if then != now {
+        changes.push(format!("connectionPool h2UpgradePolicy: {then} -> {now}"));
+    }
 }
 
 /// Endpoints shown of each kind of change; the rest are a number.
 const SHOWN: usize = 3;
 
 fn of_endpoints(old: &[Endpoint], new: &[Endpoint], changes: &mut Vec<String>) {
-    let by_address = |all: &[Endpoint]| -> BTreeMap<String, (Health, u32, Option<Arc<str>>)> {
+    // Nothing acts on their localities yet.
+    let by_address = |all: &[Endpoint]| -> BTreeMap<String, (Health, u32)> {
         all.iter()
-            .map(|it| {
-                let told = (it.health, it.weight, it.locality.clone());
-                (it.address.to_string(), told)
-            })
+            .map(|it| (it.address.to_string(), (it.health, it.weight)))
             .collect()
     };
     let (before, after) = (by_address(old), by_address(new));
@@ -260,10 +264,10 @@ fn of_endpoints(old: &[Endpoint], new: &[Endpoint], changes: &mut Vec<String>) {
     }
     let weighed = after.iter().filter(|(address, now)| {
         let then = before.get(*address);
-        then.is_some_and(|then| (then.1, &then.2) != (now.1, &now.2))
+        then.is_some_and(|then| then.1 != now.1)
     });
     part(
-        "other weight or place: ",
+        "other weight: ",
         weighed.map(|(address, _)| address).collect(),
     );
     if !parts.is_empty() {

@@ -4,7 +4,7 @@ use super::ExampleRequest;
 use crate::{
     gateway::AfterTls,
     listener::ListenerId,
-    retries::RetriesFrom,
+    retries::RetriesInForce,
     rule::{Action, Origin, Rule, TcpRule},
     split::Split,
     table::{ConnectionDecision, HttpTableId, Matched, RequestDecision, Table},
@@ -13,8 +13,8 @@ use crate::{
 };
 use pointsman_model::{
     HttpRoute,
-    action::{Cors, DirectResponse, HeaderOps, Redirect, Retries},
-    gateway::{CertificateSource, ServerTls},
+    action::{Abort, Cors, DirectResponse, FieldOps, HeaderOps, Redirect, Retries},
+    gateway::{CertificateFiles, CertificateSource, ServerTls, TlsVersion},
     matches::StringMatch,
 };
 use pointsman_wire::{
@@ -131,7 +131,16 @@ fn ended(tls: &ServerTls) -> String {
         CertificateSource::Secrets(names) => {
             format!("{} credentialName {}", mode.as_str(), names.join(","))
         }
-        CertificateSource::Files(files) => format!("{} {files:?}", mode.as_str()),
+        CertificateSource::Files(files) => {
+            let names = |it: &CertificateFiles| {
+                let mut paths = vec![&it.certificate, &it.key];
+                paths.extend(&it.client_ca);
+                let paths: Vec<_> = paths.iter().map(|it| it.display().to_string()).collect();
+                paths.join("+")
+            };
+            let all: Vec<String> = files.iter().map(names).collect();
+            format!("{} {}", mode.as_str(), all.join(","))
+        }
     };
     let mut add = |name: &str, value: Option<String>| {
         if let Some(value) = value {
@@ -146,8 +155,9 @@ fn ended(tls: &ServerTls) -> String {
     add("subjectAltNames", list(subject_alt_names));
     add("verifyCertificateSpki", list(certificate_spki));
     add("verifyCertificateHash", list(certificate_hash));
-    add("at least", min_version.map(|it| format!("{it:?}")));
-    add("at most", max_version.map(|it| format!("{it:?}")));
+    let version = |it: TlsVersion| format!("TLS{it:?}");
+    add("minProtocolVersion", min_version.map(version));
+    add("maxProtocolVersion", max_version.map(version));
     add("cipherSuites", list(cipher_suites));
     text
 }
@@ -316,8 +326,10 @@ fn of_rule(table: &Table, matched: &Matched<'_>) -> Effect {
         wishes(model, matched.prefix_len, &mut details);
     }
     let retries = rule.retries();
-    if retries.from != RetriesFrom::BuiltIn && matches!(rule.action, Action::Forward(_)) {
-        details.insert("retries", repeated(&retries.written));
+    if matches!(rule.action, Action::Forward(_))
+        && let Some(text) = repeated(&retries.written)
+    {
+        details.insert("retries", text);
     }
     if let Some(timeout) = rule.timeout {
         details.insert("timeout", format!("{timeout:?}"));
@@ -325,6 +337,7 @@ fn of_rule(table: &Table, matched: &Matched<'_>) -> Effect {
     let mirrors: Vec<String> = rule
         .mirrors
         .iter()
+        .filter(|mirror| mirror.share > 0)
         .filter_map(|mirror| {
             let cluster = table.cluster(mirror.cluster.ok()?);
             Some(format!("{} {}%", cluster.label, percent(mirror.share)))
@@ -336,8 +349,17 @@ fn of_rule(table: &Table, matched: &Matched<'_>) -> Effect {
     Effect { outcome, details }
 }
 
-/// Retries that somebody asked for.
-fn repeated(retries: &Retries) -> String {
+/// Retries other than those that nobody has to ask for.
+fn repeated(retries: &Retries) -> Option<String> {
+    let acted_on = |it: &Retries| Retries {
+        ignore_previous_hosts: Some(it.ignore_previous_hosts.unwrap_or(true)),
+        // Nothing acts on it yet.
+        remote_localities: None,
+        ..it.clone()
+    };
+    if acted_on(retries) == acted_on(&RetriesInForce::built_in().written) {
+        return None;
+    }
     let mut text = format!("{} attempts", retries.attempts);
     if let Some(on) = &retries.retry_on {
         text.push_str(&format!(" on {on}"));
@@ -348,15 +370,10 @@ fn repeated(retries: &Retries) -> String {
     if let Some(backoff) = retries.backoff {
         text.push_str(&format!(", backoff {backoff:?}"));
     }
-    for (name, value) in [
-        ("remote localities", retries.remote_localities),
-        ("other hosts first", retries.ignore_previous_hosts),
-    ] {
-        if let Some(value) = value {
-            text.push_str(&format!(", {name} {value}"));
-        }
+    if retries.ignore_previous_hosts == Some(false) {
+        text.push_str(", other hosts not first");
     }
-    text
+    Some(text)
 }
 
 /// What a rule asks for beside its action.
@@ -399,11 +416,15 @@ fn wishes(model: &HttpRoute, matched: usize, details: &mut BTreeMap<&'static str
     }
     if let Some(fault) = fault {
         let mut parts = Vec::new();
-        if let Some((delay, share)) = fault.delay {
+        if let Some((delay, share)) = fault.delay.filter(|it| it.1 > 0) {
             parts.push(format!("delay {delay:?} of {}%", percent(share)));
         }
-        if let Some((abort, share)) = &fault.abort {
-            parts.push(format!("abort {abort:?} of {}%", percent(*share)));
+        if let Some((abort, share)) = fault.abort.as_ref().filter(|it| it.1 > 0) {
+            let abort = match abort {
+                Abort::Http(status) => format!("{status}"),
+                Abort::Grpc(status) => format!("gRPC {status}"),
+            };
+            parts.push(format!("abort {abort} of {}%", percent(*share)));
         }
         if !parts.is_empty() {
             details.insert("fault", parts.join(", "));
@@ -482,13 +503,14 @@ fn operations(headers: &HeaderOps) -> Option<String> {
         ("request", &headers.request),
         ("response", &headers.response),
     ] {
-        for (name, value) in &fields.set {
+        let acts = |name: &str| !FieldOps::is_of_the_hop(name);
+        for (name, value) in fields.set.iter().filter(|it| acts(&it.0)) {
             parts.push(format!("{direction} {name}={value}"));
         }
-        for (name, value) in &fields.add {
+        for (name, value) in fields.add.iter().filter(|it| acts(&it.0)) {
             parts.push(format!("{direction} {name}+={value}"));
         }
-        for name in &fields.remove {
+        for name in fields.remove.iter().filter(|it| acts(it)) {
             parts.push(format!("{direction} -{name}"));
         }
     }

@@ -23,6 +23,7 @@ mod effect;
 mod fronts;
 mod names;
 mod requests;
+mod values;
 mod words;
 
 use crate::{Table, rule::Origin, snapshot::Via};
@@ -65,6 +66,8 @@ pub struct Diff {
     /// Another mode in which paths are normalised before anything sees them (PS-80): the old one and
     /// the new one. The classes are of paths that look the same in both.
     pub paths: Option<(PathNormalization, PathNormalization)>,
+    /// Another number of proxies that are believed at gateways (GW-80): the old one and the new one.
+    pub trusted_proxies: Option<(u32, u32)>,
     /// Traffic that is treated differently: connections first, then requests.
     pub classes: Vec<Class>,
     /// Backends both tables use, but not the same.
@@ -78,7 +81,10 @@ pub struct Diff {
 impl Diff {
     /// True if no difference was found.
     pub fn is_empty(&self) -> bool {
-        self.paths.is_none() && self.classes.is_empty() && self.backends.is_empty()
+        self.paths.is_none()
+            && self.trusted_proxies.is_none()
+            && self.classes.is_empty()
+            && self.backends.is_empty()
     }
 
     fn cut(&mut self, sentence: String) {
@@ -164,6 +170,9 @@ pub fn compare(old: &Table, new: &Table, limits: &Limits) -> Diff {
     let mut diff = Diff::default();
     let [was, is] = [old, new].map(|table| table.context().path_normalization);
     diff.paths = (was != is).then_some((was, is));
+    let [was, is] = [old, new].map(|table| table.context().trusted_hops);
+    let at_gateway = new.context().role.is_gateway() && new.http_tables().next().is_some();
+    diff.trusted_proxies = (at_gateway && was != is).then_some((was, is));
     let doors = fronts::compare(old, new, limits, &mut diff);
     for door in doors {
         names::compare(old, new, &door, limits, &mut diff);

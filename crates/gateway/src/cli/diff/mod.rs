@@ -74,6 +74,7 @@ pub(super) fn diff(command: &args::Diff) -> anyhow::Result<ExitCode> {
 /// What comes to the ports of Gateways, behind what is captured. A backend that changes in the eyes
 /// of both alike is told once.
 fn add(gateway: Diff, all: &mut Diff) {
+    all.trusted_proxies = gateway.trusted_proxies;
     all.classes.extend(gateway.classes);
     for backend in gateway.backends {
         let same = |own: &&_| **own == backend;

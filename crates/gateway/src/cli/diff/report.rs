@@ -35,9 +35,16 @@ pub(super) fn text(report: &Report<'_>, color: bool) -> String {
             out,
             "  requests whose path is not in its normal form may go elsewhere: they are not in the classes"
         );
-        if !diff.classes.is_empty() {
-            out.push('\n');
-        }
+    }
+    if let Some((old, new)) = diff.trusted_proxies {
+        let _ = writeln!(out, "~ numTrustedProxies of gateways: {old} -> {new}");
+        let _ = writeln!(
+            out,
+            "  another client address is believed, and x-forwarded-* of clients stay or go"
+        );
+    }
+    if (diff.paths.is_some() || diff.trusted_proxies.is_some()) && !diff.classes.is_empty() {
+        out.push('\n');
     }
     if !diff.classes.is_empty() {
         let (many, verb) = plural(diff.classes.len(), "traffic class", "traffic classes");
@@ -299,6 +306,9 @@ pub(super) fn json(report: &Report<'_>) -> Value {
     });
     if let Some((old, new)) = diff.paths {
         told["path_normalization"] = json!({"old": old.as_str(), "new": new.as_str()});
+    }
+    if let Some((old, new)) = diff.trusted_proxies {
+        told["num_trusted_proxies"] = json!({"old": old, "new": new});
     }
     told
 }
