@@ -410,6 +410,48 @@ fn pasted_commands_and_log_lines_are_explained() {
 }
 
 /// No address is named that only stands for one.
+/// A refusal is an answer: it has its reason, in both forms.
+#[test]
+fn what_is_refused_before_a_rule_is_asked_is_explained() {
+    let dir = folder();
+    let said = |arguments: &[&str], status: Value, reason: Value| {
+        let (code, out, _) = text(explain(dir.path()).args(arguments));
+        assert_eq!(code, Some(4), "{out}");
+        assert!(out.starts_with("=> refused"), "{out}");
+        let (code, out, _) = text(explain(dir.path()).args(arguments).args(["-o", "json"]));
+        let told: Value = serde_json::from_str(&out).expect("JSON");
+        assert_eq!((code, &told["outcome"]), (Some(4), &"refused".into()));
+        assert_eq!(told["answer"]["kind"], "reject");
+        assert_eq!(
+            (&told["status"], &told["answer"]["reason"]),
+            (&status, &reason)
+        );
+    };
+    said(&["http://shop/%zz"], 400.into(), "bad_target".into());
+    let line = |what: &str| {
+        format!(
+            r#"[2026-11-22T10:00:00.123Z] {what} - "-" 0 61 0 - "-" "-" "-" "shop" "-" - - 10.96.0.1:80 10.0.0.9:4000 - -"#
+        )
+    };
+    for (what, status, reason) in [
+        (
+            r#""OPTIONS /%zz HTTP/1.1" 400 DPE bad_target"#,
+            400.into(),
+            "bad_target".into(),
+        ),
+        (
+            r#""- - -" 431 DPE head_too_large"#,
+            431.into(),
+            "head_too_large".into(),
+        ),
+        (r#""- - -" 0 DPE http2_flood"#, Value::Null, Value::Null),
+    ] {
+        said(&["--log-line", &line(what)], status, reason);
+    }
+    let (code, out, _) = text(explain(dir.path()).args(["--log-line", &line(r#""- - -" 0 - -"#)]));
+    assert!(code != Some(4) && !out.contains("refused"), "{out}");
+}
+
 #[test]
 fn a_name_without_an_address_is_explained_without_one() {
     let mesh = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/explain_json/mesh.yaml");

@@ -1,7 +1,12 @@
 //! `--log-line`: a line of the access log, in Istio's default text format or as JSON. This
 //! gateway's own log has the same two forms.
-use super::question::{Head, Question, Traffic, dialled, split_port};
+use super::{
+    answer::{Answer, Kind},
+    question::{Head, Question, Traffic, dialled, split_port},
+    refused::{Refused, Subject},
+};
 use anyhow::{Context, bail};
+use pointsman_wire::http1::Reason;
 use serde_json::Value;
 use std::net::SocketAddr;
 
@@ -13,6 +18,7 @@ struct Line {
     protocol: Option<String>,
     code: Option<String>,
     flags: Option<String>,
+    details: Option<String>,
     forwarded_for: Option<String>,
     user_agent: Option<String>,
     request_id: Option<String>,
@@ -28,7 +34,7 @@ struct Line {
 pub(super) fn question(
     text: &str,
     to: Option<SocketAddr>,
-) -> anyhow::Result<(Question, Vec<String>)> {
+) -> anyhow::Result<(Subject, Vec<String>)> {
     let text = text.trim();
     let line = if text.starts_with('{') {
         json(text)?
@@ -36,11 +42,14 @@ pub(super) fn question(
         plain(text)?
     };
     let mut notes = line.notes();
+    if let Some(refused) = line.unread() {
+        return Ok((Subject::Refused(refused), notes));
+    }
     let question = line.question(to)?;
     if matches!(question.traffic, Traffic::Http(_)) {
         notes.push("a log line has few headers: rules on others see none".to_owned());
     }
-    Ok((question, notes))
+    Ok((Subject::Traffic(Box::new(question)), notes))
 }
 
 impl Line {
@@ -53,6 +62,35 @@ impl Line {
             said(&self.upstream_cluster),
             said(&self.upstream_host)
         )]
+    }
+
+    /// What could not be read as a request has a line without one: it differs from that of a
+    /// connection by its status, or by the flag of broken protocol.
+    fn unread(&self) -> Option<Refused> {
+        if self.method.is_some() {
+            return None;
+        }
+        let code = self.code.as_deref().and_then(|it| it.parse::<u16>().ok());
+        let status = code.filter(|code| *code > 0);
+        let broken = self
+            .flags
+            .iter()
+            .any(|it| it.split(',').any(|it| it == "DPE"));
+        if status.is_none() && !broken {
+            return None;
+        }
+        let details = self.details.as_deref().unwrap_or("-");
+        let known = Reason::ALL.iter().find(|it| it.as_str() == details);
+        Some(Refused {
+            answer: Answer {
+                status,
+                ..Answer::new(Kind::Reject, known.map(|it| it.as_str()))
+            },
+            why: known.map_or_else(
+                || format!("docs/refusals.md says what {details} is"),
+                |it| it.sentence().to_owned(),
+            ),
+        })
     }
 
     fn question(self, to: Option<SocketAddr>) -> anyhow::Result<Question> {
@@ -111,6 +149,7 @@ fn json(text: &str) -> anyhow::Result<Line> {
         protocol: get("protocol"),
         code: get("response_code"),
         flags: get("response_flags"),
+        details: get("response_code_details"),
         forwarded_for: get("x_forwarded_for"),
         user_agent: get("user_agent"),
         request_id: get("request_id"),
@@ -153,6 +192,7 @@ fn plain(text: &str) -> anyhow::Result<Line> {
         protocol,
         code: get(start + 1),
         flags: get(start + 2),
+        details: get(start + 3),
         forwarded_for: get(forwarded),
         user_agent: get(agent),
         request_id: get(id),
@@ -240,12 +280,19 @@ mod tests {
     use super::*;
     use pointsman_telemetry::{AccessRecord, Format};
 
+    fn asked(line: &str, to: Option<SocketAddr>) -> (Question, Vec<String>) {
+        match question(line, to).unwrap() {
+            (Subject::Traffic(question), notes) => (*question, notes),
+            (Subject::Refused(refused), _) => panic!("{refused:?}"),
+        }
+    }
+
     const HTTP: &str = r#"[2026-11-22T10:00:00.123Z] "GET /status/418?x=1 HTTP/1.1" 418 - via_upstream - "-" 0 135 4 3 "192.0.2.7" "curl/7.73 (x; y)" "84961386-6d84" "httpbin:8000" "10.44.1.27:80" outbound|8000||httpbin.foo.svc.cluster.local 10.44.1.23:37652 10.0.45.184:8000 10.44.1.23:46520 - default"#;
     const TCP: &str = r#"[2026-11-22T10:00:00.123Z] "- - -" 0 - - - "-" 5 7 12 - "-" "-" "-" "-" "10.1.1.1:3306" outbound|3306||db.default.svc.cluster.local 10.44.1.23:1 10.96.0.30:3306 10.44.1.23:2 - -"#;
 
     #[test]
     fn istios_text_format_is_read() {
-        let (question, notes) = question(HTTP, None).unwrap();
+        let (question, notes) = asked(HTTP, None);
         assert_eq!(question.original, "10.0.45.184:8000".parse().unwrap());
         assert_eq!(question.source, Some("10.44.1.23:46520".parse().unwrap()));
         let Traffic::Http(head) = question.traffic else {
@@ -262,18 +309,35 @@ mod tests {
 
     #[test]
     fn connections_are_told_by_their_dashes() {
-        let (tcp, _) = question(TCP, None).unwrap();
+        let (tcp, _) = asked(TCP, None);
         assert_eq!(tcp.original, "10.96.0.30:3306".parse().unwrap());
         assert_eq!(tcp.traffic, Traffic::Tcp);
         let tls = TCP.replace(":2 - -", ":2 a.com -");
         assert_eq!(
-            question(&tls, None).unwrap().0.traffic,
+            asked(&tls, None).0.traffic,
             Traffic::Tls {
                 sni: Some("a.com".into())
             }
         );
         let to = "192.0.2.1:1".parse().unwrap();
-        assert_eq!(question(TCP, Some(to)).unwrap().0.original, to);
+        assert_eq!(asked(TCP, Some(to)).0.original, to);
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_no_connection() {
+        let refused = |code: &str| match question(&TCP.replace("0 - - -", code), None).unwrap() {
+            (Subject::Refused(refused), _) => refused,
+            (Subject::Traffic(question), _) => panic!("{question:?}"),
+        };
+        let known = refused("400 DPE bad_target -");
+        assert_eq!(known.answer.status, Some(400));
+        assert_eq!(known.answer.reason, Some("bad_target"));
+        assert_eq!(known.why, Reason::BadTarget.sentence());
+        // Not of a head, or of a gateway that is no Pointsman.
+        let flood = refused("0 DPE http2_flood -");
+        assert_eq!((flood.answer.status, flood.answer.reason), (None, None));
+        assert!(flood.why.contains("http2_flood"), "{}", flood.why);
+        assert_eq!(refused("408 DC - -").answer.status, Some(408));
     }
 
     #[test]
@@ -300,7 +364,7 @@ mod tests {
             let mut line = Vec::new();
             format.write(&record, &mut line);
             let line = String::from_utf8(line).unwrap();
-            let (question, notes) = question(&line, None).unwrap();
+            let (question, notes) = asked(&line, None);
             assert_eq!(question.original, "10.96.0.12:9080".parse().unwrap());
             let Traffic::Http(head) = question.traffic else {
                 panic!("{line}")

@@ -10,6 +10,7 @@ mod decide;
 mod execute;
 mod log_line;
 mod question;
+mod refused;
 #[cfg(test)]
 mod replay;
 mod shell;
@@ -21,6 +22,7 @@ use self::{
     decide::{answer, not_read},
     execute::fields,
     question::{Question, SOME_ID, Traffic, limits},
+    refused::{Refused, Subject},
     trace::Line,
 };
 // `pointsman test` asks the same questions and compares the answers.
@@ -38,7 +40,7 @@ use pointsman_route::{
 };
 use pointsman_wire::{
     forwarded::{FieldList, Forwarded, request_id},
-    http1::{field_slots, parse_request},
+    http1::{Refusal, field_slots, parse_request},
     path,
 };
 use serde_json::{Value, json};
@@ -65,7 +67,7 @@ pub(super) fn explain(command: &args::Explain) -> anyhow::Result<ExitCode> {
     .settings;
     let documents = Documents::read(&command.files, &settings.client)?;
     let mut answerer = Answerer::new(&documents.world, &settings.given(), command.trace);
-    let Some((mut question, mut notes)) = asked else {
+    let Some((subject, mut notes)) = asked else {
         return match answerer.run(std::io::stdin().lock(), std::io::stdout().lock()) {
             // Whoever read the answers has seen enough.
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
@@ -77,12 +79,33 @@ pub(super) fn explain(command: &args::Explain) -> anyhow::Result<ExitCode> {
             }
         };
     };
+    let refused = |refused: Refused, notes: &[String]| {
+        for note in notes {
+            eprintln!("note: {note}");
+        }
+        match command.output {
+            args::Output::Json => output::say!("{}", refused.json(notes)),
+            args::Output::Text => {
+                let color = output::colored(command.color, &std::io::stdout());
+                let line = format!("=> {}\n", refused.sentence());
+                output::print(format_args!("{}", paint(&line, color)));
+            }
+        }
+        Ok(exit::no_route())
+    };
+    let mut question = match subject {
+        Subject::Traffic(question) => *question,
+        Subject::Refused(it) => return refused(it, &notes),
+    };
     let table = &match command.gateway {
         true => answerer.gateway(),
         false => answerer.table().clone(),
     };
     question.settle_gateway(table);
-    let mut explanation = ask(table, &question)?;
+    let mut explanation = match ask(table, &question)? {
+        Ok(explanation) => explanation,
+        Err(refusal) => return refused(refusal.into(), &notes),
+    };
     let answer = answer(table, &question, false)?;
     if let Some(status) = answer.grpc_status {
         let told = format!("; a gRPC client is told 200 with grpc-status {status}");
@@ -133,11 +156,14 @@ pub(super) fn explain(command: &args::Explain) -> anyhow::Result<ExitCode> {
 }
 
 /// The one question and notes on it; `None`: questions come line by line.
-fn ask_for(command: &args::Explain) -> anyhow::Result<Option<(Question, Vec<String>)>> {
+fn ask_for(command: &args::Explain) -> anyhow::Result<Option<(Subject, Vec<String>)>> {
     let (mut question, notes) = match (&command.target, &command.curl, &command.log_line) {
         (Some(target), ..) => (Question::of_target(target, command.to)?, Vec::new()),
         (_, Some(curl), _) => curl::question(curl, command.to)?,
-        (.., Some(line)) => log_line::question(line, command.to)?,
+        (.., Some(line)) => match log_line::question(line, command.to)? {
+            (Subject::Traffic(question), notes) => (*question, notes),
+            refused => return Ok(Some(refused)),
+        },
         (None, None, None) => return Ok(None),
     };
     let heads = match &mut question.traffic {
@@ -159,10 +185,10 @@ fn ask_for(command: &args::Explain) -> anyhow::Result<Option<(Question, Vec<Stri
         }
         head.settle_host();
     }
-    Ok(Some((question, notes)))
+    Ok(Some((Subject::Traffic(Box::new(question)), notes)))
 }
 
-fn ask(table: &Table, question: &Question) -> anyhow::Result<Explanation> {
+fn ask(table: &Table, question: &Question) -> anyhow::Result<Result<Explanation, Refusal>> {
     let connection = |class, sni| Connection {
         original: question.original,
         source: question.source,
@@ -170,7 +196,7 @@ fn ask(table: &Table, question: &Question) -> anyhow::Result<Explanation> {
         sni,
         mesh_alpn: question.mesh_alpn,
     };
-    let bytes = |class, sni| Ok(explain_connection(table, &connection(class, sni)));
+    let bytes = |class, sni| Ok(Ok(explain_connection(table, &connection(class, sni))));
     let (connection, head, scheme) = match (&question.traffic, &question.inside) {
         (Traffic::Tcp, _) => return bytes(Class::Tcp, None),
         (Traffic::Tls { sni }, Some(head)) if table.context().role.is_gateway() => (
@@ -186,19 +212,25 @@ fn ask(table: &Table, question: &Question) -> anyhow::Result<Explanation> {
     {
         return bytes(class, None);
     }
-    let refused = |refusal| anyhow::anyhow!("the gateway would refuse this request: {refusal}");
     let mut slots = field_slots();
-    let head = parse_request(&head, &mut slots, &limits())
-        .map_err(refused)?
-        .context("the request has no end")?;
+    let head = match parse_request(&head, &mut slots, &limits()) {
+        Ok(head) => head.context("the request has no end")?,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
     let peer = question.peer();
     let sender = question.sender(table, &peer, scheme);
     let forwarded = Forwarded::new(&head, &sender, || Some(request_id(SOME_ID)));
     let mut list = FieldList::new();
-    let head = forwarded.head(&head, &sender, &mut list).map_err(refused)?;
+    let head = match forwarded.head(&head, &sender, &mut list) {
+        Ok(head) => head,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
     let mode = pointsman_route::normalization(table.context().path_normalization);
-    let path = path::normalize(head.path, mode).map_err(refused)?;
-    Ok(explain_request_on(
+    let path = match path::normalize(head.path, mode) {
+        Ok(path) => path,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    Ok(Ok(explain_request_on(
         table,
         &connection,
         &Request {
@@ -209,7 +241,7 @@ fn ask(table: &Table, question: &Question) -> anyhow::Result<Explanation> {
             scheme: forwarded.scheme(),
             fields: &fields(&head),
         },
-    ))
+    )))
 }
 
 /// Winners in green, the closing sentence in bold: never colour alone, `+` and `=>` are there.

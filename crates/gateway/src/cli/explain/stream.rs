@@ -315,7 +315,8 @@ impl<'w> Answerer<'w> {
     /// As [`Answerer::ask`], and for requests that are refused before they are routed.
     pub(crate) fn tell(&mut self, mut asked: Asked) -> anyhow::Result<Explanation> {
         let table = self.table_for(&mut asked);
-        super::ask(&table, &question_to(&table, asked)?)
+        super::ask(&table, &question_to(&table, asked)?)?
+            .map_err(|refusal| anyhow::anyhow!("the gateway would refuse this request: {refusal}"))
     }
 
     fn table_for(&mut self, asked: &mut Asked) -> Arc<Table> {
