@@ -43,7 +43,7 @@ pub(super) fn question(
     };
     let mut notes = line.notes();
     if let Some(refused) = line.unread() {
-        return Ok((Subject::Refused(refused), notes));
+        return Ok((Subject::Refused(Box::new(refused)), notes));
     }
     let question = line.question(to)?;
     if matches!(question.traffic, Traffic::Http(_)) {
@@ -326,7 +326,7 @@ mod tests {
     #[test]
     fn what_could_not_be_read_is_no_connection() {
         let refused = |code: &str| match question(&TCP.replace("0 - - -", code), None).unwrap() {
-            (Subject::Refused(refused), _) => refused,
+            (Subject::Refused(refused), _) => *refused,
             (Subject::Traffic(question), _) => panic!("{question:?}"),
         };
         let known = refused("400 DPE bad_target -");

@@ -95,7 +95,7 @@ pub(super) fn explain(command: &args::Explain) -> anyhow::Result<ExitCode> {
     };
     let mut question = match subject {
         Subject::Traffic(question) => *question,
-        Subject::Refused(it) => return refused(it, &notes),
+        Subject::Refused(it) => return refused(*it, &notes),
     };
     let table = &match command.gateway {
         true => answerer.gateway(),

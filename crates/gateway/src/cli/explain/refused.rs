@@ -9,7 +9,7 @@ pub(super) enum Subject {
     /// Traffic.
     Traffic(Box<Question>),
     /// Nothing that could be asked again: the log says that it was refused.
-    Refused(Refused),
+    Refused(Box<Refused>),
 }
 
 /// A request that is refused, and why.
