@@ -266,8 +266,8 @@ pub const CODES: &[CodeEntry] = &[
         &[Error, Warning],
         &[],
         "A path leads to nothing",
-        "Nothing is read from there",
-        "Check the path",
+        "What was read from there before keeps serving; nothing is, if nothing was",
+        "Check the path; to remove its documents, leave the folder and delete the files in it",
     ),
     row(
         33,
@@ -276,6 +276,14 @@ pub const CODES: &[CodeEntry] = &[
         "The same document is brought twice; the first serves",
         "The second one is ignored",
         "Remove one of them",
+    ),
+    row(
+        34,
+        &[Error],
+        &[],
+        "A file held documents and is empty now: `kustomize build . > FILE` empties it long before it writes",
+        "What it held keeps serving, until another file brings it",
+        "Write it again; to remove its documents, delete the file",
     ),
     row(
         101,
@@ -431,10 +439,10 @@ pub const CODES: &[CodeEntry] = &[
     ),
     row(
         208,
-        &[Warning],
+        &[Warning, Info],
         &["IST0109"],
         "Two VirtualServices want one host; the older one has it",
-        "The http rules of the younger one are never asked for this host",
+        "The http rules of the younger one are never asked for this host; an info where those of the older one are all for certain ports, clients or gateways, and the younger one has the rest",
         "Put the rules into one VirtualService",
     ),
     row(
