@@ -494,6 +494,14 @@ pub const CODES: &[CodeEntry] = &[
         "Make `timeout` longer than the tries together",
     ),
     row(
+        215,
+        &[Warning],
+        &[],
+        "A `uri` that no path can be, or begin with: `exact: /%61`, `prefix: /a/../b`, `exact: /a?b`",
+        "That match takes no request",
+        "Write paths as they are after `pathNormalization`, without query",
+    ),
+    row(
         310,
         &[Warning],
         &["IST0134"],

@@ -1,6 +1,6 @@
 //! What is known about the traffic that asks for a decision.
 use pointsman_model::PathNormalization;
-use pointsman_wire::path::Normalization;
+use pointsman_wire::path::{Normalization, normalize};
 use std::net::{IpAddr, SocketAddr};
 
 /// What the first bytes of a connection turned out to be (PS-48, PS-53).
@@ -95,4 +95,16 @@ pub const fn normalization(of: PathNormalization) -> Normalization {
         PathNormalization::MergeSlashes => Normalization::MergeSlashes,
         PathNormalization::DecodeAndMergeSlashes => Normalization::DecodeAndMergeSlashes,
     }
+}
+
+/// Can a request have this [`Request::path`]? CONNECT apart, which has none.
+pub(crate) fn is_path(path: &str, mode: Normalization) -> bool {
+    let sent = path == "*" || path.starts_with('/');
+    sent && path.bytes().all(is_path_byte)
+        && normalize(path, mode).is_ok_and(|normal| normal == path)
+}
+
+/// Visible, and neither a query nor a fragment begins with it.
+pub(crate) fn is_path_byte(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#')
 }

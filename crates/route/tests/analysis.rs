@@ -329,6 +329,80 @@ fn rules_of_one_document_take_those_of_another_on_a_gateway() {
     }
 }
 
+/// PS-80, VS-H-20, VS-H-169.
+#[test]
+fn paths_that_no_request_has() {
+    let said = |mode: &str, condition: &str| {
+        let mesh = format!("mesh istio ns=istio-system paths={mode}");
+        let rule = format!("http prefix /ok | {condition} -> 200");
+        let world = fixture_and(&[&mesh, "vs v hosts=web", &rule]);
+        let all = findings(&world, &Given::default().context(&world));
+        let mut all = all.iter().filter(|it| it.code.0 == 215);
+        let found = all.next().map(|it| {
+            assert_eq!(it.level, Level::Warning);
+            format!("{}; {}; {}", it.message, it.effect, it.help)
+        });
+        assert_eq!(all.count(), 0);
+        found.unwrap_or_default()
+    };
+    assert_eq!(
+        said("BASE", "exact /%61"),
+        "no path can be `/%61`: this match of rule #0 takes nothing; paths are normalised before they \
+         are compared; `pathNormalization` is BASE; write `/a`"
+    );
+    for (condition, told) in [
+        ("prefix /a/../b", "no path can begin with `/a/../b`"),
+        ("prefix /a/../b", "write `/b`"),
+        ("prefix /a/..;x", "write `/`"),
+        ("prefix /%61%2", "write it as it is then"),
+        ("exact /a/..", "write `/`"),
+        ("exact /a\\b", "write `/a/b`"),
+        ("exact /%41 & icase", "write `/A`"),
+        ("exact /{id}", "write `/%7Bid%7D`"),
+        ("exact a/b", "write `/a/b`"),
+        ("prefix *a", "paths begin with `/`"),
+        ("prefix /a?b=", "without their query"),
+        ("exact /a#b", "no path has such a character"),
+        ("exact /é", "no path has such a character"),
+        ("exact /%", "answered 400"),
+        ("prefix /%zz", "answered 400"),
+        ("prefix /%00", "answered 400"),
+    ] {
+        let said = said("BASE", condition);
+        assert!(said.contains(told), "{condition}: {said}");
+    }
+    for quiet in [
+        "exact /a//b/",
+        "exact *",
+        "exact /%2fA%3a&",
+        "exact /[]",
+        "prefix /a/..",
+        "prefix /a/.",
+        "prefix /%",
+        "prefix /%2",
+        "prefix /%0",
+        "prefix /%3",
+        "prefix *",
+        "prefix \"\"",
+        "regex /%61",
+        "header :path exact /%61",
+    ] {
+        assert_eq!(said("BASE", quiet), "", "{quiet}");
+    }
+    for (text, first) in [
+        ("exact /%61", "BASE"),
+        ("prefix /a//b", "MERGE_SLASHES"),
+        ("exact /a%2fb", "DECODE_AND_MERGE_SLASHES"),
+    ] {
+        let modes = ["NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"];
+        let told = modes.iter().position(|mode| !said(mode, text).is_empty());
+        assert_eq!(told.map(|at| modes[at]), Some(first), "{text}");
+        let all = modes.iter().filter(|mode| !said(mode, text).is_empty());
+        assert_eq!(all.count(), modes.len() - told.unwrap(), "{text}");
+    }
+    assert_ne!(said("NONE", "exact /%zz"), "");
+}
+
 /// Compiling tells of rules that several earlier ones take together.
 #[test]
 fn several_rules_may_take_one_together() {

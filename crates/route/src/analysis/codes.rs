@@ -39,6 +39,8 @@ pub(super) const COVERED_MATCH: Code = Code(212);
 pub(super) const WEIGHTS: Code = Code(213);
 /// Retries that the timeouts leave no room for.
 pub(super) const RETRIES_CUT_OFF: Code = Code(214);
+/// No request has a path that a condition on `uri` asks for.
+pub(super) const PATH_OF_NO_REQUEST: Code = Code(215);
 /// The port of a headless Service is not the one its endpoints listen on.
 pub(super) const HEADLESS_PORT: Code = Code(340);
 /// The name of a port looks like a protocol, and is none.

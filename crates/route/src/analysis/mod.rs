@@ -4,7 +4,7 @@
 //! How to read it: `services` indexes what the documents call a service, whoever may see it;
 //! `references` follows names from documents to services, gateways and delegates; `reach` asks which
 //! ports and hosts the rules of a VirtualService can be asked on; `rules` looks inside the rules, `merged` at
-//! those that a gateway puts together;
+//! those that a gateway puts together, `paths` at what they ask of paths;
 //! `subsets` and `workloads` compare labels with Pods and endpoints; `ports` reads what ports say of
 //! themselves; `duplicates` finds documents that want the same host, and `sidecars` what narrows
 //! nothing.
@@ -14,6 +14,7 @@
 mod codes;
 mod duplicates;
 mod merged;
+mod paths;
 mod ports;
 mod reach;
 mod references;
@@ -34,6 +35,7 @@ pub fn analyze(world: &World, context: &ClientContext, table: &Table) -> Vec<Fin
     reach::check(world, &known, &mut findings);
     rules::check(world, &mut findings);
     merged::check(world, &mut findings);
+    paths::check(world, context, &mut findings);
     subsets::check(table, &mut findings);
     workloads::check(world, &mut findings);
     ports::check(world, &known, table, &mut findings);

@@ -5,12 +5,12 @@
 //! a division; so the divisions are complete, overlapping patterns included, unless a limit ends
 //! the walk.
 use super::Limits;
-use crate::text::Text;
+use crate::{text::Text, traffic::is_path};
 use foldhash::{HashMap, HashSet};
 use pointsman_model::re2;
 use pointsman_wire::{
     http1::{is_token, is_value},
-    path::{Normalization, normalize},
+    path::Normalization,
 };
 use regex_automata::{
     Anchored, MatchKind,
@@ -81,12 +81,6 @@ pub(super) fn path(mode: Normalization) -> Grammar {
         },
         unsound: no_path(mode, ""),
     }
-}
-
-fn is_path(path: &str, mode: Normalization) -> bool {
-    let sent = path == "*" || path.starts_with('/');
-    let visible = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#');
-    sent && path.bytes().all(visible) && normalize(path, mode).is_ok_and(|normal| normal == path)
 }
 
 /// What [`is_path`] refuses, `*` apart, of texts without `?`; behind them may be `rest`.
