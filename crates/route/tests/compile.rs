@@ -340,6 +340,34 @@ fn a_second_virtual_service_is_told() {
     ]);
     assert_eq!(finding.level, Level::Info);
     assert!(finding.effect.contains("no rule of the first can apply"));
+
+    // Behind one that leaves nothing there is nothing to be asked for.
+    let findings = findings(&[
+        "vs first hosts=web created=1",
+        "http port 81 -> 201",
+        "vs second hosts=web created=2",
+        "http none -> 202",
+        "vs third hosts=web created=3",
+        "http none -> 203",
+    ]);
+    let [third, second] = findings.as_slice() else {
+        panic!("{findings:?}");
+    };
+    assert_eq!((third.level, second.level), (Level::Warning, Level::Info));
+    assert!(third.message.contains("default/second"), "{third}");
+    assert!(third.effect.contains("default/third are never asked"));
+
+    // Of a wildcard the first one is the only one, whatever its sections and restrictions (VSB-7).
+    for old in ["http port 81 -> 201", "tcp none -> raw:6000"] {
+        let finding = only(&[
+            "vs old hosts=*.default.svc.cluster.local created=1",
+            old,
+            "vs young hosts=*.default.svc.cluster.local created=2",
+            "http none -> 202",
+        ]);
+        assert_eq!(finding.level, Level::Warning, "{old}");
+        assert!(finding.effect.contains("never asked for the services"));
+    }
 }
 
 #[test]

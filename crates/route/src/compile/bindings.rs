@@ -76,40 +76,19 @@ impl<'w> Bindings<'w> {
         findings: &mut Findings,
     ) {
         let named = self.by_host.entry(text_of(host)).or_default();
-        let asked = |at: &usize| ordered.get(*at).filter(|it| !it.http.is_empty());
-        if let Some(first) = named.iter().find_map(asked)
-            && let Some(second) = asked(&index)
-        {
-            // Which ports and clients it leaves to others depends on more than this host.
-            let leaves_some = first.http.iter().all(|rule| {
-                let restricted = |it: &HttpMatch| it.client != ClientMatch::default();
-                !rule.matches.is_empty() && rule.matches.iter().all(restricted)
-            });
-            let (first, second) = (&first.meta, &second.meta);
-            let asked = if leaves_some {
-                "asked only for ports and clients to which no rule of the first can apply"
+        if let Some(second) = ordered.get(index).filter(|it| !it.http.is_empty()) {
+            let mut earlier = named.iter().filter_map(|at| ordered.get(*at));
+            let first = if host.is_wildcard() {
+                earlier.next() // the only one, whatever its sections
             } else {
-                "never asked for this host"
+                let mut with_rules = earlier.filter(|it| !it.http.is_empty());
+                // One that leaves nothing has it before those behind that leave something.
+                let whole = with_rules.clone().find(|it| !leaves_some(it));
+                whole.or_else(|| with_rules.next())
             };
-            findings.push(
-                Finding::new(
-                    SECOND_VIRTUAL_SERVICE,
-                    if leaves_some {
-                        Level::Info
-                    } else {
-                        Level::Warning
-                    },
-                    format!("host {host} already belongs to {}", first.key),
-                )
-                .of(&second.key)
-                .at(&second.place)
-                .effect(format!("the http rules of {} are {asked}", second.key))
-                .help("put the rules into one VirtualService, or give them different hosts")
-                .related(
-                    &first.place,
-                    "this one is older, or private to the namespace",
-                ),
-            );
+            if let Some(first) = first {
+                findings.push(second_speaker(host, first, second));
+            }
         }
         if named.is_empty() && host.is_wildcard() {
             self.wildcards.push((host.clone(), index));
@@ -171,6 +150,40 @@ impl<'w> Bindings<'w> {
             .filter_map(|index| self.ordered.get(index).copied())
             .collect()
     }
+}
+
+/// Can the next one have the host where no rule of this one can apply? Which ports and clients that
+/// is depends on more than one host.
+fn leaves_some(service: &VirtualService) -> bool {
+    let restricted = |it: &HttpMatch| it.client != ClientMatch::default();
+    let mut rules = service.http.iter();
+    rules.all(|rule| !rule.matches.is_empty() && rule.matches.iter().all(restricted))
+}
+
+fn second_speaker(host: &HostPattern, first: &VirtualService, second: &VirtualService) -> Finding {
+    let (level, asked) = match (leaves_some(first), host.is_wildcard()) {
+        (false, _) => (Level::Warning, "never asked for this host"),
+        // Where it covers none, the next one can have it (VSB-7, VSB-10).
+        (true, true) => (
+            Level::Warning,
+            "never asked for the services that it covers",
+        ),
+        (true, false) => (
+            Level::Info,
+            "asked only for ports and clients to which no rule of the first can apply",
+        ),
+    };
+    let (first, second) = (&first.meta, &second.meta);
+    let taken = format!("host {host} already belongs to {}", first.key);
+    Finding::new(SECOND_VIRTUAL_SERVICE, level, taken)
+        .of(&second.key)
+        .at(&second.place)
+        .effect(format!("the http rules of {} are {asked}", second.key))
+        .help("put the rules into one VirtualService, or give them different hosts")
+        .related(
+            &first.place,
+            "this one is older, or private to the namespace",
+        )
 }
 
 fn text_of(host: &HostPattern) -> Arc<str> {
