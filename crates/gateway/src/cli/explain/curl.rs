@@ -60,7 +60,8 @@ const WITHOUT_VALUE: [&str; 21] = [
 ];
 
 /// Long names of options that are told by their short ones below.
-const LONG: [(&str, &str); 43] = [
+const LONG: [(&str, &str); 44] = [
+    ("--next", "-:"),
     ("--request", "-X"),
     ("--header", "-H"),
     ("--data", "-d"),
@@ -136,6 +137,8 @@ struct Command {
     headers: Vec<(String, String)>,
     removed: Vec<String>,
     data: Vec<String>,
+    /// Of `--url-query`.
+    query: Vec<String>,
     json: bool,
     form: bool,
     upload: Option<String>,
@@ -170,8 +173,16 @@ impl Command {
             }
             "--request-target" => self.target = Some(value()?),
             "--data-urlencode" => {
+                let made = self.encoded(&value()?);
+                self.data.push(made);
+            }
+            "--url-query" => {
                 let text = value()?;
-                self.encoded(&text);
+                let made = match text.strip_prefix('+') {
+                    Some(as_is) => as_is.to_owned(),
+                    None => self.encoded(&text),
+                };
+                self.query.push(made);
             }
             "--json" => {
                 self.data.push(value()?);
@@ -253,6 +264,7 @@ impl Command {
                 value()?;
                 self.authorized();
             }
+            "-:" => bail!("--next begins another request: give the command of one"),
             "-x" => {
                 let proxy = value()?;
                 self.notes
@@ -276,13 +288,13 @@ impl Command {
     }
 
     /// `content`, `=content`, `name=content`; of files only the name is known.
-    fn encoded(&mut self, text: &str) {
+    fn encoded(&mut self, text: &str) -> String {
         let (name, content) = match text.split_once('=') {
             Some((name, content)) => (name, content),
             None if text.contains('@') => {
                 self.notes
                     .push(format!("the data of the file in {text} is not looked at"));
-                return self.data.push(String::new());
+                return String::new();
             }
             None => ("", text),
         };
@@ -298,7 +310,7 @@ impl Command {
                 _ => made.push_str(&format!("%{byte:02X}")),
             }
         }
-        self.data.push(made);
+        made
     }
 
     /// `Name: value`; `Name:` takes one of curl's own away; `Name;` sends it empty.
@@ -356,10 +368,18 @@ impl Command {
             None if body => "POST".to_owned(),
             None => "GET".to_owned(),
         };
-        if self.get && !self.data.is_empty() {
-            let mark = if head.target.contains('?') { '&' } else { '?' };
-            head.target.push(mark);
-            head.target.push_str(&self.data.join("&"));
+        // Curl drops the one for the other.
+        let query = match self.get && !self.data.is_empty() {
+            true => self.data.join("&"),
+            false => self.query.join("&"),
+        };
+        if !query.is_empty() {
+            if !head.target.contains('?') {
+                head.target.push('?');
+            } else if !head.target.ends_with(['?', '&']) {
+                head.target.push('&');
+            }
+            head.target.push_str(&query);
         }
         // A folder is made the place of a file in it.
         if let Some(file) = self
@@ -385,6 +405,16 @@ impl Command {
             self.default_header("content-type", "multipart/form-data");
         } else if body {
             self.default_header("content-type", "application/x-www-form-urlencoded");
+        }
+        if self.upload.is_some() && !self.old {
+            let written = self.headers.len();
+            self.default_header("expect", "100-continue");
+            if self.headers.len() > written {
+                self.notes.push(
+                    "expect: 100-continue is taken to be sent: older curls do so with every upload, newer ones with those over 1 MiB"
+                        .to_owned(),
+                );
+            }
         }
         *head = Head {
             method,
@@ -460,6 +490,18 @@ mod tests {
                 "/?b=2+3%26x&a%2Fb",
             ),
             ("curl --data-urlencode b=2 a", "POST", "/"),
+            (
+                "curl -d x --url-query 'b=2 3' 'a/?z=1'",
+                "POST",
+                "/?z=1&b=2+3",
+            ),
+            (
+                "curl --url-query +b%20c --url-query d 'a/?'",
+                "GET",
+                "/?b%20c&d",
+            ),
+            ("curl -G -d x=1 --url-query b=2 a", "GET", "/?x=1"),
+            ("curl -G -d '' --url-query b=2 a", "GET", "/"),
             ("curl -F f=@x a", "POST", "/"),
             ("/usr/bin/curl --request DELETE --url a/b", "DELETE", "/b"),
             ("--json '{}' a", "POST", "/"),
@@ -488,6 +530,22 @@ mod tests {
     }
 
     #[test]
+    fn an_upload_expects_to_be_told_to_go_on() {
+        let (waits, notes) = head("curl -T f a/f");
+        assert_eq!(header(&waits, "expect"), Some("100-continue"));
+        assert!(notes[0].contains("expect"), "{notes:?}");
+        for command in [
+            "curl -d x a",
+            "curl -0 -T f a/f",
+            "curl -H Expect: -T f a/f",
+        ] {
+            let (head, notes) = head(command);
+            assert_eq!(header(&head, "expect"), None, "{command}");
+            assert_eq!(notes.len(), 0, "{notes:?}");
+        }
+    }
+
+    #[test]
     fn what_is_not_looked_at_is_said() {
         let (_, notes) = head("curl --resolve a:80:192.0.2.1 -u me:secret a b");
         assert_eq!(notes.len(), 3, "{notes:?}");
@@ -508,6 +566,10 @@ mod tests {
             "curl 'a",
         ] {
             assert!(question(command, None).is_err(), "{command}");
+        }
+        for command in ["curl a --next b", "curl -d x a -: b"] {
+            let refused = question(command, None).unwrap_err().to_string();
+            assert!(refused.contains("--next"), "{refused}");
         }
     }
 }
