@@ -275,6 +275,10 @@ fn policies_are_told_in_the_words_of_the_documents_where_they_act() {
             "connectionPool tcpKeepalive: none -> time 10s",
         ),
         (
+            "connectionPool: {tcp: {idleTimeout: 0s}}",
+            "connectionPool tcp.idleTimeout: none -> 0s",
+        ),
+        (
             "connectionPool: {http: {h2UpgradePolicy: UPGRADE}}",
             "connectionPool h2UpgradePolicy: none -> UPGRADE",
         ),

@@ -31,7 +31,10 @@ impl Said for bool {
 
 impl Said for Duration {
     fn said(&self) -> String {
-        format!("{self:?}")
+        match self.is_zero() {
+            true => "0s".to_owned(),
+            false => format!("{self:?}"),
+        }
     }
 }
 
@@ -93,7 +96,8 @@ impl Said for TcpKeepalive {
 
 impl Said for Http2KeepAlive {
     fn said(&self) -> String {
-        format!("interval {:?}, timeout {:?}", self.interval, self.timeout)
+        let (interval, timeout) = (self.interval.said(), self.timeout.said());
+        format!("interval {interval}, timeout {timeout}")
     }
 }
 
