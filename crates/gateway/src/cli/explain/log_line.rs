@@ -55,10 +55,13 @@ pub(super) fn question(
 impl Line {
     fn notes(&self) -> Vec<String> {
         let said = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
+        // What is refused behind its head was routed before: its reason stands nowhere else.
+        let details = self.details.as_ref();
         vec![format!(
-            "the log says: {} {}, backend {}, endpoint {}",
+            "the log says: {} {}{}, backend {}, endpoint {}",
             said(&self.code),
             said(&self.flags),
+            details.map_or_else(String::new, |it| format!(" {it}")),
             said(&self.upstream_cluster),
             said(&self.upstream_host)
         )]
@@ -302,7 +305,7 @@ mod tests {
         assert_eq!(head.host.as_deref(), Some("httpbin:8000"));
         assert_eq!(head.headers[1].1, "curl/7.73 (x; y)");
         assert!(
-            notes[0].contains("418 -, backend outbound|8000||"),
+            notes[0].contains("418 - via_upstream, backend outbound|8000||"),
             "{notes:?}"
         );
     }
@@ -321,6 +324,15 @@ mod tests {
         );
         let to = "192.0.2.1:1".parse().unwrap();
         assert_eq!(asked(TCP, Some(to)).0.original, to);
+    }
+
+    #[test]
+    fn a_routed_request_that_was_refused_keeps_its_reason() {
+        let line = r#"[2026-11-22T10:00:00.123Z] "POST /p HTTP/1.1" 400 DPE bad_chunk_size - "-" 0 68 0 - "-" "-" "-" "shop" "10.0.0.2:8080" outbound|80||shop - 10.96.0.1:80 10.0.0.9:4000 - -"#;
+        let (question, notes) = asked(line, None);
+        assert!(matches!(question.traffic, Traffic::Http(_)));
+        let said = "the log says: 400 DPE bad_chunk_size, backend outbound|80||shop";
+        assert!(notes[0].starts_with(said), "{notes:?}");
     }
 
     #[test]
