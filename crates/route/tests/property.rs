@@ -79,8 +79,8 @@ fn in_order(world: &World) -> Vec<&Arc<VirtualService>> {
     all
 }
 
-/// The VirtualService of a host: exact, else the longest wildcard, else the oldest; nobody if it
-/// has nothing to say on this port.
+/// The VirtualService of a host: of those that name it, the oldest with something to say on this port;
+/// if nobody names it, the oldest of the longest wildcard, if that one has something to say.
 fn speaker<'w>(
     world: &'w World,
     owner: &str,
@@ -88,22 +88,23 @@ fn speaker<'w>(
     context: &ClientContext,
 ) -> Option<&'w Arc<VirtualService>> {
     let owner = HostPattern::new(owner);
-    let mut best: Option<((u8, usize), &Arc<VirtualService>)> = None;
-    for service in in_order(world) {
-        for host in &service.hosts {
-            let rank = if *host == owner {
-                (9, 0)
-            } else {
-                host.specificity()
-            };
-            let fits = *host == owner || (host.is_wildcard() && host.covers(&owner));
-            if fits && best.is_none_or(|(own, _)| rank > own) {
-                best = Some((rank, service));
+    let says = |service: &&Arc<VirtualService>| has_rules(service, port, context);
+    let all = in_order(world);
+    let names_it = |it: &&Arc<VirtualService>| !owner.is_wildcard() && it.hosts.contains(&owner);
+    let named: Vec<_> = all.iter().copied().filter(names_it).collect();
+    if !named.is_empty() {
+        return named.into_iter().find(says);
+    }
+    let mut best: Option<(_, &Arc<VirtualService>)> = None;
+    for service in all {
+        let wildcards = service.hosts.iter().filter(|host| host.is_wildcard());
+        for host in wildcards.filter(|host| host.covers(&owner)) {
+            if best.is_none_or(|(own, _)| host.specificity() > own) {
+                best = Some((host.specificity(), service));
             }
         }
     }
-    best.map(|(_, service)| service)
-        .filter(|service| has_rules(service, port, context))
+    best.map(|(_, service)| service).filter(says)
 }
 
 fn has_rules(service: &VirtualService, port: u16, context: &ClientContext) -> bool {
