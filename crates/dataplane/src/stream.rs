@@ -83,7 +83,7 @@ pub(crate) fn try_read(stream: &Socket, buffer: &mut Vec<u8>) -> io::Result<usiz
 
 /// Writes once, or says that it would have to wait. A write that the socket takes in part has
 /// filled it, which the runtime is told as in [`try_read`].
-fn try_write(stream: &Socket, bytes: &[u8]) -> io::Result<usize> {
+pub(crate) fn try_write(stream: &Socket, bytes: &[u8]) -> io::Result<usize> {
     let mut written = None;
     let outcome = stream.try_write_io(|fd| {
         let taken = rustix::net::send(fd, bytes, SendFlags::NOSIGNAL)?;

@@ -138,6 +138,82 @@ async fn a_reset_on_one_side_is_a_reset_on_the_other() {
     );
 }
 
+/// An upstream that has said everything, and closes with something unread, resets its connection: that is for
+/// what its client still sends, and takes nothing of what it has still to read.
+#[tokio::test]
+async fn a_reset_behind_the_end_of_a_direction_cuts_the_other_alone() {
+    const BYTES: usize = 300_000;
+    let listener = TcpListener::bind((fresh_ip(), 0)).await.expect("binds");
+    let at = listener.local_addr().expect("bound");
+    let (vip, port) = (fresh_ip(), free_port());
+    let text = service("db", vip, port, "tcp", &plain(&[at]));
+    let notes = Notes::default();
+    let gateway = notes.serve(settings(), &text).await;
+    let (mut client, own) = small_client((vip, port).into()).await;
+    client.write_all(b"ping").await.expect("sent");
+    let (mut upstream, _) = within(SOON, listener.accept()).await.expect("accepts");
+    upstream.write_all(&pattern(BYTES)).await.expect("sent");
+    upstream.shutdown().await.expect("ended");
+    let sum = |it: &Scrape, way| it.sum(&format!("istio_tcp_{way}_bytes_total"), &[]);
+    gateway
+        .metrics_until(|it| sum(it, "sent") == BYTES as f64 && sum(it, "received") == 4.0)
+        .await;
+    drop(upstream);
+    let mut got = Vec::new();
+    while got.len() < BYTES {
+        client.write_all(b"ping").await.expect("sent");
+        let mut piece = vec![0; 16 * 1024];
+        let read = within(SOON, client.read(&mut piece)).await;
+        let behind = got.len();
+        assert!(matches!(read, Ok(1..)), "{read:?} behind {behind} bytes");
+        got.extend_from_slice(&piece[..read.unwrap_or(0)]);
+        // The pause is the test.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(digest(&got), digest(&pattern(BYTES)));
+    assert_eq!(within(SOON, client.read(&mut [0])).await.ok(), Some(0));
+    assert_eq!(notes.of(own, 1).await[0].flags, "-");
+    // Whoever goes on sending does not do so for ever.
+    let sending = async { while client.write_all(b"ping").await.is_ok() {} };
+    within(SOON, sending).await;
+}
+
+/// The kernel tells a reset once, here to whoever writes: whoever reads must not take it for the end.
+#[tokio::test]
+async fn a_reset_in_the_middle_of_both_directions_is_no_end() {
+    let listener = TcpListener::bind((fresh_ip(), 0)).await.expect("binds");
+    let at = listener.local_addr().expect("bound");
+    // Copied and spliced.
+    for bytes in [10, 1_000_000] {
+        let (_gateway, db) = tcp(settings(), "tcp", at).await;
+        let (mut client, _) = dial(db).await;
+        let (mut upstream, _) = {
+            client.write_all(b"x").await.expect("sent");
+            within(SOON, listener.accept()).await.expect("accepts")
+        };
+        let (said, mut got) = (vec![0; bytes], vec![0; bytes]);
+        let (sent, read) = tokio::join!(
+            upstream.write_all(&said),
+            within(SOON, client.read_exact(&mut got))
+        );
+        sent.and(read.map(drop)).expect("carried");
+        // Until nobody takes any more.
+        let full = Duration::from_millis(300);
+        let more = [0; 10_000];
+        while tokio::time::timeout(full, client.write_all(&more))
+            .await
+            .is_ok()
+        {}
+        socket2::SockRef::from(&upstream)
+            .set_linger(Some(Duration::ZERO))
+            .expect("a socket");
+        drop(upstream);
+        let end = within(SOON, client.read(&mut [0])).await;
+        let end = end.map_err(|error| error.kind());
+        assert_eq!(end, Err(std::io::ErrorKind::ConnectionReset), "{bytes}");
+    }
+}
+
 #[tokio::test]
 async fn bulk_arrives_unchanged_both_ways_at_once() {
     let upstream = TcpUpstream::echo().await;

@@ -12,6 +12,10 @@ use pointsman_testkit::{
     within,
 };
 use std::{net::SocketAddr, time::Duration};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 
 /// A service `web` whose port has this name.
 async fn web(port_name: &str, endpoint: SocketAddr) -> (Gateway, SocketAddr) {
@@ -543,4 +547,57 @@ async fn a_client_that_goes_on_sending_keeps_no_tunnel_that_is_over() {
     };
     within(SOON, sending).await;
     assert_eq!(client.fate(1).await, Fate::Reset(code::INTERNAL_ERROR));
+}
+
+/// Where both sides speak HTTP/1: an endpoint that has said everything, and closes with a message in its socket,
+/// resets its connection.
+#[tokio::test]
+async fn a_slow_reader_gets_what_its_endpoint_said_before_it_closed() {
+    const BYTES: usize = 300_000;
+    let endpoint = TcpListener::bind((fresh_ip(), 0)).await.expect("listens");
+    let at = endpoint.local_addr().expect("an address");
+    let (vip, port) = (fresh_ip(), free_port());
+    let text = service("web", vip, port, "http", &plain(&[at]));
+    let notes = Notes::default();
+    let gateway = notes.serve(settings(), &text).await;
+    let (stream, own) = dial((vip, port).into()).await;
+    let socket = socket2::SockRef::from(&stream);
+    socket.set_recv_buffer_size(16 * 1024).expect("a size");
+    let mut client = RawHttp::over(stream);
+    client.send(OPENING).await.expect("sent");
+    let (mut answering, _) = within(SOON, endpoint.accept()).await.expect("accepts");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let read = within(SOON, answering.read_buf(&mut head)).await;
+        assert!(matches!(read, Ok(1..)), "{read:?}");
+    }
+    let switch = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+    answering.write_all(switch.as_bytes()).await.expect("sent");
+    client.read_head().await.expect("an answer");
+    answering.write_all(&pattern(BYTES)).await.expect("sent");
+    answering.shutdown().await.expect("ended");
+    let sum = |it: &Scrape, way| it.sum(&format!("istio_tcp_{way}_bytes_total"), &[]);
+    gateway
+        .metrics_until(|it| sum(it, "sent") == BYTES as f64)
+        .await;
+    client.send("ping").await.expect("sent");
+    gateway.metrics_until(|it| sum(it, "received") == 4.0).await;
+    drop(answering); // the message is unread
+    let mut got = Vec::new();
+    while got.len() < BYTES {
+        // Nobody is there any more.
+        client.send("ping").await.expect("sent");
+        let piece = client.read_exact(20_000.min(BYTES - got.len())).await;
+        let behind = got.len();
+        got.extend(piece.unwrap_or_else(|error| panic!("{error} behind {behind} bytes")));
+        // The pause is the test.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(got == pattern(BYTES));
+    assert_eq!(client.read_to_end().await.expect("ends in order"), b"");
+    let record = notes.records(own, 1).await.remove(0);
+    let told = (record.flags.to_string(), &*record.details);
+    assert_eq!(told, ("-".to_owned(), "via_upstream"));
+    assert_eq!(record.bytes_sent, BYTES as u64);
 }

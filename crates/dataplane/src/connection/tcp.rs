@@ -466,6 +466,10 @@ async fn carry(
         (summary.received, summary.sent),
     ));
     drop(in_flight);
+    if summary.unheard {
+        // Boxed, as it is rare.
+        Box::pin(tunnel::hear_out(cx)).await;
+    }
 }
 
 fn flags(end: End) -> Flags {

@@ -12,7 +12,7 @@ use super::{
     watched::awaited,
     websocket,
 };
-use crate::stream;
+use crate::{stream, tunnel};
 use pointsman_telemetry::Flags;
 use pointsman_wire::http1::make_last;
 use std::{ops::ControlFlow, time::Duration};
@@ -198,10 +198,14 @@ async fn proxy(
             } = *upgraded;
             let first = std::mem::take(input);
             let end = websocket::run(cx, forward.stats(), &upstream, first, reply, &progress).await;
-            drop((in_flight, request));
+            drop((upstream, in_flight, request));
             match end {
-                Ok(()) => over(101, Flags::EMPTY, "via_upstream"),
+                Ok(_) => over(101, Flags::EMPTY, "via_upstream"),
                 Err(flags) => over(101, flags, details_of_cut(cx, flags)),
+            }
+            if end == Ok(true) {
+                // Boxed, as it is rare.
+                Box::pin(tunnel::hear_out(cx)).await;
             }
             return Then::Break(End::Gone);
         }

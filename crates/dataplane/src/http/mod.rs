@@ -13,7 +13,7 @@
 //! the rule alters. How each of these ends is in `outcome`.
 //!
 //! `local` and `answer` make the replies that no upstream made, at what `date` (`grpc` in what shape to its clients).
-//! `reply` sends them by HTTP/1, behind which `discard` reads what is left of the request, and `linger` what
+//! `reply` sends them by HTTP/1, behind which `discard` reads what is left of the request, and `crate::linger` what
 //! comes until a connection is closed; `answer_head` sends them to streams. `told` is what is recorded of requests.
 //! After a 101 it is `websocket`. `mirror` sends copies, which nobody waits for.
 mod again;
@@ -41,7 +41,6 @@ mod http1_request;
 mod http2;
 mod interim;
 mod kept;
-mod linger;
 mod local;
 mod mirror;
 mod outcome;

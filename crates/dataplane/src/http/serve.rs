@@ -4,13 +4,17 @@ use super::{
     age::Age,
     decide::{TableCache, decide},
     handle::{Then, handle},
-    linger::{self, Patience, linger},
     local,
     reply::answer_told,
     step::Step,
     told::{Told, record},
 };
-use crate::{shard::registry::IdleEnd, stream, turn::Turn};
+use crate::{
+    linger::{self, Patience, linger},
+    shard::registry::IdleEnd,
+    stream,
+    turn::Turn,
+};
 use pointsman_wire::http1::{first_line_ends, head_may_be_complete};
 use std::{
     pin::pin,

@@ -98,7 +98,7 @@ impl<'a> Direction<'a> {
             return Poll::Ready(Ok(()));
         };
         while let Some(rest) = buffer.get(self.sent..).filter(|rest| !rest.is_empty()) {
-            match to.try_write(rest) {
+            match stream::try_write(to, rest) {
                 Ok(written) => {
                     self.sent += written;
                     self.moved.set(self.moved.get() + written as u64);

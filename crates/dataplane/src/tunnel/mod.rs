@@ -1,12 +1,19 @@
 //! Bytes both ways between two sockets, unparsed.
 //!
 //! Half-close is kept: the end of one direction is passed on and the other goes on. A reset on one
-//! side becomes a reset on the other. At most one buffer per direction is held, and only while it
+//! side becomes a reset on the other, but for what the upstream ended before it: servers that close with
+//! something unread reset what their client has still to read. At most one buffer per direction is held, and only while it
 //! has bytes in it: a slow reader stops the reading of the other side.
 mod direction;
 pub(crate) mod splice;
 
-use crate::{context::Context, settings::Settings, socket::Socket, stream};
+use crate::{
+    context::Context,
+    linger::{self, linger},
+    settings::Settings,
+    socket::Socket,
+    stream,
+};
 use direction::Direction;
 use pointsman_model::policy::ConnectionPool;
 use std::{
@@ -71,6 +78,9 @@ impl Patience {
 pub struct Summary {
     /// How it ended.
     pub end: End,
+    /// The client may go on sending though nobody takes it, and have still to get what it was sent:
+    /// `hear_out`.
+    pub unheard: bool,
     /// Bytes from the client to the upstream.
     pub received: u64,
     /// Bytes from the upstream to the client.
@@ -105,16 +115,25 @@ pub(crate) async fn run(
     let left = || total.map(|total| total.saturating_sub(begun.map_or(total, |it| it.elapsed())));
     let (mut to_client, mut to_upstream) = (Backlog::of(client), Backlog::of(upstream));
 
+    // The upstream takes no more. What it has said before is the client's, and may be whole.
+    let mut refused = false;
+
     let end = loop {
         let before = (moved.received.get(), moved.sent.get());
         let lease = cx.lease;
         let both = poll_fn(|cx| {
-            let one = up.poll(cx, client, upstream, buffers, down.is_done());
-            let two = down.poll(cx, upstream, client, buffers, up.is_done());
-            match (one, two) {
-                (Poll::Ready(Err(side)), _) => Poll::Ready(side.of_upward()),
-                (_, Poll::Ready(Err(side))) => Poll::Ready(side.of_downward()),
-                (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(End::Closed),
+            if !refused {
+                match up.poll(cx, client, upstream, buffers, down.is_done()) {
+                    Poll::Ready(Err(Side::From)) => return Poll::Ready(End::ClientReset),
+                    Poll::Ready(Err(Side::To)) => refused = true,
+                    Poll::Ready(Ok(())) | Poll::Pending => {}
+                }
+            }
+            let last = refused || up.is_done();
+            match down.poll(cx, upstream, client, buffers, last) {
+                Poll::Ready(Err(Side::From)) => Poll::Ready(End::UpstreamReset),
+                Poll::Ready(Err(Side::To)) => Poll::Ready(End::ClientReset),
+                Poll::Ready(Ok(())) if last => Poll::Ready(End::Closed),
                 _ if lease.is_cut() => Poll::Ready(End::Cut),
                 _ => Poll::Pending,
             }
@@ -164,9 +183,26 @@ pub(crate) async fn run(
     down.release(buffers);
     Summary {
         end,
+        unheard: refused && end == End::Closed,
         received: moved.received.get(),
         sent: moved.sent.get(),
     }
+}
+
+/// How long a client may go on sending that has been told the end: enough for what it has in flight.
+const HEARD_OUT: Duration = Duration::from_secs(5);
+
+/// Reads on from a client whose upstream has ended and takes no more, until it has got everything: closed at
+/// once its connection would be reset by what it still sends.
+pub(crate) async fn hear_out(cx: &Context<'_>) {
+    let patience = linger::Patience {
+        silence: HEARD_OUT,
+        speech: HEARD_OUT,
+        // They cost no more than those of a tunnel, which has no limit either.
+        bytes: usize::MAX,
+    };
+    let heard = linger(cx.shard, cx.lease, cx.client, patience);
+    cx.lease.unless_cut(heard).await;
 }
 
 /// What was written to a socket and is not sent yet. A peer that reads slowly takes it while nothing moves
@@ -199,22 +235,6 @@ impl<'a> Backlog<'a> {
 pub(crate) enum Side {
     From,
     To,
-}
-
-impl Side {
-    fn of_upward(self) -> End {
-        match self {
-            Self::From => End::ClientReset,
-            Self::To => End::UpstreamReset,
-        }
-    }
-
-    fn of_downward(self) -> End {
-        match self {
-            Self::From => End::UpstreamReset,
-            Self::To => End::ClientReset,
-        }
-    }
 }
 
 pub(crate) fn is_would_block(error: &io::Error) -> bool {

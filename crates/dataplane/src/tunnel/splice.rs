@@ -83,6 +83,7 @@ impl Splice {
             match from.try_io(Interest::READABLE, |from| {
                 splice(from, &self.pipe.write, most)
             }) {
+                Ok(0) if from.is_broken() => return Poll::Ready(Err(Side::From)),
                 Ok(0) => return Poll::Ready(Ok(())),
                 Ok(read) => {
                     self.filled = read;

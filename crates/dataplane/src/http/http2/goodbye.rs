@@ -1,9 +1,9 @@
 //! The end of a client connection: until it has gone by itself, and what is still read of it then.
-use super::{
-    super::linger::{Patience, dismiss, hurry, linger},
-    serve::Peer,
+use super::serve::Peer;
+use crate::{
+    linger::{Patience, dismiss, hurry, linger},
+    stream,
 };
-use crate::stream;
 use std::time::Duration;
 
 /// How long a connection that is told to go may take to do so once everything was sent, and how long

@@ -21,8 +21,9 @@ use pointsman_telemetry::{ClusterStats, Flags};
 use pointsman_wire::http1::Version;
 use std::{cell::Cell, future::poll_fn, pin::pin, rc::Rc, task::Poll};
 
-/// From HTTP/1 to HTTP/1: from socket to socket, to the end. The error says why it was cut. `first` was
-/// received of the client before it could know, `reply` came from the endpoint behind its 101.
+/// From HTTP/1 to HTTP/1: from socket to socket, to the end. `true`: the client is still to be
+/// [heard out](tunnel::hear_out). The error says why it was cut. `first` was received of the client before it
+/// could know, `reply` came from the endpoint behind its 101.
 pub(in crate::http) async fn run(
     cx: &Context<'_>,
     stats: &Rc<ClusterStats>,
@@ -30,7 +31,7 @@ pub(in crate::http) async fn run(
     first: Vec<u8>,
     reply: Vec<u8>,
     progress: &Progress,
-) -> Result<(), Flags> {
+) -> Result<bool, Flags> {
     if progress.early.get() || !first.is_empty() {
         cx.shard.counts.refuse("bytes_before_upgrade");
         stream::reset_on_close(cx.client);
@@ -40,8 +41,9 @@ pub(in crate::http) async fn run(
     let patience = Patience::of(None, &cx.shard.settings);
     let tunnel = async {
         let tunnel = tunnel::run(cx, upstream, first, reply, patience, &progress.moved);
-        match tunnel.await.end {
-            tunnel::End::Closed => Ok(()),
+        let summary = tunnel.await;
+        match summary.end {
+            tunnel::End::Closed => Ok(summary.unheard),
             tunnel::End::ClientReset | tunnel::End::Cut => Err(Flags::DC),
             tunnel::End::UpstreamReset => Err(Flags::UC),
             tunnel::End::Idle | tunnel::End::TooOld => Err(Flags::SI),
@@ -52,12 +54,12 @@ pub(in crate::http) async fn run(
 }
 
 /// Runs a tunnel to its end, and counts it meanwhile. The error says why it was cut.
-async fn counted(
+async fn counted<T>(
     cx: &Context<'_>,
     stats: &Rc<ClusterStats>,
     progress: &Progress,
-    tunnel: impl Future<Output = Result<(), Flags>>,
-) -> Result<(), Flags> {
+    tunnel: impl Future<Output = Result<T, Flags>>,
+) -> Result<T, Flags> {
     progress.switched.set(true);
     stats.tcp_opened();
     let live = cx.shard.live(stats);
@@ -68,7 +70,8 @@ async fn counted(
         end
     });
     let end = end.await;
-    stats.tcp_closed(end.err().unwrap_or(Flags::EMPTY), 0, 0);
+    let flags = end.as_ref().err().copied();
+    stats.tcp_closed(flags.unwrap_or(Flags::EMPTY), 0, 0);
     end
 }
 

@@ -19,18 +19,18 @@ use tokio::task::coop::consume_budget;
 
 /// What a client may still do once it has got everything.
 #[derive(Clone, Copy)]
-pub(super) struct Patience {
+pub(crate) struct Patience {
     /// So long it may say nothing before it ends its side.
-    pub(super) silence: Duration,
+    pub(crate) silence: Duration,
     /// So long it may speak.
-    pub(super) speech: Duration,
+    pub(crate) speech: Duration,
     /// And so many bytes.
-    pub(super) bytes: usize,
+    pub(crate) bytes: usize,
 }
 
 impl Patience {
     /// With clients of which nothing more is of use.
-    pub(super) const LITTLE: Self = Self {
+    pub(crate) const LITTLE: Self = Self {
         silence: Duration::from_millis(500),
         speech: Duration::from_millis(500),
         bytes: 256 * 1024,
@@ -39,7 +39,7 @@ impl Patience {
 
 /// From now on the kernel gives the client up if it takes nothing of what was written for as long as a
 /// write may take.
-pub(super) fn hurry(shard: &Shard, client: &Socket) {
+pub(crate) fn hurry(shard: &Shard, client: &Socket) {
     let limit = shard.settings.timeouts.write.0;
     if !limit.is_zero() {
         stream::give_up_after(client, limit);
@@ -48,7 +48,7 @@ pub(super) fn hurry(shard: &Shard, client: &Socket) {
 
 /// Reads on as long as the client takes what the kernel has still to send, then ends our side and reads
 /// on until the client has ended its own, or there is no more `patience`.
-pub(super) async fn linger(shard: &Shard, lease: &Lease, client: &Socket, patience: Patience) {
+pub(crate) async fn linger(shard: &Shard, lease: &Lease, client: &Socket, patience: Patience) {
     hurry(shard, client);
     let mut bytes = shard.buffers.small();
     // What has ended sends nothing that would cause a reset.
@@ -66,7 +66,7 @@ pub(super) async fn linger(shard: &Shard, lease: &Lease, client: &Socket, patien
 
 /// The same behind an answer that was cut where only a reset shows that: the connection is reset once the
 /// client has taken what was written before, or the process ends.
-pub(super) async fn reset(shard: &Shard, lease: &Lease, client: &Socket) {
+pub(crate) async fn reset(shard: &Shard, lease: &Lease, client: &Socket) {
     hurry(shard, client);
     let mut bytes = shard.buffers.small();
     let taken = async {
@@ -90,7 +90,7 @@ async fn taken(client: &Socket) {
 }
 
 /// Ends our side at once, and reads on for a moment: for what is said to a client that may send no more.
-pub(super) async fn dismiss(shard: &Shard, lease: &Lease, client: &Socket) {
+pub(crate) async fn dismiss(shard: &Shard, lease: &Lease, client: &Socket) {
     stream::half_close(client);
     let mut bytes = shard.buffers.small();
     hear_out(lease, client, &mut bytes, Patience::LITTLE).await;
